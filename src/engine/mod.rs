@@ -1,0 +1,395 @@
+//! The Docker-compatible daemon, as far as ksail needs it.
+//!
+//! [`Engine`] is implemented by [`docker::Docker`] and by [`memory::Memory`]; one contract suite
+//! (`tests/contract`) holds both to the same behaviour. Every method is one engine call.
+
+pub mod docker;
+pub mod locate;
+pub mod memory;
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::future::Future;
+use std::net::IpAddr;
+
+use futures_util::stream::BoxStream;
+use jiff::Timestamp;
+
+/// A Docker-compatible daemon. Cloning is cheap and shares the connection.
+///
+/// Implementations bound every call in time and answer [`EngineError::Timeout`] after it.
+/// "Already so" is never an error of its own kind here: what Docker answers with 304 is `Ok`,
+/// the other cases (409, 403) come back as errors, and `execute` decides.
+pub trait Engine: Clone + Send + Sync + 'static {
+    /// Who answers. Also checks that the engine is recent enough ([`EngineError::TooOld`]).
+    fn info(&self) -> impl Future<Output = Result<EngineInfo>> + Send;
+
+    /// Ids of all containers, running or not, that carry every one of `labels`
+    /// (a value of `None` asks for the key alone).
+    fn list_containers(&self, labels: &[Label<'_>]) -> impl Future<Output = Result<Vec<ContainerSummary>>> + Send;
+    /// One container by id or exact name; [`EngineError::NotFound`] when there is none.
+    fn inspect_container(&self, id: &str) -> impl Future<Output = Result<Container>> + Send;
+    /// Creates a container on the default bridge network and returns its id.
+    ///
+    /// [`EngineError::NotFound`] when the image is not here, [`EngineError::Conflict`] when the name is taken.
+    fn create_container(&self, spec: &ContainerSpec) -> impl Future<Output = Result<String>> + Send;
+    /// Starts a container; already running is `Ok`. [`EngineError::PortInUse`] when a port is taken.
+    fn start_container(&self, id: &str) -> impl Future<Output = Result<()>> + Send;
+    /// Stops a container, killing it after `grace_seconds`; already stopped is `Ok`.
+    fn stop_container(&self, id: &str, grace_seconds: u32) -> impl Future<Output = Result<()>> + Send;
+    /// Stops and starts a container in one call.
+    fn restart_container(&self, id: &str, grace_seconds: u32) -> impl Future<Output = Result<()>> + Send;
+    /// Resumes a paused container; one that is not paused is [`EngineError::Conflict`].
+    fn unpause_container(&self, id: &str) -> impl Future<Output = Result<()>> + Send;
+    /// Gives a container another name; [`EngineError::Conflict`] when it is taken.
+    fn rename_container(&self, id: &str, name: &str) -> impl Future<Output = Result<()>> + Send;
+    /// Sets the restart policy of an existing container.
+    fn update_restart_policy(&self, id: &str, policy: &str) -> impl Future<Output = Result<()>> + Send;
+    /// Removes a container, running or not, and its anonymous volumes. Named volumes stay.
+    fn remove_container(&self, id: &str) -> impl Future<Output = Result<()>> + Send;
+
+    /// Extracts a tar archive into the container's file system at `path` (an existing directory).
+    fn put_archive(&self, id: &str, path: &str, tar: Vec<u8>) -> impl Future<Output = Result<()>> + Send;
+    /// A file or directory of the container's file system as a tar archive.
+    fn get_archive(&self, id: &str, path: &str) -> impl Future<Output = Result<Vec<u8>>> + Send;
+
+    /// Every network.
+    fn list_networks(&self) -> impl Future<Output = Result<Vec<Network>>> + Send;
+    /// Attaches a container (running or not) to a network; twice is [`EngineError::Conflict`].
+    fn connect_network(
+        &self,
+        network: &str,
+        container: &str,
+        aliases: &[String],
+    ) -> impl Future<Output = Result<()>> + Send;
+    /// Detaches a container; with `force` also from a network that no longer exists (by name).
+    fn disconnect_network(
+        &self,
+        network: &str,
+        container: &str,
+        force: bool,
+    ) -> impl Future<Output = Result<()>> + Send;
+
+    /// Volumes that carry every one of `labels`.
+    fn list_volumes(&self, labels: &[Label<'_>]) -> impl Future<Output = Result<Vec<Volume>>> + Send;
+    /// One volume by exact name.
+    fn inspect_volume(&self, name: &str) -> impl Future<Output = Result<Volume>> + Send;
+    /// Creates a named volume. Docker answers `Ok` when one of that name exists, whatever its labels.
+    fn create_volume(&self, name: &str, labels: &BTreeMap<String, String>) -> impl Future<Output = Result<()>> + Send;
+    /// Removes a volume; [`EngineError::Conflict`] while a container uses it.
+    fn remove_volume(&self, name: &str) -> impl Future<Output = Result<()>> + Send;
+
+    /// The image a reference names in the engine's own store.
+    fn inspect_image(&self, reference: &str) -> impl Future<Output = Result<Image>> + Send;
+    /// Pulls an image; `progress` is called with what the engine says meanwhile.
+    fn pull_image(
+        &self,
+        reference: &str,
+        progress: impl Fn(PullProgress) + Send + Sync,
+    ) -> impl Future<Output = Result<()>> + Send;
+
+    /// Container, network and volume events from now on. The stream ends with `Err` or `None` when
+    /// the engine goes away; what happened meanwhile is lost, so the caller observes anew.
+    fn events(&self) -> impl Future<Output = Result<BoxStream<'static, Result<Event>>>> + Send;
+}
+
+/// Result of an engine call.
+pub type Result<T, E = EngineError> = std::result::Result<T, E>;
+
+/// A label to filter by: key, and value if it matters.
+pub type Label<'a> = (&'a str, Option<&'a str>);
+
+/// Who answers at the other end.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct EngineInfo {
+    /// `Docker Engine`, `Podman Engine`, …
+    pub name: String,
+    /// Version of the engine, as it prints it.
+    pub version: String,
+    /// API version in use, for example `1.41`.
+    pub api_version: String,
+    /// Where it was reached, for example `unix:///var/run/docker.sock`.
+    pub address: String,
+}
+
+/// What a list call says of a container.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ContainerSummary {
+    /// Full id.
+    pub id: String,
+    /// Name without the leading slash.
+    pub name: String,
+    /// All labels.
+    pub labels: BTreeMap<String, String>,
+    /// State at the time of the call.
+    pub state: ContainerState,
+    /// Ports bound on the host now (none while stopped), each listed once per address.
+    pub ports: Vec<PublishedPort>,
+}
+
+/// What an inspect call says of a container.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Container {
+    /// Full id.
+    pub id: String,
+    /// Name without the leading slash.
+    pub name: String,
+    /// All labels.
+    pub labels: BTreeMap<String, String>,
+    /// The reference the container was created with.
+    pub image: String,
+    /// Id of the image it runs.
+    pub image_id: String,
+    /// Entrypoint in force (the image's own unless overridden).
+    pub entrypoint: Vec<String>,
+    /// Command in force.
+    pub command: Vec<String>,
+    /// Environment in force, the image's own variables included.
+    pub env: BTreeMap<String, String>,
+    /// State at the time of the call.
+    pub state: ContainerState,
+    /// Exit code of the last run, if it ended.
+    pub exit_code: Option<i64>,
+    /// The engine's words when the last start failed; empty otherwise.
+    pub error: String,
+    /// When the current or last run began; `None` if it never ran.
+    pub started_at: Option<Timestamp>,
+    /// `no`, `always`, `unless-stopped` or `on-failure`.
+    pub restart_policy: String,
+    /// Ports the container asks for (`HostConfig.PortBindings`); host port 0 is an ephemeral one.
+    pub ports: Vec<PublishedPort>,
+    /// Ports bound on the host now; empty while stopped.
+    pub bound_ports: Vec<PublishedPort>,
+    /// Everything mounted into it.
+    pub mounts: Vec<Mount>,
+    /// Networks by name, the default bridge included.
+    pub endpoints: BTreeMap<String, Endpoint>,
+}
+
+/// State of a container, in Docker's words.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum ContainerState {
+    /// Never started.
+    Created,
+    /// Running.
+    Running,
+    /// Frozen by `docker pause`.
+    Paused,
+    /// Between an exit and the next start by its restart policy.
+    Restarting,
+    /// Being removed.
+    Removing,
+    /// Not running.
+    Exited,
+    /// The engine failed to remove or stop it.
+    Dead,
+}
+
+impl fmt::Display for ContainerState {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Created => "created",
+            Self::Running => "running",
+            Self::Paused => "paused",
+            Self::Restarting => "restarting",
+            Self::Removing => "removing",
+            Self::Exited => "exited",
+            Self::Dead => "dead",
+        })
+    }
+}
+
+/// One TCP port of a container on the host.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct PublishedPort {
+    /// Port inside the container.
+    pub container_port: u16,
+    /// Host address it listens on.
+    pub host_address: IpAddr,
+    /// Port on the host; 0 asks for an ephemeral one.
+    pub host_port: u16,
+}
+
+/// Something mounted into a container.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Mount {
+    /// Name of the volume; `None` for a bind mount and others.
+    pub volume: Option<String>,
+    /// Path inside the container.
+    pub target: String,
+}
+
+/// A container's place on one network.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Endpoint {
+    /// Id of the network; stays when the network itself has been removed.
+    pub network_id: String,
+    /// Names other containers of that network reach it by, besides its own.
+    pub aliases: Vec<String>,
+    /// Address on that network while running.
+    pub address: Option<IpAddr>,
+}
+
+/// What to create a container from. No bind mounts, no privilege: there is no field for either.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ContainerSpec {
+    /// Container name.
+    pub name: String,
+    /// Image reference.
+    pub image: String,
+    /// Command; empty keeps the image's own.
+    pub command: Vec<String>,
+    /// Environment on top of the image's own.
+    pub env: BTreeMap<String, String>,
+    /// Labels.
+    pub labels: BTreeMap<String, String>,
+    /// Published TCP ports.
+    pub ports: Vec<PublishedPort>,
+    /// Named volumes and where they are mounted.
+    pub volumes: Vec<(String, String)>,
+    /// `no`, `always`, `unless-stopped` or `on-failure`.
+    pub restart_policy: String,
+}
+
+/// A network of the engine.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Network {
+    /// Full id.
+    pub id: String,
+    /// Name; several networks can share one.
+    pub name: String,
+    /// All labels.
+    pub labels: BTreeMap<String, String>,
+}
+
+/// A volume of the engine.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Volume {
+    /// Name.
+    pub name: String,
+    /// All labels.
+    pub labels: BTreeMap<String, String>,
+}
+
+/// An image in the engine's store.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Image {
+    /// Id (`sha256:…`).
+    pub id: String,
+    /// Entrypoint of containers made from it.
+    pub entrypoint: Vec<String>,
+    /// Default command.
+    pub command: Vec<String>,
+    /// Default environment.
+    pub env: BTreeMap<String, String>,
+}
+
+/// One line of what the engine says while it pulls.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct PullProgress {
+    /// Layer the line is about; empty for the whole image.
+    pub id: String,
+    /// `Downloading`, `Pull complete`, …
+    pub status: String,
+    /// Bytes done, where the engine says.
+    pub current: Option<u64>,
+    /// Bytes in all, where the engine says.
+    pub total: Option<u64>,
+}
+
+/// Something that happened in the engine.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Event {
+    /// What it happened to.
+    pub kind: EventKind,
+    /// Docker's word: `start`, `die`, `connect`, `destroy` …
+    pub action: String,
+    /// Id of the container or network, name of the volume.
+    pub id: String,
+    /// Labels and `name` (and `container` for network events).
+    pub attributes: BTreeMap<String, String>,
+}
+
+/// What an [`Event`] happened to.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum EventKind {
+    /// A container.
+    Container,
+    /// A network.
+    Network,
+    /// A volume.
+    Volume,
+}
+
+/// Why an engine call failed.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum EngineError {
+    /// Nobody answers at the address: the daemon is down, the socket is missing or may not be opened.
+    #[error("cannot reach the engine at {address}: {reason}")]
+    Unavailable {
+        /// Where it was looked for.
+        address: String,
+        /// The innermost cause.
+        reason: String,
+    },
+    /// The engine answered, but its API is older than Docker 20.10's.
+    #[error("{found} is too old: ksail needs Docker 20.10 or newer (API 1.41), this one offers API {api}")]
+    TooOld {
+        /// Name and version of the engine.
+        found: String,
+        /// The newest API version it offers.
+        api: String,
+    },
+    /// No such container, image, network or volume (404).
+    #[error("{message}")]
+    NotFound {
+        /// The engine's words.
+        message: String,
+    },
+    /// The name is taken, the volume is in use, the container is already connected or not paused (409, 403).
+    #[error("{message}")]
+    Conflict {
+        /// The engine's words.
+        message: String,
+    },
+    /// A host port is taken.
+    #[error("{message}")]
+    PortInUse {
+        /// The engine's words.
+        message: String,
+    },
+    /// An image could not be pulled: no such image, no access, no network, rate limit.
+    #[error("{message}")]
+    PullFailed {
+        /// The engine's words.
+        message: String,
+    },
+    /// The engine did not answer in time.
+    #[error("the engine did not answer {call} within {seconds} s")]
+    Timeout {
+        /// The call, in words.
+        call: String,
+        /// Seconds waited.
+        seconds: u64,
+    },
+    /// Any other refusal.
+    #[error("{message}")]
+    Refused {
+        /// HTTP status, 0 if there was none.
+        status: u16,
+        /// The engine's words.
+        message: String,
+    },
+}
+
+impl EngineError {
+    /// Whether the object the call named does not exist.
+    pub fn is_not_found(&self) -> bool {
+        matches!(self, Self::NotFound { .. })
+    }
+
+    /// Whether no answer came back, so that nothing is known of the engine.
+    pub fn is_unavailable(&self) -> bool {
+        matches!(self, Self::Unavailable { .. })
+    }
+}

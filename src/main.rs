@@ -1,0 +1,3 @@
+//! The `ksail` program.
+
+fn main() {}
