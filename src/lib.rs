@@ -26,5 +26,14 @@
 //!
 //! [`labels`] and [`status::Reason`] hold the names that other programs may rely on.
 
+pub mod controller;
+pub mod desired;
 pub mod engine;
+pub mod execute;
+pub mod labels;
 pub mod manifest;
+pub mod observed;
+pub mod plan;
+pub mod probe;
+pub mod report;
+pub mod status;

@@ -1,0 +1,317 @@
+//! The loop: triggers come in, passes go out.
+//!
+//! A pass observes, plans and starts the sequence of every mirror that needs one. Sequences run beside each other and
+//! beside further passes, one at a time per mirror, so that a mirror that takes minutes delays no other.
+//! [`Controller::watch`] does this until it is told to stop, [`Controller::apply`] until everything is as desired.
+
+mod backoff;
+mod engine_source;
+mod lock;
+mod manifest_source;
+mod probes;
+mod queue;
+mod reconcile;
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use futures_util::future::{OptionFuture, join_all};
+use jiff::Timestamp;
+use tokio::sync::{mpsc, watch};
+use tokio::time::{Instant, sleep_until, timeout_at};
+use tokio_util::sync::CancellationToken;
+
+use engine_source::FromEngine;
+pub use lock::{ClusterLock, directory as lock_directory};
+use manifest_source::Contents;
+use probes::{Answers, Informed};
+use reconcile::{PassError, Reconciler};
+
+use crate::desired::{Desired, Surroundings, resolve};
+use crate::engine::{Engine, EngineError, Event as EngineEvent, EventKind};
+use crate::execute::Failure;
+use crate::manifest::{self, Manifest};
+use crate::observed::{is_node, is_ours};
+use crate::probe::Probe;
+use crate::report::{Event, Reporter};
+use crate::status::Status;
+
+/// Everything is looked at this often even when nothing seems to happen, give or take [`RESYNC_JITTER`].
+const RESYNC: Duration = Duration::from_secs(30);
+/// So that several ksails on one engine do not fall into step.
+const RESYNC_JITTER: Duration = Duration::from_secs(3);
+/// A mirror that somebody else blocks is looked at this often: a freed port raises no event unless a container held it.
+const BLOCKED: Duration = Duration::from_millis(1500);
+/// A file that does not load is probably still being written; it is reported when it stays like that.
+const HALF_WRITTEN: Duration = Duration::from_millis(300);
+/// `apply` gives a mirror this many tries.
+const TRIES: u32 = 3;
+
+/// Everything a controller needs from outside.
+pub struct Controller<E, P> {
+    /// The engine.
+    pub engine: E,
+    /// How registries, ports and upstreams are asked.
+    pub probe: P,
+    /// Told of everything that happens.
+    pub reporter: Arc<dyn Reporter>,
+    /// Changing engine calls at once.
+    pub concurrency: usize,
+    /// Held during passes.
+    pub lock: ClusterLock,
+    /// What besides the manifest decides names.
+    pub around: Surroundings,
+    /// Environment variables, for `${VAR}` in the manifest.
+    pub env: Arc<dyn Fn(&str) -> Option<String> + Send + Sync>,
+}
+
+/// How `apply` ended.
+#[derive(Debug)]
+pub enum Applied {
+    /// Everything is as the manifest says.
+    Converged(Status),
+    /// Some mirrors are not, and trying on does not help or has not helped.
+    Failed(Status),
+    /// The engine is away.
+    EngineAway(EngineError),
+    /// Time is up.
+    TimedOut(Option<Status>),
+    /// Told to stop.
+    Stopped,
+    /// The lock cannot be had at all.
+    NoLock(std::io::Error),
+}
+
+impl<E: Engine, P: Probe> Controller<E, P> {
+    /// Reconciles once, until everything is as desired, or cannot be.
+    pub async fn apply(&self, desired: Desired, timeout: Duration, stop: &CancellationToken) -> Applied {
+        let mut reconciler = Reconciler::new(self, self.probe.clone(), stop.clone());
+        reconciler.set_desired(desired);
+        reconciler.queue.push("apply");
+        let deadline = Instant::now() + timeout;
+        let ended = loop {
+            let retry = reconciler.next_retry();
+            tokio::select! {
+                biased;
+                () = stop.cancelled() => break Applied::Stopped,
+                () = sleep_until(deadline) => break Applied::TimedOut(reconciler.status.clone()),
+                Some(ended) = reconciler.running.join_next() => reconciler.ended(ended),
+                Some(()) = at(reconciler.queue.due()) => match timeout_at(deadline, reconciler.pass()).await {
+                    Ok(Ok(())) => {}
+                    Ok(Err(PassError::Engine(error))) => break Applied::EngineAway(error),
+                    Ok(Err(PassError::Lock(error))) => break Applied::NoLock(error),
+                    Ok(Err(PassError::Stopped)) => break Applied::Stopped,
+                    Err(_) => break Applied::TimedOut(reconciler.status.clone()),
+                },
+                Some(()) = at(retry) => reconciler.queue.push("another try"),
+            }
+            if let Some(verdict) = verdict(&reconciler) {
+                break verdict;
+            }
+        };
+        reconciler.wind_up().await;
+        ended
+    }
+
+    /// Reconciles until told to stop; registries are left running. `first` is the manifest as it was loaded to begin with.
+    pub async fn watch(&self, path: PathBuf, first: Manifest, stop: &CancellationToken) -> std::io::Result<()> {
+        let answers = Answers::default();
+        let informed = Informed { probe: self.probe.clone(), answers: answers.clone() };
+        let mut reconciler = Reconciler::new(self, informed, stop.clone());
+        self.reporter.report(&Event::Watching { file: path.clone(), cluster: first.name.to_string() });
+        self.take(&mut reconciler, &first);
+
+        let (file_out, mut file) = mpsc::unbounded_channel();
+        let (engine_out, mut engine) = mpsc::unbounded_channel();
+        let (odd_out, mut odd) = mpsc::unbounded_channel();
+        let (upstream_out, mut upstreams) = mpsc::unbounded_channel();
+        let (targets, asked) = watch::channel(Vec::new());
+        let mut tasks = tokio::task::JoinSet::new();
+        tasks.spawn(manifest_source::run(path.clone(), file_out));
+        tasks.spawn(engine_source::run(self.engine.clone(), engine_out));
+        tasks.spawn(probes::run(self.probe.clone(), asked, answers, odd_out));
+
+        let mut rejected: Option<(Instant, String)> = None;
+        let mut resync = Instant::now() + RESYNC;
+        let mut probe_upstreams = Some(Instant::now());
+        loop {
+            let retry = reconciler.next_retry();
+            tokio::select! {
+                biased;
+                () = stop.cancelled() => break,
+                Some(contents) = file.recv() => {
+                    rejected = self.read(&mut reconciler, &path, contents);
+                    probe_upstreams = Some(Instant::now());
+                }
+                Some(message) = engine.recv() => self.hear(&mut reconciler, message),
+                Some(container) = odd.recv() => reconciler.queue.push(format!("{container} answers differently")),
+                Some((host, answer)) = upstreams.recv() => reconciler.upstream_answered(host, answer),
+                Some(ended) = reconciler.running.join_next() => reconciler.ended(ended),
+                Some(()) = at(reconciler.queue.due()) => {
+                    match reconciler.pass().await {
+                        Ok(()) => {
+                            targets.send_if_modified(|targets| {
+                                let now = reconciler.running_containers();
+                                let changed = *targets != now;
+                                *targets = now;
+                                changed
+                            });
+                        }
+                        Err(PassError::Lock(error)) => return Err(error),
+                        // Its source tells when it is back.
+                        Err(PassError::Engine(error)) => reconciler.engine_failed(&error),
+                        Err(PassError::Stopped) => break,
+                    }
+                }
+                Some(()) = at(retry) => reconciler.queue.push("another try"),
+                Some(()) = at(rejected.as_ref().map(|(at, _)| *at)) => {
+                    if let Some((_, message)) = rejected.take() {
+                        self.reporter.report(&Event::ManifestRejected { message });
+                    }
+                }
+                Some(()) = at(probe_upstreams) => {
+                    probe_upstreams = None;
+                    tasks.spawn(ask_upstreams(self.probe.clone(), reconciler.upstreams_to_ask(), upstream_out.clone()));
+                }
+                () = sleep_until(resync) => {
+                    resync = Instant::now() + RESYNC + jitter();
+                    probe_upstreams = Some(Instant::now());
+                    reconciler.queue.push("resync");
+                }
+            }
+            while tasks.try_join_next().is_some() {}
+        }
+        reconciler.wind_up().await;
+        Ok(())
+    }
+
+    /// Puts a manifest in force.
+    fn take(&self, reconciler: &mut Reconciler<E, Informed<P>>, manifest: &Manifest) {
+        self.reporter.report(&Event::ManifestLoaded { mirrors: manifest.registries.mirrors.len() });
+        reconciler.set_desired(resolve(manifest, &self.around));
+        reconciler.queue.push("ksail.yaml changed");
+    }
+
+    /// The file was saved. One that does not load changes nothing; what is wrong with it is to be reported at the time given.
+    fn read(
+        &self,
+        reconciler: &mut Reconciler<E, Informed<P>>,
+        path: &std::path::Path,
+        contents: Contents,
+    ) -> Option<(Instant, String)> {
+        let report_at = Instant::now() + HALF_WRITTEN;
+        match manifest::load_contents(path, contents, &*self.env) {
+            Ok(manifest) => {
+                let desired = resolve(&manifest, &self.around);
+                match reconciler.desired().map(|now| &now.cluster).filter(|now| **now != desired.cluster) {
+                    Some(now) => Some((report_at, other_cluster(now, &manifest))),
+                    None => {
+                        if !reconciler.is_in_force(&desired) {
+                            self.take(reconciler, &manifest);
+                        }
+                        None
+                    }
+                }
+            }
+            Err(problems) => Some((report_at, problems.render(false))),
+        }
+    }
+
+    fn hear(&self, reconciler: &mut Reconciler<E, Informed<P>>, message: FromEngine) {
+        match message {
+            FromEngine::Found(info) => {
+                reconciler.engine_found(info);
+                reconciler.queue.push("the engine answers");
+            }
+            FromEngine::Lost(error) => reconciler.engine_failed(&error),
+            FromEngine::Happened(event) if concerns(&event, reconciler) => {
+                let name = event.attributes.get("name").unwrap_or(&event.id);
+                reconciler.queue.push(format!("{name}: {}", event.action));
+            }
+            FromEngine::Happened(_) => {}
+        }
+    }
+}
+
+/// The lock and everything under way belong to the cluster the watch began with.
+fn other_cluster(now: &crate::manifest::ClusterName, manifest: &Manifest) -> String {
+    format!(
+        "{}: metadata.name changed {now} -> {}: stop this watch and start it anew to serve {}; the registries of {now} stay until a file with that name says `state: Absent`",
+        manifest.path.display(),
+        manifest.name,
+        manifest.name,
+    )
+}
+
+/// Completes at `time`, with nothing if there is none (a `select!` arm then waits for ever).
+async fn at(time: Option<Instant>) -> Option<()> {
+    OptionFuture::from(time.map(sleep_until)).await
+}
+
+/// Whether `apply` is done, one way or the other.
+fn verdict<E: Engine, P: Probe>(reconciler: &Reconciler<E, P>) -> Option<Applied> {
+    if !reconciler.running.is_empty() || reconciler.queue.due().is_some() {
+        return None;
+    }
+    let status = reconciler.status.clone()?;
+    if status.is_ready() {
+        return Some(Applied::Converged(status));
+    }
+    let hopeless = reconciler.failures.values().any(|failed| failed.tries >= TRIES);
+    let waits = reconciler.next_retry().is_some() && !hopeless;
+    (hopeless || !waits || reconciler.only_blocked()).then_some(Applied::Failed(status))
+}
+
+/// Whether something that happened in the engine can make a difference to this cluster's mirrors.
+fn concerns<E: Engine, P: Probe>(event: &EngineEvent, reconciler: &Reconciler<E, P>) -> bool {
+    let Some(desired) = reconciler.desired() else { return false };
+    match event.kind {
+        EventKind::Container if is_ours(&event.attributes, &desired.cluster) => {
+            // What an action of ours causes is looked at when its sequence ends.
+            event.attributes.get(crate::labels::HOST).is_none_or(|host| !reconciler.is_running(host))
+        }
+        EventKind::Container if is_node(&event.attributes, desired) => true,
+        // A stranger may have taken a name or given up a port.
+        EventKind::Container => {
+            let names_one = event.attributes.get("name").is_some_and(|name| desired.mirrors.values().any(|mirror| mirror.name == *name));
+            names_one || (reconciler.is_blocked() && matches!(event.action.as_str(), "die" | "destroy" | "rename"))
+        }
+        EventKind::Network => match event.action.as_str() {
+            "create" | "destroy" | "remove" => true,
+            _ => event.attributes.get("container").is_some_and(|id| reconciler.owns_idle(id)),
+        },
+        EventKind::Volume => matches!(event.action.as_str(), "destroy") && desired.mirrors.values().any(|mirror| mirror.name == event.id),
+    }
+}
+
+async fn ask_upstreams<P: Probe>(
+    probe: P,
+    upstreams: BTreeMap<String, crate::manifest::Upstream>,
+    out: mpsc::UnboundedSender<(String, Result<(), String>)>,
+) {
+    let ask = |(host, upstream)| {
+        let (probe, out) = (probe.clone(), out.clone());
+        async move {
+            let answer = probe.upstream(&upstream).await;
+            // Nobody listens once the watch has ended.
+            let _ = out.send((host, answer));
+        }
+    };
+    join_all(upstreams.into_iter().map(ask)).await;
+}
+
+/// Some part of [`RESYNC_JITTER`], from the clock: nothing here needs to be unpredictable.
+fn jitter() -> Duration {
+    RESYNC_JITTER.mul_f64(f64::from(Timestamp::now().subsec_nanosecond().unsigned_abs()) / 1e9)
+}
+
+/// A mirror's last failure.
+#[derive(Debug)]
+struct Failed {
+    failure: Failure,
+    tries: u32,
+    until: Instant,
+    delays: backoff::Delays,
+}

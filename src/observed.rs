@@ -1,0 +1,239 @@
+//! What the engine says exists now: one snapshot, pure data once taken.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::io::Read;
+use std::net::IpAddr;
+
+use futures_util::stream::{self, StreamExt, TryStreamExt};
+use futures_util::try_join;
+use jiff::{SignedDuration, Timestamp};
+
+use crate::desired::{Desired, SecretFiles};
+use crate::engine::{self, Container, ContainerState, ContainerSummary, Engine, EngineError, Image, Network, Volume};
+use crate::labels;
+use crate::manifest::{ClusterName, Distribution};
+use crate::probe::Probe;
+
+/// Reads asked of the engine at once. Each takes about half a millisecond, so a handful hides the round trips.
+const READS_AT_ONCE: usize = 8;
+/// A registry that does not listen yet is given this long before that counts as drift.
+const STARTING: SignedDuration = SignedDuration::from_secs(10);
+
+/// One snapshot of everything a plan for one cluster needs.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Observed {
+    /// The cluster's own containers (by label), in order of their names.
+    pub containers: Vec<Found>,
+    /// Everyone else's containers, by name.
+    pub strangers: BTreeMap<String, Stranger>,
+    /// Ports the manifest asks for that a process outside the engine holds.
+    pub ports_taken: BTreeSet<(IpAddr, u16)>,
+    /// The cluster's network, if it exists.
+    pub network: Option<NetworkRef>,
+    /// Ids of all networks.
+    pub networks: BTreeSet<String>,
+    /// Volumes by name: the cluster's own, and any that has a name the manifest needs.
+    pub volumes: BTreeMap<String, Volume>,
+    /// The image the manifest names, if the engine has it.
+    pub image: Option<Image>,
+}
+
+/// One container of the cluster.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Found {
+    /// What inspect says.
+    pub container: Container,
+    /// Digest of the secret files in it, `None` where it has none.
+    pub secrets: Option<String>,
+    /// Whether it answers.
+    pub serving: Serving,
+    /// It was started moments ago.
+    pub starting: bool,
+}
+
+/// Whether a registry answers `GET /v2/`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Serving {
+    /// 200 or 401 in time.
+    Answers,
+    /// Nobody listens, or the answer is not a registry's.
+    Refused,
+    /// The connection is accepted and no answer comes in time: worse than a dead one, since containerd waits for ever.
+    Silent,
+    /// It cannot be told from here (not running, or published on the loopback address of another machine).
+    Unknown,
+}
+
+/// A container that is not this cluster's.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Stranger {
+    /// Address and port pairs it holds on the host.
+    pub ports: Vec<(IpAddr, u16)>,
+    /// The cluster it belongs to, when it is ksail's.
+    pub cluster: Option<String>,
+}
+
+/// A network by id, with the name for people.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct NetworkRef {
+    /// Full id.
+    pub id: String,
+    /// Name.
+    pub name: String,
+}
+
+/// Takes a snapshot. Only reads.
+pub async fn observe<E: Engine, P: Probe>(engine: &E, desired: &Desired, probe: &P) -> Result<Observed, EngineError> {
+    let image = async { found(engine.inspect_image(&desired.image).await) };
+    let (everyone, networks, volumes, image) =
+        try_join!(engine.list_containers(&[]), engine.list_networks(), engine.list_volumes(&[]), image)?;
+
+    let (ours, others): (Vec<_>, Vec<_>) = everyone.into_iter().partition(|container| is_ours(&container.labels, &desired.cluster));
+    let (network, containers) = try_join!(
+        cluster_network(engine, desired, &networks, &others),
+        stream::iter(ours).map(|container| look_into(engine, container.id, probe)).buffer_unordered(READS_AT_ONCE).try_collect::<Vec<_>>(),
+    )?;
+    let mut containers: Vec<Found> = containers.into_iter().flatten().collect();
+    containers.sort_by(|a, b| a.container.name.cmp(&b.container.name));
+
+    let strangers = others.into_iter().map(stranger).collect();
+    let ports_taken = ports_taken(desired, &containers, &strangers, probe).await;
+    Ok(Observed {
+        ports_taken,
+        strangers,
+        network,
+        networks: networks.into_iter().map(|network| network.id).collect(),
+        volumes: volumes.into_iter().filter(|volume| concerns(volume, desired)).map(|volume| (volume.name.clone(), volume)).collect(),
+        image,
+        containers,
+    })
+}
+
+/// Whether labels say that an object belongs to a cluster of ksail's.
+pub fn is_ours(labels: &BTreeMap<String, String>, cluster: &ClusterName) -> bool {
+    labels.get(labels::MANAGED_BY).map(String::as_str) == Some(labels::KSAIL)
+        && labels.get(labels::CLUSTER).map(String::as_str) == Some(cluster.as_str())
+}
+
+/// What inspect says, unless it was removed since the list was made.
+async fn look_into<E: Engine, P: Probe>(engine: &E, id: String, probe: &P) -> Result<Option<Found>, EngineError> {
+    let Some(container) = found(engine.inspect_container(&id).await)? else { return Ok(None) };
+    let serving = match container.state {
+        ContainerState::Running | ContainerState::Paused => probe.serving(&container).await,
+        _ => Serving::Unknown,
+    };
+    let secrets = secrets_in(engine, &container).await?;
+    let starting = container.started_at.is_some_and(|start| Timestamp::now().duration_since(start).abs() < STARTING);
+    Ok(Some(Found { container, secrets, serving, starting }))
+}
+
+async fn secrets_in<E: Engine>(engine: &E, container: &Container) -> Result<Option<String>, EngineError> {
+    let directory = SecretFiles::directory();
+    if !container.command.iter().any(|word| word.starts_with(&directory)) {
+        return Ok(None);
+    }
+    let archive = found(engine.get_archive(&container.id, &directory).await)?;
+    // An archive that cannot be read is no secret of ours: they are put in again.
+    Ok(archive.and_then(|archive| files_in(&archive).ok()).map(|files| SecretFiles::digest_of(&files)))
+}
+
+/// The regular files of a tar archive by their last path component.
+pub(crate) fn files_in(archive: &[u8]) -> std::io::Result<BTreeMap<String, Vec<u8>>> {
+    let mut files = BTreeMap::new();
+    for entry in tar::Archive::new(archive).entries()? {
+        let mut entry = entry?;
+        if !entry.header().entry_type().is_file() {
+            continue;
+        }
+        let name = entry.path()?.file_name().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default();
+        let mut bytes = Vec::new();
+        entry.read_to_end(&mut bytes)?;
+        files.insert(name, bytes);
+    }
+    Ok(files)
+}
+
+/// The nodes' own network if there are nodes, otherwise the one with the name the distribution gives it.
+async fn cluster_network<E: Engine>(
+    engine: &E,
+    desired: &Desired,
+    networks: &[Network],
+    others: &[ContainerSummary],
+) -> Result<Option<NetworkRef>, EngineError> {
+    let named = |name: &str| networks.iter().filter(|network| network.name == name).min_by(|a, b| a.id.cmp(&b.id)).map(to_ref);
+    for node in others.iter().filter(|container| is_node(&container.labels, desired)) {
+        let Some(node) = found(engine.inspect_container(&node.id).await)? else { continue };
+        let name = node.labels.get(labels::K3D_NETWORK).unwrap_or(&desired.network);
+        let endpoint = node.endpoints.get_key_value(name).or_else(|| node.endpoints.iter().find(|(name, _)| *name != "bridge"));
+        let network = endpoint.and_then(|(_, endpoint)| networks.iter().find(|network| network.id == endpoint.network_id));
+        if let Some(network) = network {
+            return Ok(Some(to_ref(network)));
+        }
+    }
+    Ok(named(&desired.network))
+}
+
+fn to_ref(network: &Network) -> NetworkRef {
+    NetworkRef { id: network.id.clone(), name: network.name.clone() }
+}
+
+/// Whether a container is a node of the cluster that runs containerd; load balancers do not.
+pub fn is_node(labels: &BTreeMap<String, String>, desired: &Desired) -> bool {
+    let (cluster, role, roles): (_, _, &[_]) = match desired.distribution {
+        Distribution::Kind => (labels::KIND_CLUSTER, labels::KIND_ROLE, &["control-plane", "worker"]),
+        Distribution::K3d => (labels::K3D_CLUSTER, labels::K3D_ROLE, &["server", "agent"]),
+    };
+    labels.get(cluster).map(String::as_str) == Some(desired.cluster.as_str())
+        && labels.get(role).is_some_and(|role| roles.contains(&role.as_str()))
+}
+
+fn stranger(container: ContainerSummary) -> (String, Stranger) {
+    let ports = container.ports.iter().map(|port| (port.host_address, port.host_port)).collect();
+    (container.name, Stranger { ports, cluster: container.labels.get(labels::CLUSTER).cloned() })
+}
+
+fn concerns(volume: &Volume, desired: &Desired) -> bool {
+    is_ours(&volume.labels, &desired.cluster) || desired.mirrors.values().any(|mirror| mirror.name == volume.name)
+}
+
+/// Ports the manifest asks for that no container holds, yet cannot be had.
+async fn ports_taken<P: Probe>(
+    desired: &Desired,
+    containers: &[Found],
+    strangers: &BTreeMap<String, Stranger>,
+    probe: &P,
+) -> BTreeSet<(IpAddr, u16)> {
+    let held = |port: u16| {
+        let ours = containers.iter().any(|found| found.container.bound_ports.iter().any(|bound| bound.host_port == port));
+        ours || strangers.values().any(|stranger| stranger.ports.iter().any(|(_, held)| *held == port))
+    };
+    let wanted = desired.mirrors.values().map(|mirror| mirror.listen);
+    let unheld = wanted.filter(|listen| listen.host_port != 0 && !held(listen.host_port));
+    let taken = stream::iter(unheld).filter_map(|listen| async move {
+        let taken = probe.port_is_taken(listen.host_address, listen.host_port).await;
+        taken.then_some((listen.host_address, listen.host_port))
+    });
+    taken.collect().await
+}
+
+/// "No such object" is an answer to a read, not a failure.
+fn found<T>(answer: engine::Result<T>) -> engine::Result<Option<T>> {
+    match answer {
+        Ok(object) => Ok(Some(object)),
+        Err(error) if error.is_not_found() => Ok(None),
+        Err(error) => Err(error),
+    }
+}
+
+impl Observed {
+    /// The container that holds a host port, by name.
+    pub fn holder_of(&self, address: IpAddr, port: u16) -> Option<&str> {
+        let clash = |(held, at): &(IpAddr, u16)| *at == port && addresses_clash(*held, address);
+        self.strangers.iter().find(|(_, stranger)| stranger.ports.iter().any(clash)).map(|(name, _)| name.as_str())
+    }
+}
+
+/// Whether two sockets on one port exclude each other: the same address, or one of them on all addresses.
+pub fn addresses_clash(a: IpAddr, b: IpAddr) -> bool {
+    a == b || a.is_unspecified() || b.is_unspecified()
+}

@@ -1,0 +1,202 @@
+//! Actions: each is one engine call (but for [`Action::AwaitServing`], which only looks).
+
+use std::collections::BTreeMap;
+use std::fmt;
+
+use crate::desired::SecretFiles;
+use crate::engine::ContainerSpec;
+use crate::observed::NetworkRef;
+
+/// One action and why.
+#[derive(Debug, Clone)]
+pub struct Step {
+    /// What to do.
+    pub action: Action,
+    /// Why, in plain words.
+    pub cause: String,
+    /// What takes it back when a later step of its sequence fails.
+    pub undo: Option<Action>,
+}
+
+/// A container an action is about.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Target {
+    /// Its name when the action runs.
+    pub name: String,
+    /// Its id, for one that was observed. One that an earlier step creates has none yet. A name alone
+    /// is never enough to act on an existing container: somebody else may have taken it meanwhile.
+    pub id: Option<String>,
+}
+
+/// What a plan can do.
+#[derive(Debug, Clone)]
+pub enum Action {
+    /// Pull an image; once however many mirrors need it.
+    PullImage {
+        /// Reference.
+        image: String,
+    },
+    /// Create a volume.
+    CreateVolume {
+        /// Name.
+        name: String,
+        /// Labels.
+        labels: BTreeMap<String, String>,
+    },
+    /// Create a container.
+    CreateContainer {
+        /// What from.
+        spec: Box<ContainerSpec>,
+    },
+    /// Put files that carry secrets into a container.
+    PutFiles {
+        /// Which.
+        container: Target,
+        /// The files.
+        files: SecretFiles,
+    },
+    /// Attach a container to the cluster's network.
+    ConnectNetwork {
+        /// Which.
+        container: Target,
+        /// The network, by id.
+        network: NetworkRef,
+        /// Name nodes reach it by.
+        alias: String,
+    },
+    /// Detach a container from a network.
+    DisconnectNetwork {
+        /// Which.
+        container: Target,
+        /// The network, or what was left of it.
+        network: String,
+    },
+    /// Start a container.
+    StartContainer {
+        /// Which.
+        container: Target,
+        /// Names of containers of the same plan that give up the port it needs.
+        after: Vec<String>,
+    },
+    /// Stop a container.
+    StopContainer {
+        /// Which.
+        container: Target,
+    },
+    /// Stop and start a container.
+    RestartContainer {
+        /// Which.
+        container: Target,
+    },
+    /// Resume a paused container.
+    UnpauseContainer {
+        /// Which.
+        container: Target,
+    },
+    /// Give a container another name.
+    RenameContainer {
+        /// Which.
+        container: Target,
+        /// The new name.
+        to: String,
+    },
+    /// Set the restart policy.
+    UpdateRestartPolicy {
+        /// Which.
+        container: Target,
+        /// The new one.
+        policy: String,
+    },
+    /// Remove a container.
+    RemoveContainer {
+        /// Which.
+        container: Target,
+    },
+    /// Remove a volume and what it holds.
+    RemoveVolume {
+        /// Name.
+        name: String,
+    },
+    /// Wait until the registry in a container answers. What came before is then final.
+    AwaitServing {
+        /// Which.
+        container: Target,
+    },
+}
+
+impl Action {
+    /// The action's name in JSON output.
+    pub const fn name(&self) -> &'static str {
+        match self {
+            Self::PullImage { .. } => "PullImage",
+            Self::CreateVolume { .. } => "CreateVolume",
+            Self::CreateContainer { .. } => "CreateContainer",
+            Self::PutFiles { .. } => "PutFiles",
+            Self::ConnectNetwork { .. } => "ConnectNetwork",
+            Self::DisconnectNetwork { .. } => "DisconnectNetwork",
+            Self::StartContainer { .. } => "StartContainer",
+            Self::StopContainer { .. } => "StopContainer",
+            Self::RestartContainer { .. } => "RestartContainer",
+            Self::UnpauseContainer { .. } => "UnpauseContainer",
+            Self::RenameContainer { .. } => "RenameContainer",
+            Self::UpdateRestartPolicy { .. } => "UpdateRestartPolicy",
+            Self::RemoveContainer { .. } => "RemoveContainer",
+            Self::RemoveVolume { .. } => "RemoveVolume",
+            Self::AwaitServing { .. } => "AwaitServing",
+        }
+    }
+
+    /// Name of the object the action is about.
+    pub fn object(&self) -> &str {
+        match self {
+            Self::PullImage { image } => image,
+            Self::CreateVolume { name, .. } | Self::RemoveVolume { name } => name,
+            Self::CreateContainer { spec } => &spec.name,
+            Self::PutFiles { container, .. }
+            | Self::ConnectNetwork { container, .. }
+            | Self::DisconnectNetwork { container, .. }
+            | Self::StartContainer { container, .. }
+            | Self::StopContainer { container }
+            | Self::RestartContainer { container }
+            | Self::UnpauseContainer { container }
+            | Self::RenameContainer { container, .. }
+            | Self::UpdateRestartPolicy { container, .. }
+            | Self::RemoveContainer { container }
+            | Self::AwaitServing { container } => &container.name,
+        }
+    }
+
+    /// Whether the engine is changed by it.
+    pub const fn changes(&self) -> bool {
+        !matches!(self, Self::AwaitServing { .. })
+    }
+}
+
+impl fmt::Display for Action {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let object = self.object();
+        match self {
+            Self::PullImage { .. } => write!(f, "pull image {object}"),
+            Self::CreateVolume { .. } => write!(f, "create volume {object}"),
+            Self::CreateContainer { .. } => write!(f, "create container {object}"),
+            Self::PutFiles { .. } => write!(f, "put credentials into {object}"),
+            Self::ConnectNetwork { network, .. } => write!(f, "connect {object} to network {}", network.name),
+            Self::DisconnectNetwork { network, .. } => write!(f, "disconnect {object} from network {network}"),
+            Self::StartContainer { .. } => write!(f, "start {object}"),
+            Self::StopContainer { .. } => write!(f, "stop {object}"),
+            Self::RestartContainer { .. } => write!(f, "restart {object}"),
+            Self::UnpauseContainer { .. } => write!(f, "unpause {object}"),
+            Self::RenameContainer { to, .. } => write!(f, "rename {object} to {to}"),
+            Self::UpdateRestartPolicy { policy, .. } => write!(f, "set the restart policy of {object} to {policy}"),
+            Self::RemoveContainer { .. } => write!(f, "remove container {object}"),
+            Self::RemoveVolume { .. } => write!(f, "remove volume {object}"),
+            Self::AwaitServing { .. } => write!(f, "wait until {object} serves"),
+        }
+    }
+}
+
+impl fmt::Display for Step {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}: {}", self.action, self.cause)
+    }
+}

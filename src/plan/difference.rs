@@ -1,0 +1,109 @@
+//! What of a container cannot be mended in place, so that it has to be recreated.
+
+use crate::desired::{Mirror, Role};
+use crate::engine::{Container, Image};
+use crate::labels;
+
+/// Why a container has to be recreated, most telling cause first; `None` when it is as desired.
+pub(super) fn cause_to_recreate(mirror: &Mirror, container: &Container, image: Option<&Image>) -> Option<String> {
+    role(mirror, container)
+        .or_else(|| image_reference(mirror, container))
+        .or_else(|| image_id(container, image))
+        .or_else(|| upstream(mirror, container))
+        .or_else(|| port(mirror, container))
+        .or_else(|| setting(mirror, container, image))
+        .or_else(|| program(mirror, container, image))
+        .or_else(|| volume(mirror, container))
+        .or_else(|| label(mirror, container))
+}
+
+fn changed(what: &str, from: &str, to: &str) -> Option<String> {
+    (from != to).then(|| format!("{what} changed {from} -> {to}"))
+}
+
+fn role(mirror: &Mirror, container: &Container) -> Option<String> {
+    let found = container.labels.get(labels::ROLE)?;
+    match mirror.role {
+        _ if found == mirror.role.as_str() => None,
+        Role::Push => Some("upstream removed: now a push registry".to_owned()),
+        Role::Mirror => Some("upstream added: now a pull-through mirror".to_owned()),
+    }
+}
+
+fn image_reference(mirror: &Mirror, container: &Container) -> Option<String> {
+    changed("image", &container.image, &mirror.container.image)
+}
+
+/// The tag names another image than when the container was created.
+fn image_id(container: &Container, image: Option<&Image>) -> Option<String> {
+    let image = image?;
+    (image.id != container.image_id)
+        .then(|| format!("image {} changed {} -> {}", container.image, short(&container.image_id), short(&image.id)))
+}
+
+fn short(id: &str) -> &str {
+    let id = id.strip_prefix("sha256:").unwrap_or(id);
+    id.get(..12).unwrap_or(id)
+}
+
+fn upstream(mirror: &Mirror, container: &Container) -> Option<String> {
+    const UPSTREAM: &str = "REGISTRY_PROXY_REMOTEURL";
+    changed("upstream", container.env.get(UPSTREAM)?, mirror.container.env.get(UPSTREAM)?)
+}
+
+fn port(mirror: &Mirror, container: &Container) -> Option<String> {
+    if container.ports == mirror.container.ports {
+        return None;
+    }
+    let found = container.ports.iter().find(|port| port.container_port == mirror.listen.container_port);
+    let Some(found) = found else { return Some("its port is not published".to_owned()) };
+    let port = |port: u16| if port == 0 { "any".to_owned() } else { port.to_string() };
+    changed("port", &port(found.host_port), &port(mirror.listen.host_port))
+        .or_else(|| changed("listen address", &found.host_address.to_string(), &mirror.listen.host_address.to_string()))
+        .or_else(|| Some("it publishes another port".to_owned()))
+}
+
+/// Only the registry's own variables are compared: images set others, and those differ by version.
+fn setting(mirror: &Mirror, container: &Container, image: Option<&Image>) -> Option<String> {
+    let wanted = &mirror.container.env;
+    let different = wanted.iter().find_map(|(name, value)| match container.env.get(name) {
+        Some(found) => changed(&format!("setting {name}"), found, value),
+        None => Some(format!("setting {name} is missing")),
+    });
+    let images_own = |name: &String| image.is_some_and(|image| image.env.contains_key(name));
+    let foreign = container
+        .env
+        .keys()
+        .find(|name| name.starts_with("REGISTRY_") && !wanted.contains_key(*name) && !images_own(name));
+    different.or_else(|| foreign.map(|name| format!("setting {name} is not in ksail.yaml")))
+}
+
+fn program(mirror: &Mirror, container: &Container, image: Option<&Image>) -> Option<String> {
+    let wanted = &mirror.container.command;
+    let command_of_image = image.map(|image| &image.command);
+    let command = if wanted.is_empty() { command_of_image } else { Some(wanted) };
+    let entrypoint = image.map(|image| &image.entrypoint);
+    if command.is_some_and(|command| *command != container.command) {
+        return Some(match wanted.is_empty() {
+            false => "credentials added".to_owned(),
+            true if container.command.iter().any(|word| word.starts_with("/ksail/")) => "credentials removed".to_owned(),
+            true => format!("its command is not the image's: {}", container.command.join(" ")),
+        });
+    }
+    entrypoint
+        .is_some_and(|entrypoint| *entrypoint != container.entrypoint)
+        .then(|| format!("its entrypoint is not the image's: {}", container.entrypoint.join(" ")))
+}
+
+fn volume(mirror: &Mirror, container: &Container) -> Option<String> {
+    let mounted = |(name, target): &&(String, String)| {
+        container.mounts.iter().any(|mount| mount.volume.as_ref() == Some(name) && mount.target == *target)
+    };
+    let missing = mirror.container.volumes.iter().find(|volume| !mounted(volume));
+    missing.map(|(name, _)| format!("volume {name} is not mounted"))
+}
+
+fn label(mirror: &Mirror, container: &Container) -> Option<String> {
+    let different = mirror.container.labels.iter().find(|(key, value)| container.labels.get(*key) != Some(*value));
+    different.map(|(key, _)| format!("label {key} changed"))
+}

@@ -1,0 +1,342 @@
+//! The sequence of one mirror.
+
+use super::action::{Action, Step, Target};
+use super::difference::cause_to_recreate;
+use super::{Obstacle, Sequence, next_free_port};
+use crate::desired::{Desired, Mirror};
+use crate::engine::{Container, ContainerState, Endpoint};
+use crate::labels;
+use crate::observed::{Found, NetworkRef, Observed, Serving, is_ours};
+
+/// What leads from the containers a mirror has to the one it should have.
+pub(super) fn sequence(desired: &Desired, mirror: &Mirror, observed: &Observed) -> Sequence {
+    let mut builder = Builder { desired, mirror, observed, steps: Vec::new(), obstacle: name_conflict(mirror, desired, observed) };
+    if builder.obstacle.is_none() {
+        builder.build(&Containers::of(mirror, observed));
+    }
+    Sequence { steps: builder.steps, obstacle: builder.obstacle }
+}
+
+fn name_conflict(mirror: &Mirror, desired: &Desired, observed: &Observed) -> Option<Obstacle> {
+    let next = mirror.next_name();
+    let taken = [&mirror.name, &next].into_iter().find_map(|name| Some((name, observed.strangers.get(name)?)));
+    if let Some((name, stranger)) = taken {
+        return Some(Obstacle::NameConflict { kind: "container", name: name.clone(), cluster: stranger.cluster.clone() });
+    }
+    let volume = observed.volumes.get(&mirror.name).filter(|volume| !is_ours(&volume.labels, &desired.cluster))?;
+    let cluster = volume.labels.get(labels::CLUSTER).cloned();
+    Some(Obstacle::NameConflict { kind: "volume", name: volume.name.clone(), cluster })
+}
+
+/// The containers that carry a mirror's label, by the part they play.
+struct Containers<'a> {
+    /// The one that has its name.
+    main: Option<&'a Found>,
+    /// The one that was about to replace it.
+    next: Option<&'a Found>,
+    /// Those that were given other names behind our back.
+    renamed: Vec<&'a Found>,
+}
+
+impl<'a> Containers<'a> {
+    fn of(mirror: &Mirror, observed: &'a Observed) -> Self {
+        let next_name = mirror.next_name();
+        let mut containers = Self { main: None, next: None, renamed: Vec::new() };
+        let ours = |found: &&Found| found.container.labels.get(labels::HOST).map(String::as_str) == Some(mirror.host.as_str());
+        for found in observed.containers.iter().filter(ours) {
+            match &found.container.name {
+                name if *name == mirror.name => containers.main = Some(found),
+                name if *name == next_name => containers.next = Some(found),
+                _ => containers.renamed.push(found),
+            }
+        }
+        containers
+    }
+}
+
+struct Builder<'a> {
+    desired: &'a Desired,
+    mirror: &'a Mirror,
+    observed: &'a Observed,
+    steps: Vec<Step>,
+    obstacle: Option<Obstacle>,
+}
+
+impl Builder<'_> {
+    fn build(&mut self, containers: &Containers<'_>) {
+        let fits = |found: &&Found| self.cause_to_recreate(found).is_none();
+        let main = containers.main;
+        let next = containers.next.filter(fits).filter(|_| main.is_none_or(|main| !fits(&main)));
+        let renamed = containers.renamed.iter().copied().find(fits).filter(|_| main.is_none() && next.is_none());
+        let in_the_way = |found: &&&Found| !renamed.is_some_and(|renamed| std::ptr::eq(renamed, **found));
+
+        if let Some(leftover) = containers.next.filter(|_| next.is_none()) {
+            self.push(remove(leftover), "left over from an interrupted recreate");
+        }
+        for double in containers.renamed.iter().filter(in_the_way) {
+            self.push(remove(double), "a second container for this mirror");
+        }
+        match (main, next.or(renamed)) {
+            (Some(main), next) => match self.cause_to_recreate(main) {
+                None => self.mend(main),
+                Some(cause) => self.replace(main, next, &cause),
+            },
+            (None, Some(spare)) => {
+                let cause = if renamed.is_some() { "it was renamed behind ksail's back" } else { "an interrupted recreate goes on" };
+                self.mend(spare);
+                if self.obstacle.is_none() {
+                    self.push(rename(target(&spare.container), &self.mirror.name), cause);
+                }
+            }
+            (None, None) => self.create(),
+        }
+    }
+
+    fn cause_to_recreate(&self, found: &Found) -> Option<String> {
+        match found.container.state {
+            ContainerState::Dead => Some("container is dead".to_owned()),
+            ContainerState::Removing => Some("container is being removed".to_owned()),
+            _ => cause_to_recreate(self.mirror, &found.container, self.observed.image.as_ref()),
+        }
+    }
+
+    /// From nothing. Nothing is undone when a step fails: what is there already is mended by the next pass.
+    fn create(&mut self) {
+        let cause = "container is missing";
+        if self.port_is_taken() {
+            return;
+        }
+        self.prepare(cause);
+        let container = new_target(&self.mirror.name);
+        self.push(Action::CreateContainer { spec: Box::new(self.mirror.container.clone()) }, cause);
+        self.furnish(&container, cause);
+        self.start(&container, cause);
+    }
+
+    /// Recreates: the old container serves until its successor is ready to start, and again if that does not serve.
+    fn replace(&mut self, main: &Found, next: Option<&Found>, cause: &str) {
+        if !holds_port(main, self.mirror) && self.port_is_taken() {
+            if revivable(main) {
+                self.mend(main);
+            }
+            return;
+        }
+        self.prepare(cause);
+        let old = target(&main.container);
+        let next_name = self.mirror.next_name();
+        let new = match next {
+            Some(next) => {
+                self.furnish_again(next, cause);
+                target(&next.container)
+            }
+            None => {
+                let mut spec = self.mirror.container.clone();
+                spec.name.clone_from(&next_name);
+                let new = new_target(&next_name);
+                let undo = Action::RemoveContainer { container: new.clone() };
+                self.push_undoable(Action::CreateContainer { spec: Box::new(spec) }, cause, undo);
+                self.furnish(&new, cause);
+                new
+            }
+        };
+        let was_up = !matches!(main.container.state, ContainerState::Created | ContainerState::Exited | ContainerState::Dead);
+        if was_up {
+            let undo = Action::StartContainer { container: old.clone(), after: Vec::new() };
+            self.push_undoable(Action::StopContainer { container: old.clone() }, cause, undo);
+        }
+        let start = Action::StartContainer { container: new.clone(), after: self.holders_of_port(&[&main.container.name, &next_name]) };
+        self.push_undoable(start, cause, Action::RemoveContainer { container: new.clone() });
+        self.push(Action::AwaitServing { container: new.clone() }, cause);
+        self.push(Action::RemoveContainer { container: old }, cause);
+        self.push(rename(new, &self.mirror.name), cause);
+    }
+
+    /// What a new container needs to exist.
+    fn prepare(&mut self, cause: &str) {
+        if self.observed.image.is_none() {
+            self.push(Action::PullImage { image: self.desired.image.clone() }, "the engine does not have it");
+        }
+        if !self.observed.volumes.contains_key(&self.mirror.name) {
+            let labels = self.mirror.volume_labels(&self.desired.cluster);
+            let cause = if cause == "container is missing" { "volume is missing" } else { cause };
+            self.push(Action::CreateVolume { name: self.mirror.name.clone(), labels }, cause);
+        }
+    }
+
+    /// What a new container needs before it starts.
+    fn furnish(&mut self, container: &Target, cause: &str) {
+        if let Some(files) = &self.mirror.files {
+            self.push(Action::PutFiles { container: container.clone(), files: files.clone() }, cause);
+        }
+        if let Some(network) = &self.observed.network {
+            let action = self.connect(container, network);
+            self.push(action, cause);
+        }
+    }
+
+    /// The same for one that was left half-way.
+    fn furnish_again(&mut self, found: &Found, cause: &str) {
+        self.leave_stale_networks(found);
+        if let (Some(files), true) = (&self.mirror.files, self.secrets_differ(found)) {
+            self.push(Action::PutFiles { container: target(&found.container), files: files.clone() }, cause);
+        }
+        self.join_network(found);
+    }
+
+    /// Everything that can be put right without a new container.
+    fn mend(&mut self, found: &Found) {
+        let container = target(&found.container);
+        self.leave_stale_networks(found);
+        let secrets_differ = self.secrets_differ(found);
+        if let (Some(files), true) = (&self.mirror.files, secrets_differ) {
+            self.push(Action::PutFiles { container: container.clone(), files: files.clone() }, "credentials changed");
+        }
+        self.join_network(found);
+        if found.container.restart_policy != self.mirror.container.restart_policy {
+            let policy = self.mirror.container.restart_policy.clone();
+            let cause = format!("restart policy changed to {}", found.container.restart_policy);
+            self.push(Action::UpdateRestartPolicy { container: container.clone(), policy }, &cause);
+        }
+        match found.container.state {
+            ContainerState::Running if secrets_differ => self.restart(&container, "credentials changed"),
+            ContainerState::Running => self.mend_running(found, &container),
+            ContainerState::Paused => {
+                self.push(Action::UnpauseContainer { container: container.clone() }, "container is paused");
+                self.push(Action::AwaitServing { container }, "container is paused");
+            }
+            ContainerState::Restarting => {
+                self.restart(&container, &format!("container keeps exiting{}", exit_code(&found.container)));
+            }
+            ContainerState::Created | ContainerState::Exited | ContainerState::Dead | ContainerState::Removing => {
+                if self.obstacle.is_none() && self.port_is_taken() {
+                    return;
+                }
+                let cause = match found.container.state {
+                    ContainerState::Created => "container was never started".to_owned(),
+                    _ => format!("container exited{}", exit_code(&found.container)),
+                };
+                self.start(&container, &cause);
+            }
+        }
+    }
+
+    fn mend_running(&mut self, found: &Found, container: &Target) {
+        match found.serving {
+            Serving::Answers | Serving::Unknown => {}
+            Serving::Refused if found.starting => {
+                self.push(Action::AwaitServing { container: container.clone() }, "container was started moments ago");
+            }
+            Serving::Refused => self.restart(container, "registry does not answer /v2/"),
+            Serving::Silent => self.restart(container, "registry did not answer /v2/ within 2 s"),
+        }
+    }
+
+    fn start(&mut self, container: &Target, cause: &str) {
+        let after = self.holders_of_port(&[&container.name]);
+        self.push(Action::StartContainer { container: container.clone(), after }, cause);
+        self.push(Action::AwaitServing { container: container.clone() }, cause);
+    }
+
+    fn restart(&mut self, container: &Target, cause: &str) {
+        self.push(Action::RestartContainer { container: container.clone() }, cause);
+        self.push(Action::AwaitServing { container: container.clone() }, cause);
+    }
+
+    /// A container does not start while one of its networks has been removed.
+    fn leave_stale_networks(&mut self, found: &Found) {
+        for (name, endpoint) in &found.container.endpoints {
+            if !endpoint.network_id.is_empty() && !self.observed.networks.contains(&endpoint.network_id) {
+                let action = Action::DisconnectNetwork { container: target(&found.container), network: name.clone() };
+                self.push(action, &format!("network {name} was removed"));
+            }
+        }
+    }
+
+    fn join_network(&mut self, found: &Found) {
+        let Some(network) = &self.observed.network else { return };
+        // The engine fills in the id when the container first starts.
+        let same = |(name, endpoint): &(&String, &Endpoint)| {
+            endpoint.network_id == network.id || (endpoint.network_id.is_empty() && **name == network.name)
+        };
+        let endpoint = found.container.endpoints.iter().find(same).map(|(_, endpoint)| endpoint);
+        let cause = match endpoint {
+            None => "not attached to the cluster's network",
+            Some(endpoint) if !endpoint.aliases.contains(&self.mirror.name) => {
+                let action = Action::DisconnectNetwork { container: target(&found.container), network: network.id.clone() };
+                self.push(action, "its network alias is missing");
+                "its network alias is missing"
+            }
+            Some(_) => return,
+        };
+        let action = self.connect(&target(&found.container), network);
+        self.push(action, cause);
+    }
+
+    fn connect(&self, container: &Target, network: &NetworkRef) -> Action {
+        Action::ConnectNetwork { container: container.clone(), network: network.clone(), alias: self.mirror.name.clone() }
+    }
+
+    fn secrets_differ(&self, found: &Found) -> bool {
+        self.mirror.files.as_ref().is_some_and(|files| found.secrets.as_ref() != Some(&files.digest()))
+    }
+
+    /// Whether someone who is not ours holds the port; says so if so.
+    fn port_is_taken(&mut self) -> bool {
+        let (address, port) = (self.mirror.listen.host_address, self.mirror.listen.host_port);
+        if port == 0 {
+            return false;
+        }
+        let holder = self.observed.holder_of(address, port);
+        let taken = holder.is_some() || self.observed.ports_taken.contains(&(address, port));
+        if taken {
+            let next_free = next_free_port(self.desired, self.observed, address, port);
+            self.obstacle = Some(Obstacle::PortInUse { port, holder: holder.map(str::to_owned), next_free });
+        }
+        taken
+    }
+
+    /// The cluster's other containers that hold this mirror's port now and give it up in the same plan.
+    fn holders_of_port(&self, own: &[&str]) -> Vec<String> {
+        let port = self.mirror.listen.host_port;
+        let holds = |container: &Container| container.bound_ports.iter().any(|bound| port != 0 && bound.host_port == port);
+        let others = self.observed.containers.iter().map(|found| &found.container);
+        others.filter(|other| holds(other) && !own.contains(&other.name.as_str())).map(|other| other.name.clone()).collect()
+    }
+
+    fn push(&mut self, action: Action, cause: &str) {
+        self.steps.push(Step { action, cause: cause.to_owned(), undo: None });
+    }
+
+    fn push_undoable(&mut self, action: Action, cause: &str, undo: Action) {
+        self.steps.push(Step { action, cause: cause.to_owned(), undo: Some(undo) });
+    }
+}
+
+/// Whether starting or resuming a container that has to be recreated gives at least what there was before.
+fn revivable(found: &Found) -> bool {
+    !matches!(found.container.state, ContainerState::Dead | ContainerState::Removing | ContainerState::Created)
+}
+
+fn holds_port(found: &Found, mirror: &Mirror) -> bool {
+    found.container.bound_ports.iter().any(|bound| bound.host_port == mirror.listen.host_port)
+}
+
+fn exit_code(container: &Container) -> String {
+    container.exit_code.map(|code| format!(" ({code})")).unwrap_or_default()
+}
+
+fn target(container: &Container) -> Target {
+    Target { name: container.name.clone(), id: Some(container.id.clone()) }
+}
+
+fn new_target(name: &str) -> Target {
+    Target { name: name.to_owned(), id: None }
+}
+
+fn remove(found: &Found) -> Action {
+    Action::RemoveContainer { container: target(&found.container) }
+}
+
+fn rename(container: Target, to: &str) -> Action {
+    Action::RenameContainer { container, to: to.to_owned() }
+}

@@ -1,0 +1,125 @@
+//! JSON: one object per line for events, one document for a plan or a status.
+
+use std::io::Write;
+use std::sync::{Mutex, PoisonError};
+
+use serde_json::{Value, json};
+
+use super::{ActionReport, ActionResult, Event, Reporter};
+use crate::desired::Desired;
+use crate::engine::EngineInfo;
+use crate::plan::Plan;
+use crate::status::{Condition, MirrorStatus, Status};
+
+/// Writes events as one JSON object per line.
+#[derive(Debug)]
+pub struct Json<W>(Mutex<W>);
+
+impl<W: Write + Send> Json<W> {
+    /// Writes to `out`.
+    pub fn new(out: W) -> Self {
+        Self(Mutex::new(out))
+    }
+}
+
+impl<W: Write + Send> Reporter for Json<W> {
+    fn report(&self, event: &Event) {
+        let Some(object) = object(event) else { return };
+        let mut out = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        // Nobody is left to tell when standard output is gone; mirrors are kept up all the same.
+        let _ = writeln!(out, "{object}").and_then(|()| out.flush());
+    }
+}
+
+fn object(event: &Event) -> Option<Value> {
+    Some(match event {
+        Event::Watching { file, cluster } => json!({"event": "watching", "file": file, "cluster": cluster}),
+        Event::ManifestLoaded { mirrors } => json!({"event": "manifestLoaded", "mirrors": mirrors}),
+        Event::ManifestRejected { message } => json!({"event": "manifestRejected", "message": message}),
+        Event::EngineFound(info) => json!({"event": "engineFound", "name": info.name, "version": info.version}),
+        Event::EngineLost { message } => json!({"event": "engineLost", "message": message}),
+        Event::Waiting { message } => json!({"event": "waiting", "message": message}),
+        Event::PassStarted { trigger } => json!({"event": "passStarted", "trigger": trigger}),
+        Event::PassFinished { actions, failed, duration } => {
+            json!({"event": "passFinished", "actions": actions, "failed": failed, "durationMs": duration.as_millis()})
+        }
+        Event::ActionStarted(_) => return None,
+        Event::Action(report) => action(report),
+        Event::Pulling { image, progress } => {
+            json!({"event": "pulling", "image": image, "layer": progress.id, "status": progress.status,
+                   "current": progress.current, "total": progress.total})
+        }
+        Event::Condition { mirror, condition } => {
+            json!({"event": "condition", "mirror": mirror, "type": condition.kind.as_str(), "status": condition.status.as_str(),
+                   "reason": condition.reason.as_str(), "message": condition.message})
+        }
+        Event::Retry { mirror, after } => json!({"event": "retry", "mirror": mirror, "afterMs": after.as_millis()}),
+    })
+}
+
+fn action(report: &ActionReport) -> Value {
+    let (result, message) = match &report.result {
+        ActionResult::Done => ("done", None),
+        ActionResult::Failed(message) => ("failed", Some(message)),
+        ActionResult::Cancelled => ("cancelled", None),
+    };
+    let mut object = json!({"event": "action", "mirror": report.mirror, "action": report.action, "object": report.object,
+                            "cause": report.cause, "result": result, "durationMs": report.duration.as_millis()});
+    if let Some(message) = message {
+        object["message"] = json!(message);
+    }
+    object
+}
+
+/// A plan as one document.
+pub fn plan_as_json(desired: &Desired, plan: &Plan) -> Value {
+    let steps = plan.sequences.iter().flat_map(|(host, sequence)| sequence.steps.iter().map(move |step| (host, step)));
+    let changes: Vec<_> = steps
+        .map(|(host, step)| {
+            json!({"host": host, "action": step.action.name(), "object": step.action.object(), "cause": step.cause})
+        })
+        .collect();
+    let blocked = plan.sequences.iter().filter_map(|(host, sequence)| Some((host, sequence.obstacle.as_ref()?)));
+    let blocked: Vec<_> = blocked.map(|(host, obstacle)| json!({"host": host, "message": obstacle.to_string()})).collect();
+    json!({"cluster": desired.cluster.as_str(), "changes": changes, "blocked": blocked})
+}
+
+/// A status as one document.
+pub fn status_as_json(status: &Status, engine: Option<&EngineInfo>) -> Value {
+    let engine = engine.map(|info| json!({"name": info.name, "version": info.version, "address": info.address}));
+    json!({
+        "cluster": status.cluster,
+        "state": status.state,
+        "engine": engine,
+        "mirrors": status.mirrors.iter().map(mirror).collect::<Vec<_>>(),
+    })
+}
+
+fn mirror(mirror: &MirrorStatus) -> Value {
+    let container = mirror.container.as_ref().map(|container| {
+        json!({"id": container.id, "state": container.state.to_string(),
+               "startedAt": container.started_at.map(|at| at.to_string())})
+    });
+    json!({
+        "host": mirror.host,
+        "role": mirror.role.as_str(),
+        "name": mirror.name,
+        "upstream": mirror.upstream,
+        "port": mirror.port,
+        "address": mirror.address,
+        "alias": mirror.alias,
+        "container": container,
+        "cache": mirror.cache,
+        "conditions": mirror.conditions.iter().map(condition).collect::<Vec<_>>(),
+    })
+}
+
+fn condition(condition: &Condition) -> Value {
+    json!({
+        "type": condition.kind.as_str(),
+        "status": condition.status.as_str(),
+        "reason": condition.reason.as_str(),
+        "message": condition.message,
+        "lastTransitionTime": condition.since.to_string(),
+    })
+}
