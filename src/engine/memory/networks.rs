@@ -60,7 +60,7 @@ impl World {
         endpoint.network_id.clone_from(&network.id);
         endpoint.address = Some(self.next_address());
         let container = &mut self.kept_mut(&id)?.container;
-        if container.endpoints.contains_key(&network.name) {
+        if container.endpoints.get(&network.name).is_some_and(|known| known.network_id == network.id) {
             let message = format!("endpoint with name {} already exists in network {}", container.name, network.name);
             return Err(EngineError::Conflict { message });
         }
