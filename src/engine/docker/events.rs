@@ -1,0 +1,92 @@
+//! The event stream.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use bollard::models::{EventMessage, EventMessageTypeEnum};
+use bollard::query_parameters::EventsOptionsBuilder;
+use futures_util::StreamExt;
+use futures_util::stream::{self, BoxStream};
+use jiff::Timestamp;
+
+use super::READ;
+use super::connection::Connection;
+use crate::engine::{EngineError, Event, EventKind, Result};
+
+/// What changes an object. Left out is what only looks at one: health checks, exec, archives, mounts.
+/// `died` and `remove` are Podman's words for `die` and `destroy`.
+const ACTIONS: [&str; 16] = [
+    "create",
+    "start",
+    "restart",
+    "die",
+    "died",
+    "stop",
+    "kill",
+    "oom",
+    "pause",
+    "unpause",
+    "rename",
+    "update",
+    "connect",
+    "disconnect",
+    "destroy",
+    "remove",
+];
+
+pub(super) async fn subscribe(connection: &Arc<Connection>) -> Result<BoxStream<'static, Result<Event>>> {
+    let link = connection.link().await?;
+    // bollard sends the request when the stream is first polled. By asking for everything since now, by the engine's
+    // clock, nothing is missed in between.
+    let now = match tokio::time::timeout(READ, link.client.info()).await {
+        Ok(Ok(info)) => info.system_time.and_then(|time| time.parse::<Timestamp>().ok()),
+        Ok(Err(error)) => return Err(connection.failed(&link, "info", error)),
+        Err(_) => return Err(EngineError::Timeout { call: "info".to_owned(), seconds: READ.as_secs() }),
+    };
+    let mut options = EventsOptionsBuilder::default()
+        .filters(&HashMap::from([("type", vec!["container", "network", "volume"]), ("event", ACTIONS.to_vec())]));
+    if let Some(now) = now {
+        options = options.since(&format!("{}.{:09}", now.as_second(), now.subsec_nanosecond()));
+    }
+    // The limit is for the first answer; how long the engine is silent afterwards is its own affair.
+    let messages = link.client.clone().with_timeout(READ).events(Some(options.build())).boxed();
+    let listening = Some((messages, Arc::clone(connection), link));
+    Ok(stream::unfold(listening, |listening| async move {
+        let (mut messages, connection, link) = listening?;
+        loop {
+            match messages.next().await {
+                Some(Ok(message)) => {
+                    if let Some(event) = event(message) {
+                        return Some((Ok(event), Some((messages, connection, link))));
+                    }
+                }
+                Some(Err(error)) => {
+                    connection.lost(&link);
+                    return Some((Err(connection.failed(&link, "events", error)), None));
+                }
+                None => {
+                    connection.lost(&link);
+                    return None;
+                }
+            }
+        }
+    })
+    .boxed())
+}
+
+fn event(message: EventMessage) -> Option<Event> {
+    let kind = match message.typ? {
+        EventMessageTypeEnum::CONTAINER => EventKind::Container,
+        EventMessageTypeEnum::NETWORK => EventKind::Network,
+        EventMessageTypeEnum::VOLUME => EventKind::Volume,
+        _ => return None,
+    };
+    let action = match message.action?.as_str() {
+        "died" => "die".to_owned(),
+        "remove" => "destroy".to_owned(),
+        action => action.to_owned(),
+    };
+    let actor = message.actor.unwrap_or_default();
+    let attributes = actor.attributes.unwrap_or_default().into_iter().collect();
+    Some(Event { kind, action, id: actor.id.unwrap_or_default(), attributes })
+}

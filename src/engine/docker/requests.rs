@@ -1,0 +1,84 @@
+//! What we ask, as the Docker API wants it.
+
+use std::collections::{BTreeMap, HashMap};
+
+use bollard::models::{
+    ContainerCreateBody, ContainerUpdateBody, EndpointSettings, HostConfig, Mount, MountType, NetworkConnectRequest,
+    PortBinding, PortMap, RestartPolicy, VolumeCreateRequest,
+};
+
+use crate::engine::{ContainerSpec, EngineError, Label, PublishedPort, Result};
+
+pub(super) fn label_filter(labels: &[Label<'_>]) -> HashMap<String, Vec<String>> {
+    let wanted = labels.iter().map(|(key, value)| match value {
+        Some(value) => format!("{key}={value}"),
+        None => (*key).to_owned(),
+    });
+    HashMap::from([("label".to_owned(), wanted.collect())])
+}
+
+pub(super) fn container(spec: &ContainerSpec) -> Result<ContainerCreateBody> {
+    let mounts = spec.volumes.iter().map(|(volume, target)| Mount {
+        typ: Some(MountType::VOLUME),
+        source: Some(volume.clone()),
+        target: Some(target.clone()),
+        ..Mount::default()
+    });
+    Ok(ContainerCreateBody {
+        image: Some(spec.image.clone()),
+        cmd: (!spec.command.is_empty()).then(|| spec.command.clone()),
+        env: Some(spec.env.iter().map(|(name, value)| format!("{name}={value}")).collect()),
+        labels: Some(owned(&spec.labels)),
+        exposed_ports: Some(spec.ports.iter().map(port_key).collect()),
+        host_config: Some(HostConfig {
+            port_bindings: Some(port_bindings(&spec.ports)),
+            mounts: Some(mounts.collect()),
+            restart_policy: Some(restart_policy(&spec.restart_policy)?),
+            ..HostConfig::default()
+        }),
+        ..ContainerCreateBody::default()
+    })
+}
+
+pub(super) fn restart_policy_update(policy: &str) -> Result<ContainerUpdateBody> {
+    Ok(ContainerUpdateBody { restart_policy: Some(restart_policy(policy)?), ..ContainerUpdateBody::default() })
+}
+
+pub(super) fn connection(container: &str, aliases: &[String]) -> NetworkConnectRequest {
+    let endpoint = EndpointSettings { aliases: Some(aliases.to_vec()), ..EndpointSettings::default() };
+    NetworkConnectRequest { container: container.to_owned(), endpoint_config: Some(endpoint) }
+}
+
+pub(super) fn volume(name: &str, labels: &BTreeMap<String, String>) -> VolumeCreateRequest {
+    VolumeCreateRequest { name: Some(name.to_owned()), labels: Some(owned(labels)), ..VolumeCreateRequest::default() }
+}
+
+/// Seconds as the API counts them.
+pub(super) fn seconds(grace: u32) -> i32 {
+    i32::try_from(grace).unwrap_or(i32::MAX)
+}
+
+fn restart_policy(policy: &str) -> Result<RestartPolicy> {
+    let name = policy.parse().ok().filter(|_| !policy.is_empty());
+    let name = name
+        .ok_or_else(|| EngineError::Refused { status: 400, message: format!("invalid restart policy '{policy}'") })?;
+    Ok(RestartPolicy { name: Some(name), maximum_retry_count: None })
+}
+
+fn port_key(port: &PublishedPort) -> String {
+    format!("{}/tcp", port.container_port)
+}
+
+fn port_bindings(ports: &[PublishedPort]) -> PortMap {
+    let mut bindings = PortMap::new();
+    for port in ports {
+        let binding =
+            PortBinding { host_ip: Some(port.host_address.to_string()), host_port: Some(port.host_port.to_string()) };
+        bindings.entry(port_key(port)).or_default().get_or_insert_default().push(binding);
+    }
+    bindings
+}
+
+fn owned(labels: &BTreeMap<String, String>) -> HashMap<String, String> {
+    labels.iter().map(|(key, value)| (key.clone(), value.clone())).collect()
+}

@@ -1,0 +1,309 @@
+//! An engine in memory, for tests: what Docker 20.10 does, without Docker.
+//!
+//! It is deterministic (ids are counted, the clock moves only when a container starts or a test sets it)
+//! and needs no runtime of its own, so it works under proptest with tokio's paused clock.
+//! `tests/contract` holds it to the behaviour of the real engine.
+//!
+//! A test plays the rest of the world through the inherent methods of [`Memory`], and through
+//! [`Memory::outsider`] for everything that is an engine call.
+
+mod archives;
+mod calls;
+mod containers;
+mod events;
+mod images;
+mod networks;
+mod snapshot;
+mod volumes;
+mod world;
+
+use std::collections::BTreeMap;
+use std::net::IpAddr;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use futures_util::stream::BoxStream;
+use jiff::Timestamp;
+
+pub use self::calls::{Call, CallKind};
+pub use self::snapshot::{ContainerSnapshot, Snapshot, StoredFile};
+
+use self::calls::Moment;
+use self::world::World;
+use super::{
+    Container, ContainerSpec, ContainerSummary, Engine, EngineError, EngineInfo, Event, Image, Label, Network,
+    PullProgress, Result, Volume,
+};
+
+/// The engine in memory. Clones share it.
+#[derive(Debug, Clone)]
+pub struct Memory {
+    world: Arc<Mutex<World>>,
+    outsider: bool,
+}
+
+impl Default for Memory {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+impl Memory {
+    /// An engine with the default bridge network and nothing else.
+    pub fn new() -> Self {
+        Self { world: Arc::new(Mutex::new(World::new())), outsider: false }
+    }
+
+    /// Someone else's connection to the same engine: its calls are neither recorded nor failed.
+    #[must_use]
+    pub fn outsider(&self) -> Self {
+        Self { world: Arc::clone(&self.world), outsider: true }
+    }
+
+    /// Puts an image into the store; an empty id becomes one derived from the reference.
+    pub fn add_image(&self, reference: &str, image: Image) {
+        self.lock().add_image(reference, image);
+    }
+
+    /// Removes an image from the store.
+    pub fn remove_image(&self, reference: &str) {
+        self.lock().remove_image(reference);
+    }
+
+    /// Makes a pull of `reference` succeed. A reference nobody made pullable is refused in Docker's words.
+    pub fn pullable(&self, reference: &str) {
+        self.lock().set_pull(reference, Ok(Image::default()));
+    }
+
+    /// Makes a pull of `reference` fail with `message`.
+    pub fn unpullable(&self, reference: &str, message: &str) {
+        self.lock().set_pull(reference, Err(message.to_owned()));
+    }
+
+    /// Creates a network, also when others of that name exist, and returns its id.
+    pub fn create_network(&self, name: &str, labels: &BTreeMap<String, String>) -> String {
+        self.lock().create_network(name, labels)
+    }
+
+    /// Removes a network by id or name; [`EngineError::Conflict`] while a running container is on it.
+    /// Stopped containers keep an endpoint to it and do not start any more.
+    pub fn remove_network(&self, network: &str) -> Result<()> {
+        self.lock().remove_network(network)
+    }
+
+    /// Some other process listens on this host port from now on.
+    pub fn hold_port(&self, address: IpAddr, port: u16) {
+        self.lock().held_ports.insert((address, port));
+    }
+
+    /// That other process is gone.
+    pub fn release_port(&self, address: IpAddr, port: u16) {
+        self.lock().held_ports.remove(&(address, port));
+    }
+
+    /// The container's process ends with `code` and is not started again (as after `docker kill`).
+    pub fn kill(&self, container: &str, code: i64) -> Result<()> {
+        self.lock().kill_container(container, code)
+    }
+
+    /// Freezes a running container, as `docker pause` does.
+    pub fn pause(&self, container: &str) -> Result<()> {
+        self.lock().pause_container(container)
+    }
+
+    /// From now on every start of a container of this name answers `Ok` and its process ends at once with `code`;
+    /// `None` makes it run again.
+    pub fn crash_on_start(&self, name: &str, code: Option<i64>) {
+        self.lock().set_crash_on_start(name, code);
+    }
+
+    /// The engine stops answering: every call is [`EngineError::Unavailable`], event streams end.
+    pub fn go_away(&self) {
+        self.lock().go_away();
+    }
+
+    /// The engine answers again; nothing in it changed meanwhile.
+    pub fn come_back(&self) {
+        self.lock().away = false;
+    }
+
+    /// The next `times` calls that `matches` accepts fail with `error` and have no effect.
+    pub fn fail(&self, matches: impl Fn(&Call) -> bool + Send + 'static, times: usize, error: EngineError) {
+        self.lock().faults.add(Moment::Before, matches, times, error);
+    }
+
+    /// The next `times` calls that `matches` accepts take effect, and then the answer is lost: they fail with `error`.
+    pub fn fail_after(&self, matches: impl Fn(&Call) -> bool + Send + 'static, times: usize, error: EngineError) {
+        self.lock().faults.add(Moment::After, matches, times, error);
+    }
+
+    /// Forgets every fault not yet struck.
+    pub fn clear_faults(&self) {
+        self.lock().faults.clear();
+    }
+
+    /// Every call since the start or the last [`Memory::clear_calls`], in order.
+    pub fn calls(&self) -> Vec<Call> {
+        self.lock().calls.clone()
+    }
+
+    /// Starts counting anew.
+    pub fn clear_calls(&self) {
+        self.lock().calls.clear();
+    }
+
+    /// Everything in the engine, comparable.
+    pub fn snapshot(&self) -> Snapshot {
+        self.lock().snapshot()
+    }
+
+    /// Sets the engine's clock. Every start of a container moves it on by a millisecond.
+    pub fn set_time(&self, now: Timestamp) {
+        self.lock().now = now;
+    }
+
+    /// Answers lists in another order, one per seed, from now on; the usual order is newest first.
+    pub fn shuffle(&self, seed: u64) {
+        self.lock().order_seed = Some(seed);
+    }
+
+    fn lock(&self) -> MutexGuard<'_, World> {
+        self.world.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// One engine call. It yields before and after its effect: other tasks interleave as they do around a socket,
+    /// and a task dropped in between has changed the engine without learning of it.
+    async fn call<T>(&self, call: Call, effect: impl FnOnce(&mut World) -> Result<T> + Send) -> Result<T> {
+        tokio::task::yield_now().await;
+        let answer = self.strike_or_do(call, effect);
+        tokio::task::yield_now().await;
+        answer
+    }
+
+    fn strike_or_do<T>(&self, call: Call, effect: impl FnOnce(&mut World) -> Result<T>) -> Result<T> {
+        let mut world = self.lock();
+        let fault = if self.outsider { None } else { world.faults.strike(&call) };
+        if !self.outsider {
+            world.calls.push(call);
+        }
+        if world.away {
+            return Err(events::unavailable());
+        }
+        match fault {
+            None => effect(&mut world),
+            Some((Moment::Before, error)) => Err(error),
+            Some((Moment::After, error)) => {
+                effect(&mut world)?;
+                Err(error)
+            }
+        }
+    }
+}
+
+impl Engine for Memory {
+    async fn info(&self) -> Result<EngineInfo> {
+        self.call(Call::read("info", ""), |_| {
+            Ok(EngineInfo {
+                name: "Memory Engine".to_owned(),
+                version: "20.10.24".to_owned(),
+                api_version: "1.41".to_owned(),
+                address: world::ADDRESS.to_owned(),
+            })
+        })
+        .await
+    }
+
+    async fn list_containers(&self, labels: &[Label<'_>]) -> Result<Vec<ContainerSummary>> {
+        self.call(Call::read("list_containers", ""), |world| Ok(world.list_containers(labels))).await
+    }
+
+    async fn inspect_container(&self, id: &str) -> Result<Container> {
+        self.call(Call::read("inspect_container", id), |world| world.inspect_container(id)).await
+    }
+
+    async fn create_container(&self, spec: &ContainerSpec) -> Result<String> {
+        self.call(Call::write("create_container", &spec.name), |world| world.create_container(spec)).await
+    }
+
+    async fn start_container(&self, id: &str) -> Result<()> {
+        self.call(Call::write("start_container", id), |world| world.start_container(id)).await
+    }
+
+    async fn stop_container(&self, id: &str, _grace_seconds: u32) -> Result<()> {
+        self.call(Call::write("stop_container", id), |world| world.stop_container(id)).await
+    }
+
+    async fn restart_container(&self, id: &str, _grace_seconds: u32) -> Result<()> {
+        self.call(Call::write("restart_container", id), |world| world.restart_container(id)).await
+    }
+
+    async fn unpause_container(&self, id: &str) -> Result<()> {
+        self.call(Call::write("unpause_container", id), |world| world.unpause_container(id)).await
+    }
+
+    async fn rename_container(&self, id: &str, name: &str) -> Result<()> {
+        self.call(Call::write("rename_container", id), |world| world.rename_container(id, name)).await
+    }
+
+    async fn update_restart_policy(&self, id: &str, policy: &str) -> Result<()> {
+        self.call(Call::write("update_restart_policy", id), |world| world.update_restart_policy(id, policy)).await
+    }
+
+    async fn remove_container(&self, id: &str) -> Result<()> {
+        self.call(Call::write("remove_container", id), |world| world.remove_container(id)).await
+    }
+
+    async fn put_archive(&self, id: &str, path: &str, tar: Vec<u8>) -> Result<()> {
+        self.call(Call::write("put_archive", id), |world| world.put_archive(id, path, &tar)).await
+    }
+
+    async fn get_archive(&self, id: &str, path: &str) -> Result<Vec<u8>> {
+        self.call(Call::read("get_archive", id), |world| world.get_archive(id, path)).await
+    }
+
+    async fn list_networks(&self) -> Result<Vec<Network>> {
+        self.call(Call::read("list_networks", ""), |world| Ok(world.list_networks())).await
+    }
+
+    async fn connect_network(&self, network: &str, container: &str, aliases: &[String]) -> Result<()> {
+        let call = Call::write("connect_network", container);
+        self.call(call, |world| world.connect_network(network, container, aliases)).await
+    }
+
+    async fn disconnect_network(&self, network: &str, container: &str, force: bool) -> Result<()> {
+        let call = Call::write("disconnect_network", container);
+        self.call(call, |world| world.disconnect_network(network, container, force)).await
+    }
+
+    async fn list_volumes(&self, labels: &[Label<'_>]) -> Result<Vec<Volume>> {
+        self.call(Call::read("list_volumes", ""), |world| Ok(world.list_volumes(labels))).await
+    }
+
+    async fn inspect_volume(&self, name: &str) -> Result<Volume> {
+        self.call(Call::read("inspect_volume", name), |world| world.inspect_volume(name)).await
+    }
+
+    async fn create_volume(&self, name: &str, labels: &BTreeMap<String, String>) -> Result<()> {
+        self.call(Call::write("create_volume", name), |world| {
+            world.create_volume(name, labels);
+            Ok(())
+        })
+        .await
+    }
+
+    async fn remove_volume(&self, name: &str) -> Result<()> {
+        self.call(Call::write("remove_volume", name), |world| world.remove_volume(name)).await
+    }
+
+    async fn inspect_image(&self, reference: &str) -> Result<Image> {
+        self.call(Call::read("inspect_image", reference), |world| world.inspect_image(reference)).await
+    }
+
+    async fn pull_image(&self, reference: &str, progress: impl Fn(PullProgress) + Send + Sync) -> Result<()> {
+        let call = Call::write("pull_image", reference);
+        self.call(call, |world| world.pull_image(reference, &progress)).await
+    }
+
+    async fn events(&self) -> Result<BoxStream<'static, Result<Event>>> {
+        self.call(Call::read("events", ""), |world| Ok(world.subscribe())).await
+    }
+}

@@ -1,0 +1,52 @@
+//! The whole engine as plain data.
+
+use std::collections::BTreeMap;
+
+use super::world::World;
+use crate::engine::{Container, Image, Network, Volume};
+
+/// Everything in the engine at one moment. Equal snapshots mean that nothing changed.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Snapshot {
+    /// Containers by id.
+    pub containers: BTreeMap<String, ContainerSnapshot>,
+    /// Networks by id.
+    pub networks: BTreeMap<String, Network>,
+    /// Volumes by name.
+    pub volumes: BTreeMap<String, Volume>,
+    /// Images by reference.
+    pub images: BTreeMap<String, Image>,
+}
+
+/// A container and its files at one moment.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ContainerSnapshot {
+    /// What an inspect call says.
+    pub container: Container,
+    /// Files put into it, by absolute path.
+    pub files: BTreeMap<String, StoredFile>,
+}
+
+/// A file or directory in a container.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct StoredFile {
+    /// Permission bits.
+    pub mode: u32,
+    /// Content; `None` for a directory.
+    pub content: Option<Vec<u8>>,
+}
+
+impl World {
+    pub(super) fn snapshot(&self) -> Snapshot {
+        let containers = self.containers.iter().map(|(id, kept)| {
+            let snapshot = ContainerSnapshot { container: kept.container.clone(), files: kept.files.clone() };
+            (id.clone(), snapshot)
+        });
+        Snapshot {
+            containers: containers.collect(),
+            networks: self.networks.clone(),
+            volumes: self.volumes.clone(),
+            images: self.images.clone(),
+        }
+    }
+}
