@@ -26,6 +26,7 @@
 //!
 //! [`labels`] and [`status::Reason`] hold the names that other programs may rely on.
 
+pub mod cli;
 pub mod controller;
 pub mod desired;
 pub mod engine;

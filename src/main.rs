@@ -1,3 +1,7 @@
 //! The `ksail` program.
 
-fn main() {}
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    ksail::cli::main()
+}

@@ -1,0 +1,85 @@
+//! `ksail apply`
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use clap::Args;
+use jiff::SignedDuration;
+
+use super::surroundings::{around, controller, load, manifest_path, stop_on_signals};
+use super::{Exit, FAILED, Global, OK, Output, TIMED_OUT, complain, print, stdout};
+use crate::controller::Applied;
+use crate::desired::resolve;
+use crate::execute::DEFAULT_CONCURRENCY;
+use crate::manifest::Manifest;
+use crate::report::{Json, Reporter, Text, status_as_table};
+use crate::status::Status;
+
+#[derive(Debug, Args)]
+pub(super) struct Arguments {
+    /// Give up after this long (30s, 5m, 1h)
+    #[arg(long, value_name = "DURATION", default_value = "5m", value_parser = duration)]
+    timeout: Duration,
+    /// Format; json is one object per line
+    #[arg(short, long, value_enum, default_value_t = Output::Text)]
+    output: Output,
+    /// Engine calls at once
+    #[arg(long, value_name = "N", default_value_t = DEFAULT_CONCURRENCY)]
+    concurrency: usize,
+}
+
+fn duration(text: &str) -> Result<Duration, String> {
+    let duration: SignedDuration = text.parse().map_err(|_| "write a number and a unit, as in 30s, 5m or 1h".to_owned())?;
+    Duration::try_from(duration).map_err(|_| "a duration is not negative".to_owned())
+}
+
+pub(super) async fn run(global: &Global, arguments: &Arguments) -> Result<u8, Exit> {
+    let manifest = load(&manifest_path(global)?)?;
+    converge(global, &manifest, arguments).await
+}
+
+/// Makes everything as the manifest says, shows progress, and tells how it ended.
+async fn converge(global: &Global, manifest: &Manifest, arguments: &Arguments) -> Result<u8, Exit> {
+    let stop = stop_on_signals()?;
+    let reporter: Arc<dyn Reporter> = match arguments.output {
+        Output::Text => Arc::new(Text::new(stdout(), false)),
+        Output::Json => Arc::new(Json::new(stdout())),
+    };
+    let controller = controller(global, manifest, reporter, arguments.concurrency)?;
+    let started = Instant::now();
+    let applied = controller.apply(resolve(manifest, &around()), arguments.timeout, &stop).await;
+    let show = |status: &Status| match arguments.output {
+        Output::Text => print(status_as_table(status, false)),
+        Output::Json => {}
+    };
+    match applied {
+        Applied::Converged(status) => {
+            if arguments.output == Output::Text {
+                print(summary(&status, started.elapsed()));
+            }
+            Ok(OK)
+        }
+        Applied::Failed(status) => {
+            show(&status);
+            complain("not everything is as ksail.yaml says");
+            Ok(FAILED)
+        }
+        Applied::TimedOut(status) => {
+            status.iter().for_each(show);
+            complain(format!("not converged within {:#}", SignedDuration::try_from(arguments.timeout).unwrap_or_default()));
+            Ok(TIMED_OUT)
+        }
+        Applied::EngineAway(error) => Err(Exit::new(FAILED, error.to_string())),
+        Applied::NoLock(error) => Err(Exit::new(FAILED, format!("cannot lock the cluster: {error}"))),
+        Applied::Stopped => Err(Exit::new(FAILED, "stopped before everything was as ksail.yaml says")),
+    }
+}
+
+fn summary(status: &Status, took: Duration) -> String {
+    let took = format!("{:.1}s", took.as_secs_f64());
+    match status.mirrors.len() {
+        0 => format!("cluster {}: no mirrors, as ksail.yaml says ({took})\n", status.cluster),
+        1 => format!("cluster {}: 1 mirror is Ready ({took})\n", status.cluster),
+        n => format!("cluster {}: {n} mirrors are Ready ({took})\n", status.cluster),
+    }
+}

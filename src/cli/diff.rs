@@ -1,0 +1,33 @@
+//! `ksail diff`
+
+use clap::Args;
+
+use super::surroundings::{around, engine, load, manifest_path};
+use super::{Exit, FAILED, Global, OK, Output, print};
+use crate::desired::resolve;
+use crate::observed::observe;
+use crate::plan::plan;
+use crate::report::{plan_as_json, plan_as_text};
+
+/// An error that is not "something to do".
+const NO_ANSWER: u8 = 2;
+
+#[derive(Debug, Args)]
+pub(super) struct Arguments {
+    /// Format
+    #[arg(short, long, value_enum, default_value_t = Output::Text)]
+    output: Output,
+}
+
+pub(super) async fn run(global: &Global, arguments: &Arguments) -> Result<u8, Exit> {
+    let desired = resolve(&load(&manifest_path(global)?)?, &around());
+    let (engine, probe, _) = engine(global)?;
+    let observed =
+        observe(&engine, &desired, &probe).await.map_err(|error| Exit::new(NO_ANSWER, error.to_string()))?;
+    let plan = plan(&desired, &observed);
+    match arguments.output {
+        Output::Text => print(plan_as_text(&plan)),
+        Output::Json => print(format!("{:#}\n", plan_as_json(&desired, &plan))),
+    }
+    Ok(if plan.is_empty() { OK } else { FAILED })
+}

@@ -1,0 +1,166 @@
+//! The command line: arguments, where things are, exit codes. One file per verb; only this module prints.
+
+mod apply;
+mod diff;
+mod status;
+mod surroundings;
+mod validate;
+mod watch;
+
+use std::io::{IsTerminal, Write};
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use anstream::{AutoStream, ColorChoice};
+use clap::{ArgAction, Args, Parser, Subcommand, ValueEnum};
+use tracing_subscriber::EnvFilter;
+
+/// Nothing to complain about.
+const OK: u8 = 0;
+/// Mirrors are not as they should be; for `diff`, that there is something to do.
+const FAILED: u8 = 1;
+/// A bad manifest, or a bad command line.
+const BAD_INPUT: u8 = 2;
+/// Time was up.
+const TIMED_OUT: u8 = 3;
+
+/// Keeps local OCI registries running the way ksail.yaml says.
+///
+/// Pull-through mirrors of docker.io, ghcr.io and the like, and registries to push to, as containers joined to the
+/// network of a kind or k3d cluster. ksail.yaml says which; `ksail watch` keeps them so.
+#[derive(Debug, Parser)]
+#[command(name = "ksail", version, max_term_width = 100)]
+pub struct Cli {
+    #[command(flatten)]
+    global: Global,
+    #[command(subcommand)]
+    command: Command,
+}
+
+/// Options every command takes.
+#[derive(Debug, Args)]
+struct Global {
+    /// The manifest; otherwise ksail.yaml in this directory or the closest one above
+    #[arg(short, long, global = true, value_name = "FILE")]
+    file: Option<PathBuf>,
+    /// Address of the engine, as for docker; otherwise found as the docker CLI finds it
+    #[arg(long, global = true, value_name = "ADDRESS")]
+    host: Option<String>,
+    /// Say more on standard error; twice for every engine call
+    #[arg(short, long, global = true, action = ArgAction::Count)]
+    verbose: u8,
+    /// No colours (NO_COLOR does the same)
+    #[arg(long, global = true)]
+    no_color: bool,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Reconcile until stopped: follow the file, repair what breaks
+    Watch(watch::Arguments),
+    /// Reconcile once and wait until every mirror is Ready
+    Apply(apply::Arguments),
+    /// Print what apply would do
+    Diff(diff::Arguments),
+    /// Show the mirrors and their conditions
+    Status(status::Arguments),
+    /// Check the manifest, without an engine
+    Validate,
+}
+
+/// How events and documents are printed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+enum Output {
+    /// For people
+    Text,
+    /// For programs
+    Json,
+}
+
+/// Parses the arguments, does what they say, and tells how it went.
+pub fn main() -> ExitCode {
+    let cli = Cli::parse();
+    if cli.global.no_color {
+        ColorChoice::Never.write_global();
+    }
+    start_tracing(cli.global.verbose);
+    let runtime = match tokio::runtime::Builder::new_current_thread().enable_all().build() {
+        Ok(runtime) => runtime,
+        Err(error) => {
+            complain(format!("cannot start: {error}"));
+            return ExitCode::from(FAILED);
+        }
+    };
+    let code = runtime.block_on(run(cli));
+    // Calls still under way in other threads (name look-ups) are not waited for.
+    runtime.shutdown_background();
+    ExitCode::from(code)
+}
+
+async fn run(cli: Cli) -> u8 {
+    let global = &cli.global;
+    let outcome = match cli.command {
+        Command::Watch(arguments) => watch::run(global, &arguments).await,
+        Command::Apply(arguments) => apply::run(global, &arguments).await,
+        Command::Diff(arguments) => diff::run(global, &arguments).await,
+        Command::Status(arguments) => status::run(global, &arguments).await,
+        Command::Validate => validate::run(global),
+    };
+    match outcome {
+        Ok(code) => code,
+        Err(Exit { code, message }) => {
+            complain(message);
+            code
+        }
+    }
+}
+
+/// A command that ends early: its exit code, and what to tell about it.
+#[derive(Debug)]
+struct Exit {
+    code: u8,
+    message: String,
+}
+
+impl Exit {
+    fn new(code: u8, message: impl Into<String>) -> Self {
+        Self { code, message: message.into() }
+    }
+}
+
+/// Writes an error to standard error; a diagnostic with its own heading as it is.
+fn complain(message: impl AsRef<str>) {
+    let message = message.as_ref().trim_end();
+    let heading = if message.starts_with("error") || message.starts_with('\u{1b}') { "" } else { "error: " };
+    // Nobody is left to tell when standard error is gone.
+    let _ = writeln!(anstream::stderr(), "{heading}{message}");
+}
+
+/// Writes to standard output; a reader that has gone away (`ksail status | head -1`) is not an error.
+fn print(text: impl AsRef<str>) {
+    let _ = anstream::stdout().write_all(text.as_ref().as_bytes());
+}
+
+/// Standard output for a reporter, without styles where they are not wanted.
+fn stdout() -> AutoStream<std::io::Stdout> {
+    AutoStream::auto(std::io::stdout())
+}
+
+fn color_on_stderr() -> bool {
+    AutoStream::choice(&std::io::stderr()) != ColorChoice::Never
+}
+
+fn start_tracing(verbose: u8) {
+    let level = match verbose {
+        0 => "warn",
+        1 => "ksail=info,warn",
+        _ => "ksail=debug,warn",
+    };
+    let filter = EnvFilter::try_from_env("KSAIL_LOG").unwrap_or_else(|_| EnvFilter::new(level));
+    tracing_subscriber::fmt()
+        .with_env_filter(filter)
+        .with_writer(std::io::stderr)
+        .with_ansi(std::io::stderr().is_terminal() && color_on_stderr())
+        .with_target(false)
+        .init();
+}

@@ -1,0 +1,105 @@
+//! Where the manifest, the engine and the lock are.
+
+use std::env;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use tokio::signal;
+use tokio_util::sync::CancellationToken;
+
+use super::{BAD_INPUT, Exit, FAILED, Global, color_on_stderr};
+use crate::controller::{ClusterLock, Controller, lock_directory};
+use crate::desired::Surroundings;
+use crate::engine::docker::Docker;
+use crate::engine::locate::{Address, docker_config_directory, locate};
+use crate::manifest::{self, Manifest};
+use crate::probe::{EngineAt, FromHere};
+use crate::report::Reporter;
+
+/// The exit code of a program that a second SIGINT ended: 128 and the signal's number.
+const INTERRUPTED: i32 = 130;
+
+/// An environment variable; one that is not Unicode is as good as none.
+pub(super) fn variable(name: &str) -> Option<String> {
+    env::var(name).ok()
+}
+
+/// Path of the manifest.
+pub(super) fn manifest_path(global: &Global) -> Result<PathBuf, Exit> {
+    let here = env::current_dir().map_err(|error| Exit::new(BAD_INPUT, format!("the current directory is gone: {error}")))?;
+    manifest::find(global.file.as_deref(), &here).map_err(|error| Exit::new(BAD_INPUT, error.to_string()))
+}
+
+/// The manifest; everything wrong with it otherwise.
+pub(super) fn load(path: &Path) -> Result<Manifest, Exit> {
+    manifest::load(path, &variable).map_err(|problems| Exit::new(BAD_INPUT, problems.render(color_on_stderr())))
+}
+
+/// The engine, and how its containers are reached.
+pub(super) fn engine(global: &Global) -> Result<(Docker, FromHere, String), Exit> {
+    let home = env::home_dir();
+    let address = locate(global.host.as_deref(), &variable, home.as_deref())
+        .map_err(|error| Exit::new(BAD_INPUT, error.to_string()))?;
+    let at = match &address {
+        Address::Unix(_) | Address::Pipe(_) => EngineAt::ThisMachine,
+        Address::Tcp(host) | Address::Tls { host, .. } | Address::Ssh(host) => elsewhere(host),
+    };
+    let text = address.to_string();
+    let engine = Docker::new(address).with_cli_config(docker_config_directory(&variable, home.as_deref()));
+    Ok((engine, FromHere::new(at), text))
+}
+
+/// `[user@]host[:port]` without what is not the host.
+fn elsewhere(host: &str) -> EngineAt {
+    let host = host.rsplit('@').next().unwrap_or(host);
+    let host = host.rsplit_once(':').map_or(host, |(host, _)| host);
+    match host {
+        "localhost" | "127.0.0.1" | "[::1]" => EngineAt::ThisMachine,
+        host => EngineAt::Elsewhere(host.to_owned()),
+    }
+}
+
+pub(super) fn around() -> Surroundings {
+    Surroundings::from_env(&variable)
+}
+
+/// A controller for a manifest.
+pub(super) fn controller(
+    global: &Global,
+    manifest: &Manifest,
+    reporter: Arc<dyn Reporter>,
+    concurrency: usize,
+) -> Result<Controller<Docker, FromHere>, Exit> {
+    let (engine, probe, address) = engine(global)?;
+    let directory = lock_directory(&variable).map_err(|error| Exit::new(FAILED, format!("cannot lock the cluster: {error}")))?;
+    let lock = ClusterLock::new(&directory, &manifest.name, &address);
+    Ok(Controller { engine, probe, reporter, concurrency, lock, around: around(), env: Arc::new(variable) })
+}
+
+/// Cancelled by the first SIGINT or SIGTERM; a second one ends the program at once.
+pub(super) fn stop_on_signals() -> Result<CancellationToken, Exit> {
+    let stop = CancellationToken::new();
+    let cannot = |error: std::io::Error| Exit::new(FAILED, format!("cannot listen for signals: {error}"));
+    #[cfg(unix)]
+    let (mut interrupt, mut terminate) = (
+        signal::unix::signal(signal::unix::SignalKind::interrupt()).map_err(cannot)?,
+        signal::unix::signal(signal::unix::SignalKind::terminate()).map_err(cannot)?,
+    );
+    #[cfg(windows)]
+    let (mut interrupt, mut terminate) =
+        (signal::windows::ctrl_c().map_err(cannot)?, signal::windows::ctrl_break().map_err(cannot)?);
+    let on_signal = stop.clone();
+    tokio::spawn(async move {
+        loop {
+            tokio::select! {
+                _ = interrupt.recv() => {}
+                _ = terminate.recv() => {}
+            }
+            if on_signal.is_cancelled() {
+                std::process::exit(INTERRUPTED);
+            }
+            on_signal.cancel();
+        }
+    });
+    Ok(stop)
+}
