@@ -1,0 +1,496 @@
+use std::collections::BTreeMap;
+use std::net::{IpAddr, Ipv4Addr};
+use std::path::PathBuf;
+use std::time::Duration;
+
+use insta::assert_snapshot;
+
+use super::*;
+use crate::desired::{Surroundings, resolve};
+use crate::engine::{Container, ContainerState, Endpoint, Image, Mount, Volume};
+use crate::labels;
+use crate::manifest::{self, Credentials, Manifest, Registries, State, VolumePolicy};
+use crate::observed::{Found, NetworkRef, Serving, Stranger};
+
+const LOCALHOST: IpAddr = IpAddr::V4(Ipv4Addr::LOCALHOST);
+
+fn mirror(host: &str, port: u16) -> manifest::Mirror {
+    manifest::Mirror {
+        host: host.parse().unwrap(),
+        upstream: Some(format!("https://{host}").parse().unwrap()),
+        port: Some(port),
+        listen_address: manifest::Mirror::LISTEN_ADDRESS,
+        fallback: true,
+        ttl: Duration::ZERO,
+        credentials: None,
+    }
+}
+
+fn manifest(mirrors: Vec<manifest::Mirror>) -> Manifest {
+    Manifest {
+        path: PathBuf::from("ksail.yaml"),
+        name: "dev".parse().unwrap(),
+        state: State::Present,
+        distribution: manifest::Distribution::Kind,
+        distribution_config: None,
+        lifecycle: manifest::Lifecycle::External,
+        connection: manifest::Connection::default(),
+        registries: Registries { mirrors, ..Registries::default() },
+        not_acted_on: Vec::new(),
+    }
+}
+
+fn wanted(mirrors: Vec<manifest::Mirror>) -> Desired {
+    resolve(&manifest(mirrors), &Surroundings::default())
+}
+
+fn one() -> Desired {
+    wanted(vec![mirror("ghcr.io", 5001)])
+}
+
+fn image() -> Image {
+    Image {
+        id: "sha256:1111111111111111".to_owned(),
+        entrypoint: vec!["/entrypoint.sh".to_owned()],
+        command: vec!["/etc/distribution/config.yml".to_owned()],
+        env: BTreeMap::from([("OTEL_TRACES_EXPORTER".to_owned(), "none".to_owned())]),
+    }
+}
+
+/// An engine that has an image, the cluster's network, and nothing of ours.
+fn nothing() -> Observed {
+    let network = NetworkRef { id: "net1".to_owned(), name: "kind".to_owned() };
+    Observed { networks: [network.id.clone()].into(), network: Some(network), image: Some(image()), ..Observed::default() }
+}
+
+/// An engine in which everything is as desired.
+fn converged(desired: &Desired) -> Observed {
+    let mut observed = nothing();
+    for mirror in desired.mirrors.values() {
+        observed.containers.push(container_of(mirror));
+        let labels = mirror.volume_labels(&desired.cluster);
+        observed.volumes.insert(mirror.name.clone(), Volume { name: mirror.name.clone(), labels });
+    }
+    observed
+}
+
+fn container_of(mirror: &crate::desired::Mirror) -> Found {
+    let spec = &mirror.container;
+    let mut env = image().env;
+    env.extend(spec.env.clone());
+    let endpoint = Endpoint { network_id: "net1".to_owned(), aliases: vec![mirror.name.clone()], address: None };
+    let container = Container {
+        id: format!("id-{}", mirror.name),
+        name: spec.name.clone(),
+        labels: spec.labels.clone(),
+        image: spec.image.clone(),
+        image_id: image().id,
+        entrypoint: image().entrypoint,
+        command: if spec.command.is_empty() { image().command } else { spec.command.clone() },
+        env,
+        state: ContainerState::Running,
+        exit_code: None,
+        error: String::new(),
+        started_at: None,
+        restart_policy: spec.restart_policy.clone(),
+        ports: spec.ports.clone(),
+        bound_ports: spec.ports.clone(),
+        mounts: spec.volumes.iter().map(|(name, target)| Mount { volume: Some(name.clone()), target: target.clone() }).collect(),
+        endpoints: BTreeMap::from([("kind".to_owned(), endpoint)]),
+    };
+    Found { container, secrets: mirror.files.as_ref().map(crate::desired::SecretFiles::digest), serving: Serving::Answers, starting: false }
+}
+
+/// The plan for one mirror after something happened to its container.
+fn after(drift: impl FnOnce(&mut Found)) -> String {
+    let desired = one();
+    let mut observed = converged(&desired);
+    drift(&mut observed.containers[0]);
+    plan(&desired, &observed).to_string()
+}
+
+/// The plan for one mirror whose container was made from another manifest.
+fn made_from(other: &Desired) -> String {
+    plan(&one(), &converged(other)).to_string()
+}
+
+fn exited(found: &mut Found, code: i64) {
+    found.container.state = ContainerState::Exited;
+    found.container.exit_code = Some(code);
+    found.container.bound_ports.clear();
+    found.serving = Serving::Unknown;
+}
+
+#[test]
+fn nothing_to_do_is_an_empty_plan() {
+    let desired = wanted(vec![mirror("ghcr.io", 5001), mirror("docker.io", 5002)]);
+    assert!(plan(&desired, &converged(&desired)).is_empty());
+}
+
+#[test]
+fn a_missing_mirror_is_made_connected_and_started_in_that_order() {
+    assert_snapshot!(plan(&one(), &nothing()), @r"
+    ghcr.io
+      create volume ksail-dev-ghcr-io: volume is missing
+      create container ksail-dev-ghcr-io: container is missing
+      connect ksail-dev-ghcr-io to network kind: container is missing
+      start ksail-dev-ghcr-io: container is missing
+      wait until ksail-dev-ghcr-io serves: container is missing
+    ");
+}
+
+#[test]
+fn an_image_the_engine_does_not_have_is_pulled() {
+    let plan = plan(&one(), &Observed { image: None, ..nothing() }).to_string();
+    assert!(plan.starts_with("ghcr.io\n  pull image registry:3: the engine does not have it\n"), "{plan}");
+}
+
+#[test]
+fn without_a_network_a_mirror_is_made_all_the_same() {
+    let plan = plan(&one(), &Observed { network: None, ..nothing() }).to_string();
+    assert!(plan.contains("start ksail-dev-ghcr-io") && !plan.contains("connect"), "{plan}");
+}
+
+#[test]
+fn credentials_are_put_in_before_the_first_start() {
+    let mut with = mirror("ghcr.io", 5001);
+    with.credentials = Some(Credentials { username: "me".into(), password: "secret".into() });
+    let plan = plan(&wanted(vec![with]), &nothing()).to_string();
+    let at = |text: &str| plan.find(text).unwrap_or_else(|| panic!("{text} is not in {plan}"));
+    assert!(at("create container") < at("put credentials into") && at("put credentials into") < at("start "));
+    assert!(!plan.contains("secret"));
+}
+
+#[test]
+fn changed_credentials_are_replaced_without_a_new_container() {
+    let mut with = mirror("ghcr.io", 5001);
+    with.credentials = Some(Credentials { username: "me".into(), password: "secret".into() });
+    let desired = wanted(vec![with]);
+    let mut observed = converged(&desired);
+    observed.containers[0].secrets = Some("other".to_owned());
+    assert_snapshot!(plan(&desired, &observed), @r"
+    ghcr.io
+      put credentials into ksail-dev-ghcr-io: credentials changed
+      restart ksail-dev-ghcr-io: credentials changed
+      wait until ksail-dev-ghcr-io serves: credentials changed
+    ");
+}
+
+#[test]
+fn a_stopped_container_is_started() {
+    assert_snapshot!(after(|found| exited(found, 137)), @r"
+    ghcr.io
+      start ksail-dev-ghcr-io: container exited (137)
+      wait until ksail-dev-ghcr-io serves: container exited (137)
+    ");
+}
+
+#[test]
+fn a_container_that_was_never_started_is_started() {
+    assert_snapshot!(after(|found| { exited(found, 0); found.container.state = ContainerState::Created; }), @r"
+    ghcr.io
+      start ksail-dev-ghcr-io: container was never started
+      wait until ksail-dev-ghcr-io serves: container was never started
+    ");
+}
+
+#[test]
+fn a_paused_container_is_unpaused() {
+    assert_snapshot!(after(|found| found.container.state = ContainerState::Paused), @r"
+    ghcr.io
+      unpause ksail-dev-ghcr-io: container is paused
+      wait until ksail-dev-ghcr-io serves: container is paused
+    ");
+}
+
+#[test]
+fn a_container_in_a_crash_loop_is_restarted() {
+    assert_snapshot!(after(|found| { exited(found, 2); found.container.state = ContainerState::Restarting; }), @r"
+    ghcr.io
+      restart ksail-dev-ghcr-io: container keeps exiting (2)
+      wait until ksail-dev-ghcr-io serves: container keeps exiting (2)
+    ");
+}
+
+#[test]
+fn a_dead_container_is_replaced() {
+    let plan = after(|found| { exited(found, 1); found.container.state = ContainerState::Dead; });
+    assert!(plan.contains("create container ksail-dev-ghcr-io.next: container is dead"), "{plan}");
+    assert!(!plan.contains("stop "), "{plan}");
+}
+
+#[test]
+fn a_hung_registry_is_restarted() {
+    assert_snapshot!(after(|found| found.serving = Serving::Silent), @r"
+    ghcr.io
+      restart ksail-dev-ghcr-io: registry did not answer /v2/ within 2 s
+      wait until ksail-dev-ghcr-io serves: registry did not answer /v2/ within 2 s
+    ");
+}
+
+#[test]
+fn a_registry_that_was_started_moments_ago_is_waited_for() {
+    assert_snapshot!(after(|found| { found.serving = Serving::Refused; found.starting = true; }), @r"
+    ghcr.io
+      wait until ksail-dev-ghcr-io serves: container was started moments ago
+    ");
+}
+
+#[test]
+fn a_registry_that_does_not_listen_is_restarted() {
+    let plan = after(|found| found.serving = Serving::Refused);
+    assert!(plan.contains("restart ksail-dev-ghcr-io: registry does not answer /v2/"), "{plan}");
+}
+
+#[test]
+fn a_registry_nobody_can_ask_from_here_is_left_alone() {
+    assert_eq!(after(|found| found.serving = Serving::Unknown), "");
+}
+
+#[test]
+fn a_detached_network_is_connected_in_place() {
+    assert_snapshot!(after(|found| found.container.endpoints.clear()), @r"
+    ghcr.io
+      connect ksail-dev-ghcr-io to network kind: not attached to the cluster's network
+    ");
+}
+
+#[test]
+fn a_lost_alias_is_given_back_by_connecting_anew() {
+    assert_snapshot!(after(|found| found.container.endpoints.get_mut("kind").unwrap().aliases.clear()), @r"
+    ghcr.io
+      disconnect ksail-dev-ghcr-io from network net1: its network alias is missing
+      connect ksail-dev-ghcr-io to network kind: its network alias is missing
+    ");
+}
+
+#[test]
+fn a_network_that_was_made_anew_is_joined_before_the_start_it_would_prevent() {
+    assert_snapshot!(after(|found| {
+        found.container.endpoints.get_mut("kind").unwrap().network_id = "gone".to_owned();
+        exited(found, 137);
+    }), @r"
+    ghcr.io
+      disconnect ksail-dev-ghcr-io from network kind: network kind was removed
+      connect ksail-dev-ghcr-io to network kind: not attached to the cluster's network
+      start ksail-dev-ghcr-io: container exited (137)
+      wait until ksail-dev-ghcr-io serves: container exited (137)
+    ");
+}
+
+#[test]
+fn a_changed_restart_policy_is_set_in_place() {
+    assert_snapshot!(after(|found| found.container.restart_policy = "no".to_owned()), @r"
+    ghcr.io
+      set the restart policy of ksail-dev-ghcr-io to always: restart policy changed to no
+    ");
+}
+
+#[test]
+fn a_renamed_container_gets_its_name_back() {
+    assert_snapshot!(after(|found| found.container.name = "mine".to_owned()), @r"
+    ghcr.io
+      rename mine to ksail-dev-ghcr-io: it was renamed behind ksail's back
+    ");
+}
+
+#[test]
+fn a_changed_port_recreates_and_the_old_one_serves_until_the_new_one_is_ready_to_start() {
+    assert_snapshot!(made_from(&wanted(vec![mirror("ghcr.io", 5009)])), @r"
+    ghcr.io
+      create container ksail-dev-ghcr-io.next: port changed 5009 -> 5001
+      connect ksail-dev-ghcr-io.next to network kind: port changed 5009 -> 5001
+      stop ksail-dev-ghcr-io: port changed 5009 -> 5001
+      start ksail-dev-ghcr-io.next: port changed 5009 -> 5001
+      wait until ksail-dev-ghcr-io.next serves: port changed 5009 -> 5001
+      remove container ksail-dev-ghcr-io: port changed 5009 -> 5001
+      rename ksail-dev-ghcr-io.next to ksail-dev-ghcr-io: port changed 5009 -> 5001
+    ");
+}
+
+#[test]
+fn each_setting_that_cannot_be_changed_in_place_recreates_with_a_cause_of_its_own() {
+    let change = |change: fn(&mut manifest::Mirror)| {
+        let mut other = mirror("ghcr.io", 5001);
+        change(&mut other);
+        let plan = made_from(&wanted(vec![other]));
+        plan.lines().nth(1).unwrap_or_default().trim().to_owned()
+    };
+    assert_snapshot!(change(|other| other.upstream = Some("https://old.example".parse().unwrap())),
+        @"create container ksail-dev-ghcr-io.next: upstream changed https://old.example -> https://ghcr.io");
+    assert_snapshot!(change(|other| other.ttl = Duration::from_secs(60)),
+        @"create container ksail-dev-ghcr-io.next: setting REGISTRY_PROXY_TTL changed 60s -> 0s");
+    assert_snapshot!(change(|other| other.listen_address = "0.0.0.0".parse().unwrap()),
+        @"create container ksail-dev-ghcr-io.next: listen address changed 0.0.0.0 -> 127.0.0.1");
+    assert_snapshot!(change(|other| other.upstream = None),
+        @"create container ksail-dev-ghcr-io.next: upstream added: now a pull-through mirror");
+    assert_snapshot!(change(|other| other.port = None),
+        @"create container ksail-dev-ghcr-io.next: port changed any -> 5001");
+    assert_snapshot!(change(|other| other.credentials = Some(Credentials { username: "a".into(), password: "b".into() })),
+        @"create container ksail-dev-ghcr-io.next: credentials removed");
+}
+
+#[test]
+fn each_thing_changed_on_the_container_itself_recreates() {
+    let cause = |drift: fn(&mut Container)| {
+        let plan = after(|found| drift(&mut found.container));
+        plan.lines().nth(1).unwrap_or_default().trim().split_once(": ").unwrap_or_default().1.to_owned()
+    };
+    assert_snapshot!(cause(|c| c.image = "registry:2".to_owned()), @"image changed registry:2 -> registry:3");
+    assert_snapshot!(cause(|c| c.image_id = "sha256:2222222222222222".to_owned()),
+        @"image registry:3 changed 222222222222 -> 111111111111");
+    assert_snapshot!(cause(|c| c.mounts.clear()), @"volume ksail-dev-ghcr-io is not mounted");
+    assert_snapshot!(cause(|c| { c.labels.insert(labels::SPEC_HASH.to_owned(), "0".to_owned()); }),
+        @"label ksail.dev/spec-hash changed");
+    assert_snapshot!(cause(|c| { c.env.remove("REGISTRY_HTTP_ADDR"); }), @"setting REGISTRY_HTTP_ADDR is missing");
+    assert_snapshot!(cause(|c| { c.env.insert("REGISTRY_LOG_LEVEL".to_owned(), "debug".to_owned()); }),
+        @"setting REGISTRY_LOG_LEVEL is not in ksail.yaml");
+    assert_snapshot!(cause(|c| c.command = vec!["sh".to_owned()]), @"its command is not the image's: sh");
+    assert_snapshot!(cause(|c| c.entrypoint = vec!["sh".to_owned()]), @"its entrypoint is not the image's: sh");
+}
+
+#[test]
+fn variables_of_the_image_are_no_drift() {
+    assert_eq!(after(|found| { found.container.env.insert("SOMETHING_OF_THE_IMAGE".to_owned(), "1".to_owned()); }), "");
+}
+
+#[test]
+fn an_interrupted_recreate_goes_on_where_it_stopped() {
+    let desired = one();
+    let mut observed = converged(&wanted(vec![mirror("ghcr.io", 5009)]));
+    exited(&mut observed.containers[0], 2);
+    let mut next = container_of(&desired.mirrors.values().next().unwrap().clone());
+    next.container.name.push_str(".next");
+    next.container.id = "id-next".to_owned();
+    observed.containers.push(next);
+    assert_snapshot!(plan(&desired, &observed), @r"
+    ghcr.io
+      start ksail-dev-ghcr-io.next: port changed 5009 -> 5001
+      wait until ksail-dev-ghcr-io.next serves: port changed 5009 -> 5001
+      remove container ksail-dev-ghcr-io: port changed 5009 -> 5001
+      rename ksail-dev-ghcr-io.next to ksail-dev-ghcr-io: port changed 5009 -> 5001
+    ");
+    observed.containers.remove(0);
+    assert_snapshot!(plan(&desired, &observed), @r"
+    ghcr.io
+      rename ksail-dev-ghcr-io.next to ksail-dev-ghcr-io: an interrupted recreate goes on
+    ");
+}
+
+#[test]
+fn a_leftover_that_is_of_no_use_is_removed() {
+    let desired = one();
+    let mut observed = converged(&desired);
+    let mut next = observed.containers[0].clone();
+    next.container.name.push_str(".next");
+    next.container.id = "id-next".to_owned();
+    observed.containers.push(next);
+    assert_snapshot!(plan(&desired, &observed), @r"
+    ghcr.io
+      remove container ksail-dev-ghcr-io.next: left over from an interrupted recreate
+    ");
+}
+
+#[test]
+fn a_taken_port_blocks_and_names_its_holder_and_a_free_one() {
+    let desired = one();
+    let mut observed = nothing();
+    observed.strangers.insert("web".to_owned(), Stranger { ports: vec![(LOCALHOST, 5001)], cluster: None });
+    assert_snapshot!(plan(&desired, &observed), @r"
+    ghcr.io
+      blocked: port 5001 is held by container web; port 5002 is free
+    ");
+    let mut observed = nothing();
+    observed.ports_taken.insert((LOCALHOST, 5001));
+    assert_snapshot!(plan(&desired, &observed), @r"
+    ghcr.io
+      blocked: port 5001 is held by a process outside the engine; port 5002 is free
+    ");
+}
+
+#[test]
+fn a_change_to_a_taken_port_leaves_the_old_one_serving() {
+    let desired = one();
+    let mut observed = converged(&wanted(vec![mirror("ghcr.io", 5009)]));
+    observed.strangers.insert("web".to_owned(), Stranger { ports: vec![(LOCALHOST, 5001)], cluster: None });
+    assert_eq!(plan(&desired, &observed).changes(), 0);
+    exited(&mut observed.containers[0], 1);
+    assert_snapshot!(plan(&desired, &observed), @r"
+    ghcr.io
+      start ksail-dev-ghcr-io: container exited (1)
+      wait until ksail-dev-ghcr-io serves: container exited (1)
+      blocked: port 5001 is held by container web; port 5002 is free
+    ");
+}
+
+#[test]
+fn mirrors_that_swap_ports_wait_for_each_other() {
+    let desired = wanted(vec![mirror("ghcr.io", 5001), mirror("quay.io", 5002)]);
+    let observed = converged(&wanted(vec![mirror("ghcr.io", 5002), mirror("quay.io", 5001)]));
+    let plan = plan(&desired, &observed);
+    let waits_for = |host: &str| {
+        let steps = plan.sequences[host].steps.iter();
+        steps.filter_map(|step| match &step.action {
+            Action::StartContainer { after, .. } => Some(after.clone()),
+            _ => None,
+        }).flatten().collect::<Vec<_>>()
+    };
+    assert_eq!(waits_for("ghcr.io"), ["ksail-dev-quay-io"]);
+    assert_eq!(waits_for("quay.io"), ["ksail-dev-ghcr-io"]);
+}
+
+#[test]
+fn a_strangers_container_of_our_name_is_never_touched() {
+    let mut observed = nothing();
+    observed.strangers.insert("ksail-dev-ghcr-io".to_owned(), Stranger { ports: Vec::new(), cluster: None });
+    assert_snapshot!(plan(&one(), &observed), @r"
+    ghcr.io
+      blocked: container ksail-dev-ghcr-io was not made by ksail and is left alone; rename or remove it
+    ");
+}
+
+#[test]
+fn a_strangers_volume_of_our_name_is_never_used() {
+    let mut observed = nothing();
+    let volume = Volume { name: "ksail-dev-ghcr-io".to_owned(), labels: BTreeMap::new() };
+    observed.volumes.insert(volume.name.clone(), volume);
+    assert_snapshot!(plan(&one(), &observed), @r"
+    ghcr.io
+      blocked: volume ksail-dev-ghcr-io was not made by ksail and is left alone; rename or remove it
+    ");
+}
+
+#[test]
+fn a_mirror_that_left_the_file_goes_and_its_volume_stays() {
+    let observed = converged(&wanted(vec![mirror("ghcr.io", 5001), mirror("quay.io", 5002)]));
+    assert_snapshot!(plan(&one(), &observed), @r"
+    quay.io
+      remove container ksail-dev-quay-io: not in ksail.yaml
+    ");
+}
+
+#[test]
+fn with_the_policy_delete_the_volume_goes_too() {
+    let observed = converged(&wanted(vec![mirror("ghcr.io", 5001), mirror("quay.io", 5002)]));
+    let desired = Desired { volume_policy: VolumePolicy::Delete, ..one() };
+    assert_snapshot!(plan(&desired, &observed), @r"
+    quay.io
+      remove container ksail-dev-quay-io: not in ksail.yaml
+      remove volume ksail-dev-quay-io: not in ksail.yaml
+    ");
+}
+
+#[test]
+fn absent_keeps_volumes_and_purged_does_not() {
+    let observed = converged(&one());
+    let with = |state| resolve(&Manifest { state, ..manifest(vec![mirror("ghcr.io", 5001)]) }, &Surroundings::default());
+    assert_snapshot!(plan(&with(State::Absent), &observed), @r"
+    ghcr.io
+      remove container ksail-dev-ghcr-io: state is Absent
+    ");
+    assert_snapshot!(plan(&with(State::Purged), &observed), @r"
+    ghcr.io
+      remove container ksail-dev-ghcr-io: state is Purged
+      remove volume ksail-dev-ghcr-io: state is Purged
+    ");
+}
