@@ -1,0 +1,371 @@
+//! A random world: a manifest, an engine, and what happens to both.
+
+use std::cell::RefCell;
+use std::collections::{BTreeMap, BTreeSet};
+use std::net::{IpAddr, Ipv4Addr};
+use std::path::PathBuf;
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use jiff::Timestamp;
+use ksail::desired::{Desired, Surroundings, resolve};
+use ksail::engine::memory::{Call, CallKind, Memory};
+use ksail::engine::{Container, ContainerSpec, ContainerState, Engine, EngineError, Image, PublishedPort};
+use ksail::manifest::{Connection, Credentials, Distribution, Lifecycle, Manifest, Mirror, Registries, State, Upstream, VolumePolicy};
+use ksail::observed::{Serving, is_ours};
+use ksail::probe::Probe;
+use proptest::prelude::*;
+use proptest::sample::Index;
+
+const HOSTS: [&str; 4] = ["docker.io", "ghcr.io", "quay.io", "localhost:5005"];
+const LOCALHOST: IpAddr = IpAddr::V4(Ipv4Addr::LOCALHOST);
+const IMAGES: [&str; 2] = ["registry:3", "registry:other"];
+
+/// One line of the random manifest.
+#[derive(Debug, Clone)]
+pub struct Entry {
+    pub host: String,
+    pub port: Option<u16>,
+    pub ttl: u64,
+    pub secret: Option<u8>,
+}
+
+impl Entry {
+    pub fn plain(host: &str, port: u16) -> Self {
+        Self { host: host.to_owned(), port: Some(port), ttl: 0, secret: None }
+    }
+}
+
+pub fn entry() -> impl Strategy<Value = Entry> {
+    (0..3usize, prop::option::of(5001u16..5005), 0u64..2, prop::option::of(0u8..2))
+        .prop_map(|(host, port, ttl, secret)| Entry { host: HOSTS[host].to_owned(), port, ttl, secret })
+}
+
+/// Entries with distinct hosts and ports, as a manifest that loads has.
+pub fn entries() -> impl Strategy<Value = Vec<Entry>> {
+    let push = any::<bool>();
+    (prop::collection::vec(entry(), 0..4), push).prop_map(|(entries, push)| {
+        let (mut hosts, mut ports) = (BTreeSet::new(), BTreeSet::new());
+        let mut distinct: Vec<Entry> = entries
+            .into_iter()
+            .filter(|entry| hosts.insert(entry.host.clone()) && entry.port.is_none_or(|port| ports.insert(port)))
+            .collect();
+        if push {
+            distinct.push(Entry::plain(HOSTS[3], 5005));
+        }
+        distinct
+    })
+}
+
+/// Something done behind ksail's back to the container of one mirror, or to what it needs.
+#[derive(Debug, Clone)]
+pub struct Drift {
+    pub index: Index,
+    pub what: What,
+}
+
+#[derive(Debug, Clone, Copy)]
+pub enum What {
+    Kill,
+    Pause,
+    Remove,
+    RemoveWithVolume,
+    Rename,
+    RestartPolicy,
+    Disconnect,
+    LoseAlias,
+    Hang,
+    Double,
+}
+
+pub fn drifts() -> impl Strategy<Value = Drift> {
+    use What::{Disconnect, Double, Hang, Kill, LoseAlias, Pause, Remove, RemoveWithVolume, Rename, RestartPolicy};
+    let whats =
+        prop::sample::select(vec![Kill, Pause, Remove, RemoveWithVolume, Rename, RestartPolicy, Disconnect, LoseAlias, Hang, Double]);
+    (any::<Index>(), whats).prop_map(|(index, what)| Drift { index, what })
+}
+
+/// Which calls fail and how.
+#[derive(Debug, Clone)]
+pub struct Fault {
+    pub after: usize,
+    pub times: usize,
+    pub effect_first: bool,
+    pub away: bool,
+}
+
+pub fn faults() -> impl Strategy<Value = Fault> {
+    (0usize..20, 1usize..4, any::<bool>(), any::<bool>())
+        .prop_map(|(after, times, effect_first, away)| Fault { after, times, effect_first, away })
+}
+
+/// One thing that happens.
+#[derive(Debug, Clone)]
+pub enum Step {
+    Edit(Vec<Entry>),
+    Drift(Drift),
+    PassWith(Fault),
+}
+
+pub fn history() -> impl Strategy<Value = Vec<Step>> {
+    let step = prop_oneof![
+        2 => entries().prop_map(Step::Edit),
+        3 => drifts().prop_map(Step::Drift),
+        3 => faults().prop_map(Step::PassWith),
+    ];
+    (entries(), prop::collection::vec(step, 1..8)).prop_map(|(first, rest)| [vec![Step::Edit(first)], rest].concat())
+}
+
+pub struct World {
+    pub engine: Memory,
+    entries: RefCell<Vec<Entry>>,
+    hung: Arc<Mutex<BTreeSet<(String, Option<Timestamp>)>>>,
+}
+
+impl World {
+    pub fn new() -> Self {
+        let engine = Memory::new();
+        for image in IMAGES {
+            engine.pullable(image);
+        }
+        engine.add_image("stranger:1", Image::default());
+        engine.create_network("kind", &BTreeMap::new());
+        Self { engine, entries: RefCell::default(), hung: Arc::default() }
+    }
+
+    pub fn edit(&self, entries: &[Entry]) {
+        *self.entries.borrow_mut() = entries.to_vec();
+    }
+
+    pub fn desired(&self) -> Desired {
+        let mirror = |entry: &Entry| {
+            let is_push = entry.host.contains(':');
+            let upstream: Option<Upstream> = (!is_push).then(|| format!("https://{}", entry.host).parse().unwrap());
+            let secret = entry.secret.filter(|_| !is_push);
+            Mirror {
+                host: entry.host.parse().unwrap(),
+                upstream,
+                port: entry.port,
+                listen_address: LOCALHOST,
+                fallback: true,
+                ttl: Duration::from_secs(entry.ttl),
+                credentials: secret.map(|n| Credentials { username: "user".into(), password: format!("secret {n}").into() }),
+            }
+        };
+        let mirrors = self.entries.borrow().iter().map(mirror).collect();
+        let manifest = Manifest {
+            path: PathBuf::from("ksail.yaml"),
+            name: "dev".parse().unwrap(),
+            state: State::Present,
+            distribution: Distribution::Kind,
+            distribution_config: None,
+            lifecycle: Lifecycle::External,
+            connection: Connection::default(),
+            registries: Registries { image: IMAGES[0].to_owned(), volume_policy: VolumePolicy::Retain, mirrors },
+            not_acted_on: Vec::new(),
+        };
+        resolve(&manifest, &Surroundings::default())
+    }
+
+    pub fn probe(&self) -> InMemory {
+        InMemory(self.hung.clone())
+    }
+
+    pub fn name_of(&self, host: &str) -> String {
+        self.desired().mirrors.values().find(|mirror| mirror.host.as_str() == host).unwrap().name.clone()
+    }
+
+    /// A host of the manifest.
+    pub fn pick(&self, index: &Index) -> Option<String> {
+        let entries = self.entries.borrow();
+        (!entries.is_empty()).then(|| index.get(&entries).host.clone())
+    }
+
+    fn ours(&self) -> Vec<Container> {
+        let cluster = "dev".parse().unwrap();
+        let containers = self.engine.snapshot().containers.into_values().map(|snapshot| snapshot.container);
+        containers.filter(|container| is_ours(&container.labels, &cluster)).collect()
+    }
+
+    /// Id and start of the containers that run, by host.
+    pub fn runs(&self) -> BTreeMap<String, (String, Option<Timestamp>)> {
+        let running = self.ours().into_iter().filter(|container| container.state == ContainerState::Running);
+        running.map(|container| (container.labels[ksail::labels::HOST].clone(), (container.id, container.started_at))).collect()
+    }
+
+    pub fn drift(&self, drift: &Drift) {
+        if let Some(host) = self.pick(&drift.index) {
+            self.drift_of(&host, drift.what);
+        }
+    }
+
+    pub fn drift_of(&self, host: &str, what: What) {
+        let name = self.name_of(host);
+        let Some(container) = self.ours().into_iter().find(|container| container.name == name) else { return };
+        let outsider = self.engine.outsider();
+        let id = container.id.clone();
+        let kind = || self.engine.snapshot().networks.into_values().find(|network| network.name == "kind").unwrap().id;
+        // What cannot be done to a container in its state is not done.
+        futures_util::FutureExt::now_or_never(async {
+            match what {
+                What::Kill => drop(self.engine.kill(&id, 137)),
+                What::Pause => drop(self.engine.pause(&id)),
+                What::Remove => drop(outsider.remove_container(&id).await),
+                What::RemoveWithVolume => {
+                    drop(outsider.remove_container(&id).await);
+                    drop(outsider.remove_volume(&name).await);
+                }
+                What::Rename => drop(outsider.rename_container(&id, "renamed").await),
+                What::RestartPolicy => drop(outsider.update_restart_policy(&id, "no").await),
+                What::Disconnect => drop(outsider.disconnect_network(&kind(), &id, true).await),
+                What::LoseAlias => {
+                    drop(outsider.disconnect_network(&kind(), &id, true).await);
+                    drop(outsider.connect_network(&kind(), &id, &[]).await);
+                }
+                What::Hang => {
+                    self.hung.lock().unwrap().insert((id, container.started_at));
+                }
+                What::Double => {
+                    let spec = ContainerSpec {
+                        name: format!("{name}-double"),
+                        image: IMAGES[0].to_owned(),
+                        command: Vec::new(),
+                        env: BTreeMap::new(),
+                        labels: container.labels.clone(),
+                        ports: Vec::new(),
+                        volumes: Vec::new(),
+                        restart_policy: "no".to_owned(),
+                    };
+                    drop(outsider.create_container(&spec).await);
+                }
+            }
+        });
+    }
+
+    pub fn inject(&self, fault: &Fault) {
+        let error = match fault.away {
+            true => EngineError::Unavailable { address: "memory".to_owned(), reason: "refused".to_owned() },
+            false => EngineError::Refused { status: 500, message: "injected".to_owned() },
+        };
+        let mut calls_left = fault.after;
+        let matches = move |_: &Call| {
+            let strikes = calls_left == 0;
+            calls_left = calls_left.saturating_sub(1);
+            strikes
+        };
+        let matches = Mutex::new(matches);
+        let matches = move |call: &Call| (*matches.lock().unwrap())(call);
+        match fault.effect_first {
+            true => self.engine.fail_after(matches, fault.times, error),
+            false => self.engine.fail(matches, fault.times, error),
+        }
+    }
+
+    /// The process, or the engine, dies after this many changing calls: every later call fails.
+    pub fn cut_off_after(&self, writes: usize, lost: bool) {
+        let left = Mutex::new(writes);
+        let error = EngineError::Unavailable { address: "memory".to_owned(), reason: "gone".to_owned() };
+        let matches = move |call: &Call| {
+            let mut left = left.lock().unwrap();
+            if *left > 0 && call.kind == CallKind::Write {
+                *left -= 1;
+                return false;
+            }
+            *left == 0
+        };
+        match lost {
+            true => self.engine.fail_after(move |call| call.kind == CallKind::Write && matches(call), usize::MAX, error),
+            false => self.engine.fail(matches, usize::MAX, error),
+        }
+    }
+
+    /// Removes what only people can remove.
+    pub fn nothing_is_in_the_way(&self) {
+        for port in 5001..5010 {
+            self.engine.release_port(LOCALHOST, port);
+        }
+    }
+
+    /// Everything desired runs as it should, and nothing else of ours is left.
+    pub fn is_as_desired(&self) -> Result<(), TestCaseError> {
+        let desired = self.desired();
+        let containers = self.ours();
+        let names: BTreeSet<&str> = containers.iter().map(|container| container.name.as_str()).collect();
+        let wanted: BTreeSet<&str> = desired.mirrors.values().map(|mirror| mirror.name.as_str()).collect();
+        prop_assert_eq!(names, wanted);
+        for mirror in desired.mirrors.values() {
+            let container = containers.iter().find(|container| container.name == mirror.name).unwrap();
+            prop_assert_eq!(container.state, ContainerState::Running);
+            prop_assert_eq!(&container.ports, &vec![mirror.listen]);
+            prop_assert_eq!(&container.restart_policy, "always");
+            prop_assert!(mirror.container.labels.iter().all(|(key, value)| container.labels.get(key) == Some(value)));
+            prop_assert!(mirror.container.env.iter().all(|(key, value)| container.env.get(key) == Some(value)));
+            prop_assert!(container.endpoints.get("kind").is_some_and(|endpoint| endpoint.aliases.contains(&mirror.name)));
+            prop_assert!(container.mounts.iter().any(|mount| mount.volume.as_ref() == Some(&mirror.name)));
+            prop_assert!(!self.hung.lock().unwrap().contains(&(container.id.clone(), container.started_at)));
+            let files = self.engine.snapshot().containers[&container.id].files.keys().any(|path| path.starts_with("/ksail/"));
+            prop_assert_eq!(files, mirror.files.is_some());
+        }
+        Ok(())
+    }
+
+    /// Containers of others: one of our name, one of another cluster on a port of ours, and one on our network.
+    pub async fn add_strangers(&self) {
+        let outsider = self.engine.outsider();
+        let spec = |name: &str, labels: &[(&str, &str)], port: Option<u16>| ContainerSpec {
+            name: name.to_owned(),
+            image: "stranger:1".to_owned(),
+            command: Vec::new(),
+            env: BTreeMap::new(),
+            labels: labels.iter().map(|(key, value)| ((*key).to_owned(), (*value).to_owned())).collect(),
+            ports: port.map(|host_port| PublishedPort { container_port: 5000, host_address: LOCALHOST, host_port }).into_iter().collect(),
+            volumes: Vec::new(),
+            restart_policy: "no".to_owned(),
+        };
+        let other = [("ksail.dev/managed-by", "ksail"), ("ksail.dev/cluster", "other"), ("ksail.dev/host", "ghcr.io")];
+        let theirs = self.engine.create_network("theirs", &BTreeMap::new());
+        for spec in [
+            spec("ksail-dev-docker-io", &[], None),
+            spec("ksail-other-ghcr-io", &other, Some(5002)),
+            spec("ksail-dev-quay-io.next", &[("ksail.dev/cluster", "dev")], None),
+        ] {
+            let id = outsider.create_container(&spec).await.unwrap();
+            outsider.connect_network(&theirs, &id, &[]).await.unwrap();
+            outsider.start_container(&id).await.unwrap();
+        }
+        outsider.create_volume("ksail-dev-localhost-5005", &BTreeMap::new()).await.unwrap();
+    }
+
+    /// Everything that is not ours.
+    pub fn foreign(&self) -> impl PartialEq + std::fmt::Debug + use<> {
+        let cluster = "dev".parse().unwrap();
+        let mut snapshot = self.engine.snapshot();
+        snapshot.containers.retain(|_, snapshot| !is_ours(&snapshot.container.labels, &cluster));
+        snapshot.volumes.retain(|_, volume| !is_ours(&volume.labels, &cluster));
+        snapshot.images.remove(IMAGES[0]);
+        snapshot
+    }
+}
+
+/// Registries in memory answer unless they were made to hang.
+#[derive(Debug, Clone)]
+pub struct InMemory(Arc<Mutex<BTreeSet<(String, Option<Timestamp>)>>>);
+
+impl Probe for InMemory {
+    async fn serving(&self, container: &Container) -> Serving {
+        let hangs = self.0.lock().unwrap().contains(&(container.id.clone(), container.started_at));
+        match container.state {
+            ContainerState::Running if hangs => Serving::Silent,
+            ContainerState::Running => Serving::Answers,
+            _ => Serving::Refused,
+        }
+    }
+
+    async fn port_is_taken(&self, _: IpAddr, _: u16) -> bool {
+        false
+    }
+
+    async fn upstream(&self, _: &Upstream) -> Result<(), String> {
+        Ok(())
+    }
+}
