@@ -57,7 +57,7 @@ on_both_engines! {
         an_unknown_network_shows_when_the_container_runs
         a_network_with_a_running_container_is_not_removed
         a_container_whose_network_is_gone_starts_after_a_forced_disconnect
-        a_new_network_of_the_same_name_does_not_heal_a_stale_endpoint
+        a_stale_endpoint_is_replaced_by_connecting_to_a_new_network_of_that_name
         of_two_networks_with_one_name_the_id_decides;
     volumes:
         a_volume_keeps_the_labels_it_was_created_with
@@ -68,7 +68,7 @@ on_both_engines! {
         a_directory_is_read_with_what_is_below_it
         a_file_survives_a_restart_but_not_a_recreate
         a_missing_path_is_not_found
-        a_broken_archive_is_accepted_without_effect;
+        an_empty_archive_is_fine_and_a_torn_one_is_refused;
     images:
         a_container_takes_over_what_its_image_says
         an_image_that_cannot_be_pulled_says_why;

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::io::Read;
 
-use ksail::engine::Engine;
+use ksail::engine::{Engine, EngineError};
 
 use super::assert_not_found;
 use crate::bench::Bench;
@@ -84,12 +84,13 @@ pub(crate) async fn a_missing_path_is_not_found(bench: impl Bench) {
     assert_not_found(engine.put_archive(&id, "/no/such/directory", archive(&[("file", 0o644, "")])).await);
 }
 
-pub(crate) async fn a_broken_archive_is_accepted_without_effect(bench: impl Bench) {
+pub(crate) async fn an_empty_archive_is_fine_and_a_torn_one_is_refused(bench: impl Bench) {
     let engine = bench.engine();
     let id = engine.create_container(&bench.spec("c")).await.unwrap();
     engine.put_archive(&id, "/", Vec::new()).await.unwrap();
-    let mut cut_short = archive(&[("ksail/file", 0o644, "content")]);
-    cut_short.truncate(100);
-    engine.put_archive(&id, "/", cut_short).await.unwrap();
+    let mut torn = archive(&[("ksail/file", 0o644, "content")]);
+    torn.truncate(100);
+    let refused = engine.put_archive(&id, "/", torn).await;
+    assert!(matches!(refused, Err(EngineError::Refused { .. })), "{refused:?}");
     assert_not_found(engine.get_archive(&id, "/ksail/file").await);
 }

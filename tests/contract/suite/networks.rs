@@ -120,7 +120,7 @@ pub(crate) async fn a_container_whose_network_is_gone_starts_after_a_forced_disc
     assert!(!started.endpoints.contains_key(&name));
 }
 
-pub(crate) async fn a_new_network_of_the_same_name_does_not_heal_a_stale_endpoint(bench: impl Bench) {
+pub(crate) async fn a_stale_endpoint_is_replaced_by_connecting_to_a_new_network_of_that_name(bench: impl Bench) {
     let engine = bench.engine();
     let name = bench.name("net");
     let old = bench.create_network(&name).await;
@@ -130,12 +130,11 @@ pub(crate) async fn a_new_network_of_the_same_name_does_not_heal_a_stale_endpoin
     bench.remove_network(&old).await.unwrap();
     let new = bench.create_network(&name).await;
 
-    engine.connect_network(&new, &id, &aliases(&["alias"])).await.unwrap();
-    assert_eq!(engine.inspect_container(&id).await.unwrap().endpoints[&name].network_id, old);
     assert_not_found(engine.start_container(&id).await);
+    assert_eq!(engine.inspect_container(&id).await.unwrap().endpoints[&name].network_id, old);
 
-    engine.disconnect_network(&name, &id, true).await.unwrap();
-    engine.connect_network(&new, &id, &aliases(&["alias"])).await.unwrap();
+    engine.connect_network(&new, &id, &aliases(&["other"])).await.unwrap();
+    assert_eq!(engine.inspect_container(&id).await.unwrap().endpoints[&name].aliases, ["other"]);
     engine.start_container(&id).await.unwrap();
     assert_eq!(engine.inspect_container(&id).await.unwrap().endpoints[&name].network_id, new);
 }
