@@ -33,7 +33,11 @@ pub trait Engine: Clone + Send + Sync + 'static {
     ///
     /// [`EngineError::NotFound`] when the image is not here, [`EngineError::Conflict`] when the name is taken.
     fn create_container(&self, spec: &ContainerSpec) -> impl Future<Output = Result<String>> + Send;
-    /// Starts a container; already running is `Ok`. [`EngineError::PortInUse`] when a port is taken.
+    /// Starts a container; already running is `Ok`, paused is [`EngineError::Conflict`].
+    ///
+    /// [`EngineError::PortInUse`] when a port is taken, [`EngineError::NotFound`] when one of its networks is gone,
+    /// [`EngineError::Refused`] when it never ran and several networks have the name of one of its own:
+    /// start it first and connect by id afterwards.
     fn start_container(&self, id: &str) -> impl Future<Output = Result<()>> + Send;
     /// Stops a container, killing it after `grace_seconds`; already stopped is `Ok`.
     fn stop_container(&self, id: &str, grace_seconds: u32) -> impl Future<Output = Result<()>> + Send;
@@ -41,7 +45,8 @@ pub trait Engine: Clone + Send + Sync + 'static {
     fn restart_container(&self, id: &str, grace_seconds: u32) -> impl Future<Output = Result<()>> + Send;
     /// Resumes a paused container; one that is not paused is [`EngineError::Conflict`].
     fn unpause_container(&self, id: &str) -> impl Future<Output = Result<()>> + Send;
-    /// Gives a container another name; [`EngineError::Conflict`] when it is taken.
+    /// Gives a container another name; [`EngineError::Conflict`] when it is taken,
+    /// [`EngineError::Refused`] when it is its name already.
     fn rename_container(&self, id: &str, name: &str) -> impl Future<Output = Result<()>> + Send;
     /// Sets the restart policy of an existing container.
     fn update_restart_policy(&self, id: &str, policy: &str) -> impl Future<Output = Result<()>> + Send;
@@ -55,14 +60,20 @@ pub trait Engine: Clone + Send + Sync + 'static {
 
     /// Every network.
     fn list_networks(&self) -> impl Future<Output = Result<Vec<Network>>> + Send;
-    /// Attaches a container (running or not) to a network; twice is [`EngineError::Conflict`].
+    /// Attaches a container to a network.
+    ///
+    /// A running container that is already on it is [`EngineError::Conflict`], an unknown network is
+    /// [`EngineError::NotFound`]. For one that does not run Docker 20.10 only takes a note, so both are `Ok`: an endpoint
+    /// whose network still exists keeps its aliases, a stale one of that name is replaced, and what is wrong with
+    /// the network shows at the start.
     fn connect_network(
         &self,
         network: &str,
         container: &str,
         aliases: &[String],
     ) -> impl Future<Output = Result<()>> + Send;
-    /// Detaches a container; with `force` also from a network that no longer exists (by name).
+    /// Detaches a container; with `force` also from a network that no longer exists, which then goes by its name,
+    /// not its id. [`EngineError::NotFound`] when it is not attached.
     fn disconnect_network(
         &self,
         network: &str,
@@ -88,7 +99,7 @@ pub trait Engine: Clone + Send + Sync + 'static {
         progress: impl Fn(PullProgress) + Send + Sync,
     ) -> impl Future<Output = Result<()>> + Send;
 
-    /// Container, network and volume events from now on. The stream ends with `Err` or `None` when
+    /// Container, network and volume events from now on, those that change something. The stream ends with `Err` or `None` when
     /// the engine goes away; what happened meanwhile is lost, so the caller observes anew.
     fn events(&self) -> impl Future<Output = Result<BoxStream<'static, Result<Event>>>> + Send;
 }
@@ -222,7 +233,8 @@ pub struct Mount {
 /// A container's place on one network.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Endpoint {
-    /// Id of the network; stays when the network itself has been removed.
+    /// Id of the network; stays when the network itself has been removed. Empty until the container first runs:
+    /// until then Docker 20.10 notes nothing but the name.
     pub network_id: String,
     /// Names other containers of that network reach it by, besides its own.
     pub aliases: Vec<String>,

@@ -1,1 +1,198 @@
+use std::collections::BTreeMap;
+use std::fs;
 
+use sha2::{Digest, Sha256};
+use tempfile::TempDir;
+
+use super::*;
+
+/// A machine: its environment, its home directory, and the sockets it has.
+struct Machine {
+    home: TempDir,
+    env: BTreeMap<String, String>,
+    sockets: Vec<&'static str>,
+}
+
+impl Machine {
+    fn new() -> Self {
+        Self { home: TempDir::new().unwrap(), env: BTreeMap::new(), sockets: vec![DEFAULT_SOCKET] }
+    }
+
+    fn set(mut self, name: &str, value: &str) -> Self {
+        self.env.insert(name.to_owned(), value.to_owned());
+        self
+    }
+
+    fn sockets(mut self, sockets: &[&'static str]) -> Self {
+        self.sockets = sockets.to_vec();
+        self
+    }
+
+    /// Writes a file below the directory of the docker CLI.
+    fn file(self, path: &str, content: &str) -> Self {
+        let path = self.home.path().join(".docker").join(path);
+        fs::create_dir_all(path.parent().unwrap()).unwrap();
+        fs::write(path, content).unwrap();
+        self
+    }
+
+    fn context(self, name: &str, meta: &str) -> Self {
+        let directory = format!("{:x}", Sha256::digest(name));
+        self.file(&format!("contexts/meta/{directory}/meta.json"), meta)
+    }
+
+    fn certificates(self, directory: &str) -> Self {
+        ["ca.pem", "cert.pem", "key.pem"].iter().fold(self, |it, file| it.file(&format!("{directory}/{file}"), ""))
+    }
+
+    fn locate_with(&self, host: Option<&str>) -> Result<Address, LocateError> {
+        let env = |name: &str| self.env.get(name).cloned();
+        locate_among(host, &env, Some(self.home.path()), &|path| self.sockets.iter().any(|s| Path::new(s) == path))
+    }
+
+    fn found(&self) -> String {
+        self.locate_with(None).unwrap().to_string()
+    }
+
+    fn complaint(&self) -> String {
+        let home = self.home.path().to_str().unwrap();
+        self.locate_with(None).unwrap_err().to_string().replace(home, "~")
+    }
+}
+
+fn docker_endpoint(host: &str) -> String {
+    format!(r#"{{"Name":"x","Metadata":{{}},"Endpoints":{{"docker":{{"Host":"{host}","SkipTLSVerify":false}}}}}}"#)
+}
+
+#[test]
+fn an_empty_machine_has_the_default_socket() {
+    assert_eq!(Machine::new().sockets(&[]).found(), "unix:///var/run/docker.sock");
+    assert_eq!(locate_among(None, &|_| None, None, &|_| false).unwrap().to_string(), "unix:///var/run/docker.sock");
+}
+
+#[test]
+fn each_source_goes_before_the_next() {
+    let machine = Machine::new()
+        .set("DOCKER_HOST", "tcp://variable:1")
+        .set("DOCKER_CONTEXT", "chosen")
+        .context("chosen", &docker_endpoint("tcp://chosen:2"))
+        .context("current", &docker_endpoint("tcp://current:3"))
+        .file("config.json", r#"{"currentContext": "current"}"#);
+    assert_eq!(machine.locate_with(Some("tcp://flag:0")).unwrap().to_string(), "tcp://flag:0");
+    assert_eq!(machine.found(), "tcp://variable:1");
+    let machine = machine.set("DOCKER_HOST", "");
+    assert_eq!(machine.found(), "tcp://chosen:2");
+    let machine = machine.set("DOCKER_CONTEXT", "");
+    assert_eq!(machine.found(), "tcp://current:3");
+    let machine = machine.set("DOCKER_CONTEXT", "default");
+    assert_eq!(machine.found(), "unix:///var/run/docker.sock");
+}
+
+#[test]
+fn without_the_default_socket_the_rootless_ones_and_podman_are_tried() {
+    let machine = || Machine::new().set("XDG_RUNTIME_DIR", "/run/user/1000");
+    let all = ["/run/podman/podman.sock", "/run/user/1000/podman/podman.sock", "/run/user/1000/docker.sock"];
+    assert_eq!(machine().sockets(&all).found(), "unix:///run/user/1000/docker.sock");
+    assert_eq!(machine().sockets(&all[..2]).found(), "unix:///run/user/1000/podman/podman.sock");
+    assert_eq!(machine().sockets(&all[..1]).found(), "unix:///run/podman/podman.sock");
+    assert_eq!(Machine::new().sockets(&all).found(), "unix:///run/podman/podman.sock");
+}
+
+#[test]
+fn docker_config_moves_the_contexts() {
+    let machine = Machine::new()
+        .context("elsewhere", &docker_endpoint("unix:///elsewhere.sock"))
+        .file("config.json", r#"{"currentContext": "elsewhere"}"#);
+    assert_eq!(machine.found(), "unix:///elsewhere.sock");
+    let empty = TempDir::new().unwrap();
+    let machine = machine.set("DOCKER_CONFIG", empty.path().to_str().unwrap());
+    assert_eq!(machine.found(), "unix:///var/run/docker.sock");
+}
+
+#[test]
+fn an_address_may_leave_out_its_scheme_or_port() {
+    let found = |host: &str| Machine::new().locate_with(Some(host)).unwrap().to_string();
+    assert_eq!(found("example.com:2375"), "tcp://example.com:2375");
+    assert_eq!(found("tcp://example.com"), "tcp://example.com:2375");
+    assert_eq!(found("http://example.com/"), "tcp://example.com:2375");
+    assert_eq!(found("tcp://"), "tcp://localhost:2375");
+    assert_eq!(found("tcp://[::1]:99"), "tcp://[::1]:99");
+}
+
+#[test]
+fn tls_needs_its_certificates() {
+    let machine = Machine::new().set("DOCKER_TLS_VERIFY", "1").set("DOCKER_HOST", "tcp://example.com");
+    insta::assert_snapshot!(machine.complaint(), @"DOCKER_HOST: TLS needs ca.pem, cert.pem and key.pem in ~/.docker, and ca.pem is not there");
+    let machine = machine.certificates("certs");
+    let certificates = machine.home.path().join(".docker/certs");
+    let machine = machine.set("DOCKER_CERT_PATH", certificates.to_str().unwrap());
+    let expected = Address::Tls { host: "example.com:2376".to_owned(), certificates };
+    assert_eq!(machine.locate_with(None).unwrap(), expected);
+}
+
+#[test]
+fn a_context_brings_its_own_certificates() {
+    let directory = format!("contexts/tls/{:x}/docker", Sha256::digest("remote"));
+    let machine = Machine::new()
+        .set("DOCKER_CONTEXT", "remote")
+        .context("remote", &docker_endpoint("tcp://example.com:2376"))
+        .certificates(&directory);
+    let certificates = machine.home.path().join(".docker").join(directory);
+    let expected = Address::Tls { host: "example.com:2376".to_owned(), certificates };
+    assert_eq!(machine.locate_with(None).unwrap(), expected);
+}
+
+#[test]
+fn a_bad_address_says_where_what_and_what_to_write_instead() {
+    let complaint = |host: &str| Machine::new().set("DOCKER_HOST", host).complaint();
+    insta::assert_snapshot!(complaint("/var/run/docker.sock"), @"DOCKER_HOST: `/var/run/docker.sock` is not an address of an engine: for a socket, write unix:///PATH");
+    insta::assert_snapshot!(complaint("unix://docker.sock"), @"DOCKER_HOST: `unix://docker.sock` is not an address of an engine: write the whole path of the socket, as in unix:///var/run/docker.sock");
+    insta::assert_snapshot!(complaint("ftp://example.com"), @"DOCKER_HOST: `ftp://example.com` is not an address of an engine: write unix:///PATH, tcp://HOST:PORT, npipe:////./pipe/NAME or ssh://USER@HOST");
+    insta::assert_snapshot!(complaint("tcp://example.com:port"), @"DOCKER_HOST: `tcp://example.com:port` is not an address of an engine: invalid port number; write tcp://HOST:PORT");
+    insta::assert_snapshot!(complaint("tcp://example.com/path"), @"DOCKER_HOST: `tcp://example.com/path` is not an address of an engine: a path is not possible here; write tcp://HOST:PORT");
+    insta::assert_snapshot!(complaint("https://example.com"), @"DOCKER_HOST: `https://example.com` is not an address of an engine: set DOCKER_TLS_VERIFY=1 and DOCKER_CERT_PATH to reach it by TLS");
+}
+
+#[cfg(unix)]
+#[test]
+fn a_named_pipe_is_for_windows() {
+    let machine = Machine::new().set("DOCKER_HOST", "npipe:////./pipe/docker_engine");
+    insta::assert_snapshot!(machine.complaint(), @"DOCKER_HOST: `npipe:////./pipe/docker_engine` is not an address of an engine: named pipes exist on Windows only; write unix:///var/run/docker.sock");
+}
+
+#[cfg(not(feature = "ssh"))]
+#[test]
+fn without_the_feature_ssh_says_what_to_do() {
+    let machine = Machine::new().set("DOCKER_HOST", "ssh://me@example.com");
+    insta::assert_snapshot!(machine.complaint(), @"DOCKER_HOST: `ssh://me@example.com` is not an address of an engine: this ksail was built without ssh; build it with `--features ssh`, or forward the socket with `ssh -L /tmp/docker.sock:/var/run/docker.sock HOST` and write unix:///tmp/docker.sock");
+}
+
+#[cfg(feature = "ssh")]
+#[test]
+fn with_the_feature_ssh_is_an_address() {
+    let machine = Machine::new().set("DOCKER_HOST", "ssh://me@example.com:2222/");
+    assert_eq!(machine.found(), "ssh://me@example.com:2222");
+}
+
+#[test]
+fn a_context_that_is_missing_or_broken_is_an_error_not_another_engine() {
+    let machine = Machine::new().set("DOCKER_CONTEXT", "gone");
+    insta::assert_snapshot!(machine.complaint(), @"DOCKER_CONTEXT: there is no docker context `gone` (~/.docker/contexts/meta/0b12a1ad1d4a6eca7ec3a5eac0fbcb1e2c1bb7ee8a3ac4bdfc1ad7b0c1c0a3a6/meta.json does not exist); `docker context ls` lists those there are");
+
+    let machine = Machine::new().file("config.json", r#"{"currentContext": "gone"}"#);
+    assert!(
+        machine.complaint().starts_with("currentContext in ~/.docker/config.json: there is no docker context `gone`")
+    );
+
+    let machine = Machine::new().file("config.json", "{");
+    insta::assert_snapshot!(machine.complaint(), @"cannot read ~/.docker/config.json: EOF while parsing an object at line 1 column 1");
+
+    let machine = Machine::new().set("DOCKER_CONTEXT", "k8s").context("k8s", r#"{"Endpoints": {}}"#);
+    assert!(machine.complaint().ends_with("it has no docker endpoint with a host"), "{}", machine.complaint());
+}
+
+#[test]
+fn the_rest_of_config_json_does_not_matter() {
+    let machine = Machine::new().file("config.json", r#"{"auths": {}, "credsStore": "desktop", "currentContext": ""}"#);
+    assert_eq!(machine.found(), "unix:///var/run/docker.sock");
+}

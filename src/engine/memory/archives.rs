@@ -27,26 +27,13 @@ impl StoredFile {
 }
 
 impl World {
-    /// As in Docker, an archive that ends early is no error: what came before its end is there.
     pub(super) fn put_archive(&mut self, wanted: &str, path: &str, tar: &[u8]) -> Result<()> {
         let kept = self.kept_mut(wanted)?;
         let base = absolute(path);
         if kept.files.get(&base).is_none_or(|file| file.content.is_some()) {
             return Err(no_such_file(path, wanted));
         }
-        let mut archive = tar::Archive::new(tar);
-        let Ok(entries) = archive.entries() else { return Ok(()) };
-        for mut entry in entries.map_while(std::result::Result::ok) {
-            let Ok(name) = entry.path().map(|name| name.to_string_lossy().into_owned()) else { break };
-            let mode = entry.header().mode().unwrap_or(DIRECTORY_MODE) & 0o7777;
-            let mut content = Vec::new();
-            if entry.read_to_end(&mut content).is_err() {
-                break;
-            }
-            let content = (!entry.header().entry_type().is_dir()).then_some(content);
-            insert_with_parents(&mut kept.files, &absolute(&format!("{base}/{name}")), StoredFile { mode, content });
-        }
-        Ok(())
+        extract(tar, &base, &mut kept.files).map_err(|error| cannot_archive(&error))
     }
 
     pub(super) fn get_archive(&self, wanted: &str, path: &str) -> Result<Vec<u8>> {
@@ -64,6 +51,19 @@ impl World {
         }
         archive.into_inner().map_err(|error| cannot_archive(&error))
     }
+}
+
+fn extract(tar: &[u8], base: &str, files: &mut BTreeMap<String, StoredFile>) -> std::io::Result<()> {
+    for entry in tar::Archive::new(tar).entries()? {
+        let mut entry = entry?;
+        let path = absolute(&format!("{base}/{}", entry.path()?.to_string_lossy()));
+        let mode = entry.header().mode()? & 0o7777;
+        let mut content = Vec::new();
+        entry.read_to_end(&mut content)?;
+        let content = (!entry.header().entry_type().is_dir()).then_some(content);
+        insert_with_parents(files, &path, StoredFile { mode, content });
+    }
+    Ok(())
 }
 
 fn append(archive: &mut tar::Builder<Vec<u8>>, name: &str, file: &StoredFile) -> std::io::Result<()> {

@@ -113,8 +113,7 @@ impl World {
     fn join_networks(&mut self, container: &Container) -> Result<BTreeMap<String, Endpoint>> {
         let mut joined = BTreeMap::new();
         for (name, endpoint) in &container.endpoints {
-            let wanted = if endpoint.network_id.is_empty() { name } else { &endpoint.network_id };
-            let network_id = self.network(wanted)?.id.clone();
+            let network_id = self.network_of(name, endpoint)?.id.clone();
             let address = Some(self.next_address());
             joined.insert(name.clone(), Endpoint { network_id, address, ..endpoint.clone() });
         }

@@ -45,15 +45,17 @@ impl World {
         Ok(())
     }
 
-    /// Docker 20.10 looks neither at the network nor at earlier endpoints while the container is down:
-    /// an unknown network is noted under whatever it was called, a second connect changes nothing.
+    /// While the container is down, Docker 20.10 only takes notes: of an unknown network under whatever it was called,
+    /// of a known one under its name, unless there is an endpoint of that name whose network still exists.
     pub(super) fn connect_network(&mut self, wanted: &str, container: &str, aliases: &[String]) -> Result<()> {
         let id = self.container_id(container)?;
         let mut endpoint = Endpoint { network_id: String::new(), aliases: aliases.to_vec(), address: None };
         let network = self.network(wanted).cloned();
         if !self.kept(&id)?.is_up() {
             let name = network.map_or_else(|_| wanted.to_owned(), |network| network.name);
-            self.kept_mut(&id)?.container.endpoints.entry(name).or_insert(endpoint);
+            if !self.is_connected(&id, &name) {
+                self.kept_mut(&id)?.container.endpoints.insert(name, endpoint);
+            }
             return Ok(());
         }
         let network = network?;
@@ -67,6 +69,17 @@ impl World {
         container.endpoints.insert(network.name.clone(), endpoint);
         self.tell_network("connect", &network.id, &network.name, Some(&id));
         Ok(())
+    }
+
+    /// Whether a container has an endpoint of that name on a network that exists.
+    fn is_connected(&self, id: &str, name: &str) -> bool {
+        let endpoint = self.containers.get(id).and_then(|kept| kept.container.endpoints.get(name));
+        endpoint.is_some_and(|endpoint| self.network_of(name, endpoint).is_ok())
+    }
+
+    /// The network an endpoint is on; before its container first ran, only the name is known.
+    pub(super) fn network_of(&self, name: &str, endpoint: &Endpoint) -> Result<&Network> {
+        self.network(if endpoint.network_id.is_empty() { name } else { &endpoint.network_id })
     }
 
     pub(super) fn disconnect_network(&mut self, wanted: &str, container: &str, force: bool) -> Result<()> {

@@ -1,0 +1,70 @@
+//! What the suite needs besides the engine itself: the rest of the world.
+
+use std::collections::BTreeMap;
+use std::future::Future;
+use std::net::{IpAddr, Ipv4Addr};
+use std::time::Duration;
+
+use ksail::engine::{ContainerSpec, Engine, EngineError, PublishedPort};
+
+/// How long anything may take on a slow machine.
+pub(crate) const PATIENCE: Duration = Duration::from_secs(30);
+
+pub(crate) const LOOPBACK: IpAddr = IpAddr::V4(Ipv4Addr::LOCALHOST);
+
+/// An engine and the world around it. What a test makes through it is gone when the bench is dropped.
+pub(crate) trait Bench: Sized {
+    type Engine: Engine;
+
+    fn engine(&self) -> &Self::Engine;
+    /// An image that is in the store, and whose containers run until they are stopped.
+    fn image(&self) -> &str;
+    /// A name no other test uses.
+    fn name(&self, what: &str) -> String;
+    /// Labels every object of a test carries.
+    fn labels(&self) -> BTreeMap<String, String>;
+    /// Creates a network, also when others have that name, and returns its id.
+    fn create_network(&self, name: &str) -> impl Future<Output = String>;
+    fn remove_network(&self, id: &str) -> impl Future<Output = Result<(), EngineError>>;
+    fn pause(&self, container: &str) -> impl Future<Output = ()>;
+    fn kill(&self, container: &str) -> impl Future<Output = ()>;
+    /// Lets another process listen on a port of the loopback address until the answer is dropped.
+    fn hold_port(&self) -> impl HeldPort;
+
+    /// What the suite creates containers from, unless it is about something else.
+    fn spec(&self, what: &str) -> ContainerSpec {
+        ContainerSpec {
+            name: self.name(what),
+            image: self.image().to_owned(),
+            command: Vec::new(),
+            env: BTreeMap::new(),
+            labels: self.labels(),
+            ports: Vec::new(),
+            volumes: Vec::new(),
+            restart_policy: "no".to_owned(),
+        }
+    }
+
+    /// A running container.
+    fn running(&self, what: &str) -> impl Future<Output = String> {
+        let spec = self.spec(what);
+        async move {
+            let id = self.engine().create_container(&spec).await.unwrap();
+            self.engine().start_container(&id).await.unwrap();
+            id
+        }
+    }
+}
+
+/// A port some process listens on.
+pub(crate) trait HeldPort {
+    fn port(&self) -> u16;
+}
+
+pub(crate) fn ephemeral(container_port: u16) -> PublishedPort {
+    published(container_port, 0)
+}
+
+pub(crate) fn published(container_port: u16, host_port: u16) -> PublishedPort {
+    PublishedPort { container_port, host_address: LOOPBACK, host_port }
+}

@@ -1,0 +1,86 @@
+//! The bench around the engine in memory.
+
+use std::collections::BTreeMap;
+
+use ksail::engine::memory::Memory;
+use ksail::engine::{EngineError, Image};
+
+use crate::bench::{Bench, HeldPort, LOOPBACK};
+
+const IMAGE: &str = "registry:3";
+const SOME_PORT: u16 = 40_000;
+
+pub(crate) struct OnMemory {
+    engine: Memory,
+}
+
+impl OnMemory {
+    pub(crate) fn new() -> Self {
+        let engine = Memory::new();
+        let image = Image {
+            id: String::new(),
+            entrypoint: vec!["/entrypoint.sh".to_owned()],
+            command: vec!["/etc/distribution/config.yml".to_owned()],
+            env: BTreeMap::from([("PATH".to_owned(), "/bin".to_owned())]),
+        };
+        engine.add_image(IMAGE, image);
+        Self { engine }
+    }
+}
+
+impl Bench for OnMemory {
+    type Engine = Memory;
+
+    fn engine(&self) -> &Memory {
+        &self.engine
+    }
+
+    fn image(&self) -> &str {
+        IMAGE
+    }
+
+    fn name(&self, what: &str) -> String {
+        what.to_owned()
+    }
+
+    fn labels(&self) -> BTreeMap<String, String> {
+        BTreeMap::from([("ksail-test-run".to_owned(), "memory".to_owned())])
+    }
+
+    async fn create_network(&self, name: &str) -> String {
+        self.engine.create_network(name, &self.labels())
+    }
+
+    async fn remove_network(&self, id: &str) -> Result<(), EngineError> {
+        self.engine.remove_network(id)
+    }
+
+    async fn pause(&self, container: &str) {
+        self.engine.pause(container).unwrap();
+    }
+
+    async fn kill(&self, container: &str) {
+        self.engine.kill(container, 137).unwrap();
+    }
+
+    fn hold_port(&self) -> impl HeldPort {
+        self.engine.hold_port(LOOPBACK, SOME_PORT);
+        Held { engine: self.engine.clone() }
+    }
+}
+
+struct Held {
+    engine: Memory,
+}
+
+impl HeldPort for Held {
+    fn port(&self) -> u16 {
+        SOME_PORT
+    }
+}
+
+impl Drop for Held {
+    fn drop(&mut self) {
+        self.engine.release_port(LOOPBACK, SOME_PORT);
+    }
+}

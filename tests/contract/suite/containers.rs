@@ -1,0 +1,233 @@
+//! Containers, from create to remove.
+
+use std::collections::BTreeMap;
+
+use ksail::engine::{ContainerState, Engine, Mount};
+
+use super::{assert_bad_request, assert_conflict, assert_not_found};
+use crate::bench::{Bench, ephemeral, published};
+
+pub(crate) async fn the_engine_says_who_it_is(bench: impl Bench) {
+    let info = bench.engine().info().await.unwrap();
+    assert!(info.name.ends_with("Engine"), "{info:?}");
+    assert!(!info.version.is_empty(), "{info:?}");
+    assert!(info.api_version.starts_with("1."), "{info:?}");
+    assert!(info.address.contains("://"), "{info:?}");
+}
+
+pub(crate) async fn a_container_is_created_as_asked(bench: impl Bench) {
+    let engine = bench.engine();
+    let volume = bench.name("data");
+    engine.create_volume(&volume, &bench.labels()).await.unwrap();
+    let mut spec = bench.spec("asked");
+    spec.command = vec!["serve".to_owned(), "/ksail/registry.yml".to_owned()];
+    spec.env.insert("ONE".to_owned(), "a=b".to_owned());
+    spec.labels.insert("ksail.dev/host".to_owned(), "docker.io".to_owned());
+    spec.ports = vec![published(5000, 45_999), ephemeral(5001)];
+    spec.volumes = vec![(volume.clone(), "/var/lib/registry".to_owned())];
+    spec.restart_policy = "always".to_owned();
+
+    let id = engine.create_container(&spec).await.unwrap();
+    let container = engine.inspect_container(&spec.name).await.unwrap();
+
+    assert_eq!(container, engine.inspect_container(&id).await.unwrap(), "by name and by id");
+    assert_eq!(container.id, id);
+    assert_eq!(container.name, spec.name);
+    assert_eq!(container.image, spec.image);
+    assert_eq!(container.image_id, engine.inspect_image(&spec.image).await.unwrap().id);
+    assert_eq!(container.command, spec.command);
+    assert_eq!(container.env.get("ONE").map(String::as_str), Some("a=b"));
+    assert!(spec.labels.iter().all(|label| container.labels.iter().any(|found| found == label)));
+    assert_eq!(container.state, ContainerState::Created);
+    assert_eq!((container.exit_code, container.error.as_str(), container.started_at), (None, "", None));
+    assert_eq!(container.restart_policy, "always");
+    assert_eq!(container.ports, spec.ports);
+    assert_eq!(container.bound_ports, []);
+    let mount = Mount { volume: Some(volume), target: "/var/lib/registry".to_owned() };
+    assert!(container.mounts.contains(&mount), "{:?}", container.mounts);
+    assert_eq!(container.endpoints.keys().collect::<Vec<_>>(), ["bridge"]);
+    assert_eq!(container.endpoints["bridge"].address, None);
+}
+
+pub(crate) async fn lists_are_filtered_by_label(bench: impl Bench) {
+    let engine = bench.engine();
+    let (key, value) = bench.labels().pop_first().unwrap();
+    let mut one = bench.spec("one");
+    one.labels.insert("colour".to_owned(), "red".to_owned());
+    let one_id = engine.create_container(&one).await.unwrap();
+    let two_id = bench.running("two").await;
+
+    let listed = engine.list_containers(&[(&key, Some(&value))]).await.unwrap();
+    let states: BTreeMap<_, _> = listed.iter().map(|found| (found.id.clone(), found.state)).collect();
+    let expected = [(one_id.clone(), ContainerState::Created), (two_id, ContainerState::Running)];
+    assert_eq!(states, BTreeMap::from(expected));
+
+    let red = engine.list_containers(&[(&key, Some(&value)), ("colour", None)]).await.unwrap();
+    assert_eq!(red.len(), 1, "{red:?}");
+    assert_eq!((red[0].id.as_str(), red[0].name.as_str()), (one_id.as_str(), one.name.as_str()));
+    assert_eq!(red[0].labels.get("colour").map(String::as_str), Some("red"));
+
+    let blue = engine.list_containers(&[(&key, Some(&value)), ("colour", Some("blue"))]).await.unwrap();
+    assert_eq!(blue, []);
+}
+
+pub(crate) async fn a_missing_image_or_container_is_not_found(bench: impl Bench) {
+    let engine = bench.engine();
+    let mut spec = bench.spec("without-image");
+    spec.image = "ksail-test/no-such-image:0".to_owned();
+    assert_not_found(engine.create_container(&spec).await);
+
+    let name = bench.name("nobody");
+    assert_not_found(engine.inspect_container(&name).await);
+    assert_not_found(engine.start_container(&name).await);
+    assert_not_found(engine.stop_container(&name, 1).await);
+    assert_not_found(engine.restart_container(&name, 1).await);
+    assert_not_found(engine.unpause_container(&name).await);
+    assert_not_found(engine.rename_container(&name, &bench.name("somebody")).await);
+    assert_not_found(engine.update_restart_policy(&name, "always").await);
+    assert_not_found(engine.remove_container(&name).await);
+    assert_not_found(engine.put_archive(&name, "/", Vec::new()).await);
+    assert_not_found(engine.get_archive(&name, "/etc").await);
+}
+
+pub(crate) async fn a_name_is_given_to_one_container_only(bench: impl Bench) {
+    let engine = bench.engine();
+    let spec = bench.spec("twin");
+    let first = engine.create_container(&spec).await.unwrap();
+    assert_conflict(engine.create_container(&spec).await);
+    engine.remove_container(&first).await.unwrap();
+    engine.create_container(&spec).await.unwrap();
+}
+
+pub(crate) async fn starting_and_stopping_twice_is_fine(bench: impl Bench) {
+    let engine = bench.engine();
+    let id = engine.create_container(&bench.spec("c")).await.unwrap();
+    engine.stop_container(&id, 1).await.expect("one that was never started");
+
+    engine.start_container(&id).await.unwrap();
+    let started = engine.inspect_container(&id).await.unwrap();
+    engine.start_container(&id).await.unwrap();
+    assert_eq!(engine.inspect_container(&id).await.unwrap(), started, "the second start does nothing");
+    assert_eq!(started.state, ContainerState::Running);
+    assert!(started.started_at.is_some());
+    assert_eq!(started.exit_code, None);
+
+    engine.stop_container(&id, 1).await.unwrap();
+    let stopped = engine.inspect_container(&id).await.unwrap();
+    engine.stop_container(&id, 1).await.unwrap();
+    assert_eq!(engine.inspect_container(&id).await.unwrap(), stopped, "the second stop does nothing");
+    assert_eq!(stopped.state, ContainerState::Exited);
+    assert!(stopped.exit_code.is_some());
+    assert_eq!(stopped.started_at, started.started_at);
+}
+
+pub(crate) async fn what_was_bound_is_free_after_a_stop(bench: impl Bench) {
+    let engine = bench.engine();
+    let mut spec = bench.spec("c");
+    spec.ports = vec![ephemeral(5000)];
+    let id = engine.create_container(&spec).await.unwrap();
+    engine.start_container(&id).await.unwrap();
+
+    let running = engine.inspect_container(&id).await.unwrap();
+    assert_eq!(running.ports, spec.ports, "what was asked for stays");
+    assert_eq!(running.bound_ports.len(), 1);
+    assert_ne!(running.bound_ports[0].host_port, 0);
+    assert_eq!((running.bound_ports[0].container_port, running.bound_ports[0].host_address), {
+        (5000, spec.ports[0].host_address)
+    });
+    assert!(running.endpoints["bridge"].address.is_some());
+    let (key, value) = bench.labels().pop_first().unwrap();
+    let listed = engine.list_containers(&[(&key, Some(&value))]).await.unwrap();
+    assert_eq!(listed[0].ports, running.bound_ports);
+
+    engine.stop_container(&id, 1).await.unwrap();
+    let stopped = engine.inspect_container(&id).await.unwrap();
+    assert_eq!(stopped.ports, spec.ports);
+    assert_eq!(stopped.bound_ports, []);
+    assert_eq!(stopped.endpoints["bridge"].address, None);
+    assert_eq!(stopped.endpoints["bridge"].network_id, running.endpoints["bridge"].network_id);
+    assert_ne!(stopped.endpoints["bridge"].network_id, "");
+}
+
+pub(crate) async fn a_restart_also_starts_what_was_stopped(bench: impl Bench) {
+    let engine = bench.engine();
+    let id = bench.running("c").await;
+    let first = engine.inspect_container(&id).await.unwrap();
+    engine.restart_container(&id, 1).await.unwrap();
+    let second = engine.inspect_container(&id).await.unwrap();
+    assert_eq!(second.state, ContainerState::Running);
+    assert!(second.started_at > first.started_at);
+
+    engine.stop_container(&id, 1).await.unwrap();
+    engine.restart_container(&id, 1).await.unwrap();
+    assert_eq!(engine.inspect_container(&id).await.unwrap().state, ContainerState::Running);
+}
+
+pub(crate) async fn a_paused_container_is_not_started_but_stopped_and_restarted(bench: impl Bench) {
+    let engine = bench.engine();
+    let id = bench.running("c").await;
+    assert_conflict(engine.unpause_container(&id).await);
+
+    bench.pause(&id).await;
+    assert_eq!(engine.inspect_container(&id).await.unwrap().state, ContainerState::Paused);
+    assert_conflict(engine.start_container(&id).await);
+    engine.unpause_container(&id).await.unwrap();
+    assert_eq!(engine.inspect_container(&id).await.unwrap().state, ContainerState::Running);
+
+    bench.pause(&id).await;
+    engine.restart_container(&id, 1).await.unwrap();
+    assert_eq!(engine.inspect_container(&id).await.unwrap().state, ContainerState::Running);
+
+    bench.pause(&id).await;
+    engine.stop_container(&id, 1).await.unwrap();
+    assert_eq!(engine.inspect_container(&id).await.unwrap().state, ContainerState::Exited);
+}
+
+pub(crate) async fn a_killed_container_has_exited_with_137(bench: impl Bench) {
+    let engine = bench.engine();
+    let id = bench.running("c").await;
+    bench.kill(&id).await;
+    let killed = engine.inspect_container(&id).await.unwrap();
+    assert_eq!((killed.state, killed.exit_code), (ContainerState::Exited, Some(137)));
+}
+
+pub(crate) async fn renaming_moves_the_name(bench: impl Bench) {
+    let engine = bench.engine();
+    let id = bench.running("before").await;
+    let other = engine.create_container(&bench.spec("other")).await.unwrap();
+
+    assert_conflict(engine.rename_container(&id, &bench.name("other")).await);
+    assert_bad_request(engine.rename_container(&id, &bench.name("before")).await);
+    engine.rename_container(&id, &bench.name("after")).await.unwrap();
+    assert_not_found(engine.inspect_container(&bench.name("before")).await);
+    assert_eq!(engine.inspect_container(&bench.name("after")).await.unwrap().id, id);
+    engine.rename_container(&other, &bench.name("before")).await.unwrap();
+}
+
+pub(crate) async fn the_restart_policy_can_be_changed(bench: impl Bench) {
+    let engine = bench.engine();
+    let id = engine.create_container(&bench.spec("c")).await.unwrap();
+    for policy in ["always", "unless-stopped", "on-failure", "no"] {
+        engine.update_restart_policy(&id, policy).await.unwrap();
+        assert_eq!(engine.inspect_container(&id).await.unwrap().restart_policy, policy);
+    }
+    assert_bad_request(engine.update_restart_policy(&id, "sometimes").await);
+}
+
+pub(crate) async fn removing_takes_a_running_container_and_leaves_its_volume(bench: impl Bench) {
+    let engine = bench.engine();
+    let volume = bench.name("data");
+    engine.create_volume(&volume, &bench.labels()).await.unwrap();
+    let mut spec = bench.spec("c");
+    spec.volumes = vec![(volume.clone(), "/data".to_owned())];
+    let id = engine.create_container(&spec).await.unwrap();
+    engine.start_container(&id).await.unwrap();
+    assert_conflict(engine.remove_volume(&volume).await);
+
+    engine.remove_container(&id).await.unwrap();
+    assert_not_found(engine.inspect_container(&id).await);
+    assert_not_found(engine.remove_container(&id).await);
+    assert_eq!(engine.inspect_volume(&volume).await.unwrap().labels, bench.labels());
+    engine.remove_volume(&volume).await.unwrap();
+    assert_not_found(engine.inspect_volume(&volume).await);
+}

@@ -1,0 +1,96 @@
+//! Files, in and out as tar archives.
+
+use std::collections::BTreeMap;
+use std::io::Read;
+
+use ksail::engine::{Engine, EngineError};
+
+use super::assert_not_found;
+use crate::bench::Bench;
+
+fn archive(files: &[(&str, u32, &str)]) -> Vec<u8> {
+    let mut archive = tar::Builder::new(Vec::new());
+    for (path, mode, content) in files {
+        let mut header = tar::Header::new_gnu();
+        header.set_mode(*mode);
+        header.set_size(content.len() as u64);
+        archive.append_data(&mut header, path, content.as_bytes()).unwrap();
+    }
+    archive.into_inner().unwrap()
+}
+
+/// Mode and content of every regular file.
+fn files(tar: &[u8]) -> BTreeMap<String, (u32, String)> {
+    let mut files = BTreeMap::new();
+    for entry in tar::Archive::new(tar).entries().unwrap() {
+        let mut entry = entry.unwrap();
+        if entry.header().entry_type().is_file() {
+            let mut content = String::new();
+            entry.read_to_string(&mut content).unwrap();
+            let path = entry.path().unwrap().to_str().unwrap().to_owned();
+            files.insert(path, (entry.header().mode().unwrap() & 0o777, content));
+        }
+    }
+    files
+}
+
+fn one(path: &str, mode: u32, content: &str) -> BTreeMap<String, (u32, String)> {
+    BTreeMap::from([(path.to_owned(), (mode, content.to_owned()))])
+}
+
+pub(crate) async fn what_was_put_is_read_back(bench: impl Bench) {
+    let engine = bench.engine();
+    let id = engine.create_container(&bench.spec("c")).await.unwrap();
+    engine.put_archive(&id, "/", archive(&[("ksail/registry.yml", 0o400, "version: 0.1\n")])).await.unwrap();
+    let read = engine.get_archive(&id, "/ksail/registry.yml").await.unwrap();
+    assert_eq!(files(&read), one("registry.yml", 0o400, "version: 0.1\n"));
+
+    engine.start_container(&id).await.unwrap();
+    engine.put_archive(&id, "/ksail", archive(&[("registry.yml", 0o600, "version: 0.2\n")])).await.unwrap();
+    let read = engine.get_archive(&id, "/ksail/registry.yml").await.unwrap();
+    assert_eq!(files(&read), one("registry.yml", 0o600, "version: 0.2\n"));
+}
+
+pub(crate) async fn a_directory_is_read_with_what_is_below_it(bench: impl Bench) {
+    let engine = bench.engine();
+    let id = engine.create_container(&bench.spec("c")).await.unwrap();
+    let put = archive(&[("certs.d/ghcr.io/hosts.toml", 0o644, "a"), ("certs.d/docker.io/hosts.toml", 0o644, "b")]);
+    engine.put_archive(&id, "/etc", put).await.unwrap();
+    let read = files(&engine.get_archive(&id, "/etc/certs.d").await.unwrap());
+    let mut expected = one("certs.d/ghcr.io/hosts.toml", 0o644, "a");
+    expected.extend(one("certs.d/docker.io/hosts.toml", 0o644, "b"));
+    assert_eq!(read, expected);
+}
+
+pub(crate) async fn a_file_survives_a_restart_but_not_a_recreate(bench: impl Bench) {
+    let engine = bench.engine();
+    let spec = bench.spec("c");
+    let id = engine.create_container(&spec).await.unwrap();
+    engine.put_archive(&id, "/", archive(&[("ksail/file", 0o644, "kept")])).await.unwrap();
+    engine.start_container(&id).await.unwrap();
+    engine.restart_container(&id, 1).await.unwrap();
+    let read = engine.get_archive(&id, "/ksail/file").await.unwrap();
+    assert_eq!(files(&read), one("file", 0o644, "kept"));
+
+    engine.remove_container(&id).await.unwrap();
+    let id = engine.create_container(&spec).await.unwrap();
+    assert_not_found(engine.get_archive(&id, "/ksail/file").await);
+}
+
+pub(crate) async fn a_missing_path_is_not_found(bench: impl Bench) {
+    let engine = bench.engine();
+    let id = engine.create_container(&bench.spec("c")).await.unwrap();
+    assert_not_found(engine.get_archive(&id, "/no/such/file").await);
+    assert_not_found(engine.put_archive(&id, "/no/such/directory", archive(&[("file", 0o644, "")])).await);
+}
+
+pub(crate) async fn an_empty_archive_is_fine_and_a_torn_one_is_refused(bench: impl Bench) {
+    let engine = bench.engine();
+    let id = engine.create_container(&bench.spec("c")).await.unwrap();
+    engine.put_archive(&id, "/", Vec::new()).await.unwrap();
+    let mut torn = archive(&[("ksail/file", 0o644, "content")]);
+    torn.truncate(100);
+    let refused = engine.put_archive(&id, "/", torn).await;
+    assert!(matches!(refused, Err(EngineError::Refused { .. })), "{refused:?}");
+    assert_not_found(engine.get_archive(&id, "/ksail/file").await);
+}

@@ -1,0 +1,162 @@
+//! Networks, and what becomes of endpoints when they go.
+
+use ksail::engine::{ContainerState, Engine, EngineError};
+
+use super::{assert_conflict, assert_not_found};
+use crate::bench::Bench;
+
+fn aliases(names: &[&str]) -> Vec<String> {
+    names.iter().map(|name| (*name).to_owned()).collect()
+}
+
+pub(crate) async fn a_container_connected_before_its_start_has_the_alias_afterwards(bench: impl Bench) {
+    let engine = bench.engine();
+    let name = bench.name("net");
+    let network = bench.create_network(&name).await;
+    let listed = engine.list_networks().await.unwrap();
+    let found: Vec<_> = listed.iter().filter(|found| found.name == name).collect();
+    assert_eq!(found.len(), 1);
+    assert_eq!((&found[0].id, &found[0].labels), (&network, &bench.labels()));
+    assert!(listed.iter().any(|network| network.name == "bridge"));
+
+    let id = engine.create_container(&bench.spec("c")).await.unwrap();
+    engine.connect_network(&network, &id, &aliases(&["alias"])).await.unwrap();
+    let created = engine.inspect_container(&id).await.unwrap();
+    assert_eq!(created.endpoints[&name].aliases, ["alias"]);
+
+    engine.start_container(&id).await.unwrap();
+    let started = engine.inspect_container(&id).await.unwrap();
+    assert_eq!(started.endpoints.keys().collect::<Vec<_>>(), ["bridge", name.as_str()]);
+    assert_eq!(started.endpoints[&name].network_id, network);
+    assert_eq!(started.endpoints[&name].aliases, ["alias"]);
+    assert!(started.endpoints[&name].address.is_some());
+}
+
+pub(crate) async fn connecting_a_running_container_twice_is_a_conflict(bench: impl Bench) {
+    let engine = bench.engine();
+    let name = bench.name("net");
+    let network = bench.create_network(&name).await;
+    let id = bench.running("c").await;
+    engine.connect_network(&network, &id, &aliases(&["alias"])).await.unwrap();
+    assert_conflict(engine.connect_network(&network, &id, &aliases(&["other"])).await);
+
+    let endpoint = &engine.inspect_container(&id).await.unwrap().endpoints[&name];
+    assert_eq!((&endpoint.network_id, endpoint.aliases.as_slice()), (&network, aliases(&["alias"]).as_slice()));
+
+    engine.disconnect_network(&network, &id, false).await.unwrap();
+    assert!(!engine.inspect_container(&id).await.unwrap().endpoints.contains_key(&name));
+    engine.connect_network(&network, &id, &aliases(&["other"])).await.unwrap();
+}
+
+pub(crate) async fn connecting_a_stopped_container_again_keeps_its_first_aliases(bench: impl Bench) {
+    let engine = bench.engine();
+    let name = bench.name("net");
+    let network = bench.create_network(&name).await;
+    let id = engine.create_container(&bench.spec("c")).await.unwrap();
+    engine.connect_network(&network, &id, &aliases(&["first"])).await.unwrap();
+    engine.connect_network(&network, &id, &aliases(&["second"])).await.unwrap();
+    assert_eq!(engine.inspect_container(&id).await.unwrap().endpoints[&name].aliases, ["first"]);
+}
+
+pub(crate) async fn disconnecting_what_is_not_connected_is_not_found(bench: impl Bench) {
+    let engine = bench.engine();
+    let network = bench.create_network(&bench.name("net")).await;
+    let created = engine.create_container(&bench.spec("created")).await.unwrap();
+    let running = bench.running("running").await;
+    for container in [&created, &running] {
+        for force in [false, true] {
+            assert_not_found(engine.disconnect_network(&network, container, force).await);
+        }
+        assert_not_found(engine.disconnect_network(&bench.name("no-net"), container, false).await);
+    }
+    assert_not_found(engine.disconnect_network(&network, &bench.name("nobody"), true).await);
+}
+
+pub(crate) async fn an_unknown_network_shows_when_the_container_runs(bench: impl Bench) {
+    let engine = bench.engine();
+    let unknown = bench.name("no-net");
+    assert_not_found(engine.connect_network(&unknown, &bench.running("running").await, &[]).await);
+    assert_not_found(engine.connect_network("bridge", &bench.name("nobody"), &[]).await);
+
+    let created = engine.create_container(&bench.spec("created")).await.unwrap();
+    engine.connect_network(&unknown, &created, &[]).await.unwrap();
+    assert_not_found(engine.start_container(&created).await);
+    engine.disconnect_network(&unknown, &created, true).await.unwrap();
+    engine.start_container(&created).await.unwrap();
+}
+
+pub(crate) async fn a_network_with_a_running_container_is_not_removed(bench: impl Bench) {
+    let engine = bench.engine();
+    let network = bench.create_network(&bench.name("net")).await;
+    let id = bench.running("c").await;
+    engine.connect_network(&network, &id, &[]).await.unwrap();
+    assert_conflict(bench.remove_network(&network).await);
+    engine.stop_container(&id, 1).await.unwrap();
+    bench.remove_network(&network).await.unwrap();
+    assert!(engine.list_networks().await.unwrap().iter().all(|found| found.id != network));
+}
+
+pub(crate) async fn a_container_whose_network_is_gone_starts_after_a_forced_disconnect(bench: impl Bench) {
+    let engine = bench.engine();
+    let name = bench.name("net");
+    let network = bench.create_network(&name).await;
+    let id = bench.running("c").await;
+    engine.connect_network(&network, &id, &[]).await.unwrap();
+    engine.stop_container(&id, 1).await.unwrap();
+    bench.remove_network(&network).await.unwrap();
+
+    let stale = engine.inspect_container(&id).await.unwrap();
+    assert_eq!(stale.endpoints[&name].network_id, network, "the endpoint outlives its network");
+    assert_not_found(engine.start_container(&id).await);
+    let failed = engine.inspect_container(&id).await.unwrap();
+    assert_eq!(failed.state, ContainerState::Exited);
+    assert!(failed.error.contains("not found"), "{}", failed.error);
+
+    assert_not_found(engine.disconnect_network(&network, &id, true).await);
+    engine.disconnect_network(&name, &id, true).await.expect("a stale endpoint goes by its name");
+    engine.start_container(&id).await.unwrap();
+    let started = engine.inspect_container(&id).await.unwrap();
+    assert_eq!((started.state, started.error.as_str()), (ContainerState::Running, ""));
+    assert!(!started.endpoints.contains_key(&name));
+}
+
+pub(crate) async fn a_stale_endpoint_is_replaced_by_connecting_to_a_new_network_of_that_name(bench: impl Bench) {
+    let engine = bench.engine();
+    let name = bench.name("net");
+    let old = bench.create_network(&name).await;
+    let id = bench.running("c").await;
+    engine.connect_network(&old, &id, &aliases(&["alias"])).await.unwrap();
+    engine.stop_container(&id, 1).await.unwrap();
+    bench.remove_network(&old).await.unwrap();
+    let new = bench.create_network(&name).await;
+
+    assert_not_found(engine.start_container(&id).await);
+    assert_eq!(engine.inspect_container(&id).await.unwrap().endpoints[&name].network_id, old);
+
+    engine.connect_network(&new, &id, &aliases(&["other"])).await.unwrap();
+    assert_eq!(engine.inspect_container(&id).await.unwrap().endpoints[&name].aliases, ["other"]);
+    engine.start_container(&id).await.unwrap();
+    assert_eq!(engine.inspect_container(&id).await.unwrap().endpoints[&name].network_id, new);
+}
+
+pub(crate) async fn of_two_networks_with_one_name_the_id_decides(bench: impl Bench) {
+    let engine = bench.engine();
+    let name = bench.name("net");
+    let one = bench.create_network(&name).await;
+    let two = bench.create_network(&name).await;
+
+    let running = bench.running("running").await;
+    engine.connect_network(&two, &running, &[]).await.unwrap();
+    assert_eq!(engine.inspect_container(&running).await.unwrap().endpoints[&name].network_id, two);
+    engine.restart_container(&running, 1).await.expect("the id is known since the first connect");
+    assert_eq!(engine.inspect_container(&running).await.unwrap().endpoints[&name].network_id, two);
+
+    // One that was never started knows its networks by name only, whatever it was connected by.
+    let created = engine.create_container(&bench.spec("created")).await.unwrap();
+    engine.connect_network(&one, &created, &[]).await.unwrap();
+    let refused = engine.start_container(&created).await;
+    assert!(
+        matches!(&refused, Err(EngineError::Refused { message, .. }) if message.contains("ambiguous")),
+        "{refused:?}"
+    );
+}
