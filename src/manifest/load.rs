@@ -9,7 +9,7 @@ use serde::de::IgnoredAny;
 use super::expand::Environment;
 use super::problems::{Problem, Problems};
 use super::redact::redacted;
-use super::tree::{self, Node};
+use super::tree::{self, Kind, Node};
 use super::types::Manifest;
 use super::{file, rules, shape};
 
@@ -36,6 +36,9 @@ pub fn parse(path: &Path, bytes: &[u8], environment: Environment) -> Result<Mani
     let fail = |root: Option<&Node>, problems| Problems::new(path, redacted(text, root), problems);
     let root = read_tree(text).map_err(|problem| fail(None, vec![problem]))?;
     let (as_written, mut problems) = shape::check(&root);
+    if !matches!(root.target().kind, Kind::Mapping { .. }) {
+        return Err(fail(Some(&root), problems));
+    }
     let (manifest, broken) = rules::apply(path, as_written.clone(), &root, environment);
     problems.extend(broken);
     if problems.is_empty() {

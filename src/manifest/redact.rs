@@ -101,9 +101,8 @@ fn cover(text: &mut String, range: Range<usize>) {
 fn cover_user_info(text: &mut String) {
     let mut from = 0;
     while let Some(at) = text[from..].find("://").map(|at| from + at + 3) {
-        let end = text[at..]
-            .find(|c: char| c.is_whitespace() || matches!(c, '/' | '"' | '\''))
-            .map_or(text.len(), |end| at + end);
+        let end =
+            text[at..].find(|c: char| c.is_whitespace() || matches!(c, '"' | '\'')).map_or(text.len(), |end| at + end);
         if let Some(sign) = text[at..end].rfind('@') {
             cover(text, at..at + sign);
         }

@@ -16,7 +16,7 @@ use super::problems::Problem;
 use super::tree::{Kind, Node};
 
 /// More values than any manifest has, also after every alias has been followed.
-const MOST_VALUES: usize = 100_000;
+const MOST_VALUES: usize = 10_000;
 
 static FORM: LazyLock<Schema> = LazyLock::new(|| {
     let settings = SchemaSettings::draft2020_12().with(|settings| settings.inline_subschemas = true);
@@ -83,6 +83,7 @@ impl Form {
         }
         let mut fitting = serde_yaml::Mapping::new();
         let mut known: Vec<(&str, &Node)> = Vec::new();
+        let mut merges = false;
         for (key, value) in entries {
             let Some(text) = key.text() else {
                 self.problems.push(Problem::new("a key is a word, not a list or a mapping").at(key.span.clone()));
@@ -98,6 +99,7 @@ impl Form {
                 let problem = Problem::new("the merge key '<<' is not supported").at(key.span.clone());
                 self.problems
                     .push(problem.hint("write the fields out, or use an alias for a whole value: 'credentials: *hub'"));
+                merges = true;
                 continue;
             }
             let schema = match properties {
@@ -119,7 +121,8 @@ impl Form {
                 fitting.insert(Value::String(text.to_owned()), value);
             }
         }
-        Some(Value::Mapping(fitting))
+        // Without what was to be merged in, whatever else is said about this mapping would mislead.
+        (!merges).then_some(Value::Mapping(fitting))
     }
 
     fn fit_sequence(&mut self, node: &Node, items: &[Node], schema: &Schema, name: &str) -> Option<Value> {
@@ -200,7 +203,7 @@ fn wrong_choice(node: &Node, text: &str, choices: &[&str], name: &str) -> Proble
 fn wrong_type(node: &Node, schema: &Schema, name: &str, found: &str) -> Problem {
     let wanted = wanted(schema);
     let name = if name.contains(' ') { name.to_owned() } else { format!("'{name}'") };
-    let problem = Problem::new(format!("{name} is {wanted}, not {found}")).at(node.span.clone());
+    let problem = Problem::new(format!("{name} must be {wanted}, not {found}")).at(node.span.clone());
     let text = node.text().unwrap_or_default();
     if wanted == "text" && !text.is_empty() && (found == "a number" || found == "true or false") {
         let duration =
