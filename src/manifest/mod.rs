@@ -1,9 +1,25 @@
 //! The file `ksail.yaml`: types, strict load with positions, and edits in place.
+//!
+//! ```text
+//! bytes ──load──▶ text ──tree──▶ nodes with positions ──shape──▶ file (as written) ──rules──▶ Manifest
+//!                                        └─────────────── problems, all of them at once ───────────┘
+//! ```
 
-mod stub;
+mod expand;
+mod file;
+mod find;
+mod load;
+mod problems;
+mod redact;
+mod rules;
+mod shape;
+mod tree;
 mod types;
 mod values;
 
-pub use stub::*;
+pub use expand::Environment;
+pub use find::{FILE_NAME, FindError, find};
+pub use load::{load, load_contents, parse};
+pub use problems::{Problem, Problems};
 pub use types::{Connection, Credentials, Distribution, Lifecycle, Manifest, Mirror, Registries, State, VolumePolicy};
-pub use values::{ClusterName, Host, InvalidValue, Upstream};
+pub use values::{ClusterName, Host, InvalidValue, Upstream, parse_duration};

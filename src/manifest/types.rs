@@ -4,7 +4,9 @@ use std::net::{IpAddr, Ipv4Addr};
 use std::path::PathBuf;
 use std::time::Duration;
 
+use schemars::JsonSchema;
 use secrecy::SecretString;
+use serde::Deserialize;
 
 use super::values::{ClusterName, Host, Upstream};
 
@@ -32,7 +34,7 @@ pub struct Manifest {
 }
 
 /// Whether the cluster's registries should exist.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Deserialize, JsonSchema)]
 pub enum State {
     /// They should run.
     #[default]
@@ -44,7 +46,7 @@ pub enum State {
 }
 
 /// What made, or will make, the cluster.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Deserialize, JsonSchema)]
 pub enum Distribution {
     /// <https://kind.sigs.k8s.io>
     #[default]
@@ -54,7 +56,7 @@ pub enum Distribution {
 }
 
 /// Who creates and deletes the cluster.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Deserialize, JsonSchema)]
 pub enum Lifecycle {
     /// ksail does, with `kind` or `k3d`.
     #[default]
@@ -97,7 +99,7 @@ impl Registries {
 }
 
 /// What becomes of the volume of a mirror that leaves the list.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Deserialize, JsonSchema)]
 pub enum VolumePolicy {
     /// It stays, and is used again when the mirror comes back.
     #[default]

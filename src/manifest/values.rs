@@ -1,7 +1,9 @@
 //! Values that are checked once, when the manifest is read.
 
 use std::fmt;
+use std::net::Ipv6Addr;
 use std::str::FromStr;
+use std::time::Duration;
 
 /// Why a value was refused, in words that say what to write instead.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -50,22 +52,340 @@ macro_rules! text_value {
 }
 text_value!(ClusterName Host Upstream);
 
-// placeholders until the manifest loader lands
+impl InvalidValue {
+    fn new(problem: impl Into<String>) -> Self {
+        Self { problem: problem.into(), hint: None }
+    }
+
+    fn hint(problem: impl Into<String>, hint: impl Into<String>) -> Self {
+        Self { problem: problem.into(), hint: Some(hint.into()) }
+    }
+}
+
+impl ClusterName {
+    /// Longest name.
+    pub const MAX: usize = 40;
+
+    /// The name nearest to a text such as a directory's name, or `dev` when nothing of it can stay.
+    pub fn nearest(text: &str) -> Self {
+        let lower = text.to_lowercase();
+        let words = lower.split(|c: char| !c.is_ascii_alphanumeric()).filter(|word| !word.is_empty());
+        let mut name = words.collect::<Vec<_>>().join("-");
+        name.truncate(Self::MAX);
+        let name = name.trim_end_matches('-');
+        Self(if name.is_empty() { "dev" } else { name }.to_owned())
+    }
+}
+
 impl FromStr for ClusterName {
     type Err = InvalidValue;
-    fn from_str(s: &str) -> Result<Self, InvalidValue> {
-        Ok(Self(s.to_owned()))
+
+    fn from_str(text: &str) -> Result<Self, InvalidValue> {
+        let nearest = || format!("write '{}'", Self::nearest(text));
+        if text.is_empty() {
+            return Err(InvalidValue::hint("the name is empty", nearest()));
+        }
+        if text.len() > Self::MAX {
+            let problem = format!("the name has {} characters and may have {}", text.chars().count(), Self::MAX);
+            return Err(InvalidValue::hint(problem, nearest()));
+        }
+        if let Some(bad) = text.chars().find(|c| !matches!(c, 'a'..='z' | '0'..='9' | '-')) {
+            let problem = format!("{} is not allowed in a name (a-z, 0-9 and - are)", quoted(bad));
+            return Err(InvalidValue::hint(problem, nearest()));
+        }
+        if text.starts_with('-') || text.ends_with('-') {
+            return Err(InvalidValue::hint("a name starts and ends with a letter or a digit", nearest()));
+        }
+        Ok(Self(text.to_owned()))
     }
 }
+
+impl Host {
+    /// The port in it.
+    pub fn port(&self) -> Option<u16> {
+        self.0.split_once(':').and_then(|(_, port)| port.parse().ok())
+    }
+
+    /// It without its port.
+    pub fn name(&self) -> &str {
+        self.0.split_once(':').map_or(&self.0, |(name, _)| name)
+    }
+}
+
+/// The host becomes a directory on every node, so it is checked to the last character and never mended.
 impl FromStr for Host {
     type Err = InvalidValue;
-    fn from_str(s: &str) -> Result<Self, InvalidValue> {
-        Ok(Self(s.to_owned()))
+
+    fn from_str(text: &str) -> Result<Self, InvalidValue> {
+        if text.is_empty() {
+            return Err(InvalidValue::hint(
+                "the host is empty",
+                "write what image references start with, such as docker.io",
+            ));
+        }
+        if let Some((_, rest)) = text.split_once("://") {
+            let host = rest.split('/').next().unwrap_or_default();
+            let host = host.rsplit('@').next().unwrap_or_default();
+            return Err(InvalidValue::hint("a host has no scheme", format!("write '{host}'")));
+        }
+        if text.contains('*') {
+            return Err(InvalidValue::hint(
+                "a host cannot be a pattern",
+                "containerd knows no wildcards: add one mirror per host",
+            ));
+        }
+        if let Some((host, _)) = text.split_once('/') {
+            return Err(InvalidValue::hint("a host has no path", format!("write '{host}'")));
+        }
+        let (name, port) = match text.split_once(':') {
+            Some((name, port)) => (name, Some(port)),
+            None => (text, None),
+        };
+        if let Some(port) = port {
+            check_port(port)?;
+        }
+        if name.chars().any(|c| c.is_ascii_uppercase()) {
+            return Err(InvalidValue::hint(
+                "a host is written in lower case",
+                format!("write '{}'", text.to_ascii_lowercase()),
+            ));
+        }
+        if let Some(bad) = name.chars().find(|c| !matches!(c, 'a'..='z' | '0'..='9' | '-' | '.')) {
+            let problem = format!("{} is not allowed in a host", quoted(bad));
+            return Err(InvalidValue::hint(problem, "write HOST or HOST:PORT, such as docker.io or localhost:5000"));
+        }
+        check_dns_name(name)?;
+        if port.is_none() && name != "localhost" && !name.contains('.') {
+            let problem = format!("image references take '{name}' for a folder of docker.io, not for a host");
+            return Err(InvalidValue::hint(
+                problem,
+                "write a host with a dot or a port, such as registry.example.com or localhost:5000",
+            ));
+        }
+        if name == "index.docker.io" {
+            return Err(InvalidValue::hint("images of Docker Hub are pulled from docker.io", "write 'docker.io'"));
+        }
+        Ok(Self(text.to_owned()))
     }
 }
+
+impl Upstream {
+    /// What a host's own registry is: `https://HOST`, and for Docker Hub the one name that differs.
+    pub fn well_known(host: &Host) -> Self {
+        match host.as_str() {
+            "docker.io" => Self("https://registry-1.docker.io".to_owned()),
+            host => Self(format!("https://{host}")),
+        }
+    }
+
+    /// Its host, without port and without the brackets of an IPv6 address.
+    pub fn host(&self) -> &str {
+        let authority = self.0.split_once("://").map_or(self.0.as_str(), |(_, authority)| authority);
+        match authority.strip_prefix('[').and_then(|rest| rest.split_once(']')) {
+            Some((address, _)) => address,
+            None => authority.split(':').next().unwrap_or_default(),
+        }
+    }
+}
+
 impl FromStr for Upstream {
     type Err = InvalidValue;
-    fn from_str(s: &str) -> Result<Self, InvalidValue> {
-        Ok(Self(s.to_owned()))
+
+    fn from_str(text: &str) -> Result<Self, InvalidValue> {
+        const FORM: &str = "write scheme://host[:port], such as https://registry-1.docker.io";
+        if text.is_empty() {
+            return Err(InvalidValue::hint("the upstream is empty", FORM));
+        }
+        let Some((scheme, rest)) = text.split_once("://") else {
+            return Err(InvalidValue::hint("the upstream has no scheme", format!("write 'https://{}'", root_of(text))));
+        };
+        if !matches!(scheme, "http" | "https") {
+            let problem = format!("'{scheme}' is not a scheme a registry is reached by");
+            return Err(InvalidValue::hint(problem, format!("write 'https://{}'", root_of(rest))));
+        }
+        if rest.contains('@') {
+            return Err(InvalidValue::hint(
+                "an upstream carries no user name or password",
+                "put them into 'credentials', as ${VARIABLES}",
+            ));
+        }
+        if rest.ends_with('/') && rest.matches('/').count() == 1 {
+            return Err(InvalidValue::hint(
+                "an upstream ends without a slash",
+                format!("write '{scheme}://{}'", root_of(rest)),
+            ));
+        }
+        if let Some(at) = rest.find(['/', '?', '#']) {
+            let part = if rest.as_bytes()[at] == b'/' { "path" } else { "query" };
+            let problem = format!("an upstream is the root of a registry and has no {part}");
+            return Err(InvalidValue::hint(problem, format!("write '{scheme}://{}'", root_of(rest))));
+        }
+        check_authority(rest).map_err(|error| InvalidValue { hint: error.hint.or(Some(FORM.to_owned())), ..error })?;
+        Ok(Self(text.to_owned()))
+    }
+}
+
+fn root_of(rest: &str) -> &str {
+    let authority = rest.split(['/', '?', '#']).next().unwrap_or_default();
+    authority.rsplit('@').next().unwrap_or_default()
+}
+
+fn check_authority(authority: &str) -> Result<(), InvalidValue> {
+    if let Some(rest) = authority.strip_prefix('[') {
+        let Some((address, rest)) = rest.split_once(']') else {
+            return Err(InvalidValue::new("the IPv6 address has no closing ']'"));
+        };
+        if address.parse::<Ipv6Addr>().is_err() {
+            return Err(InvalidValue::new(format!("'{address}' is not an IPv6 address")));
+        }
+        return match rest.strip_prefix(':') {
+            Some(port) => check_port(port),
+            None if rest.is_empty() => Ok(()),
+            None => Err(InvalidValue::new(format!("'{rest}' after the address is not a port"))),
+        };
+    }
+    let (name, port) = match authority.split_once(':') {
+        Some((name, port)) => (name, Some(port)),
+        None => (authority, None),
+    };
+    if let Some(port) = port {
+        check_port(port)?;
+    }
+    if let Some(bad) = name.chars().find(|c| !matches!(c, 'a'..='z' | 'A'..='Z' | '0'..='9' | '-' | '.' | '_')) {
+        return Err(InvalidValue::new(format!("{} is not allowed in an upstream", quoted(bad))));
+    }
+    check_dns_name(name)
+}
+
+fn check_port(port: &str) -> Result<(), InvalidValue> {
+    if port.is_empty() {
+        return Err(InvalidValue::new("the port after ':' is missing"));
+    }
+    let digits = port.bytes().all(|byte| byte.is_ascii_digit()) && !port.starts_with('0');
+    match port.parse::<u16>() {
+        Ok(_) if digits => Ok(()),
+        _ => Err(InvalidValue::hint(format!("'{port}' is not a port"), "ports are 1 to 65535")),
+    }
+}
+
+fn check_dns_name(name: &str) -> Result<(), InvalidValue> {
+    if name.is_empty() {
+        return Err(InvalidValue::new("the host name is missing"));
+    }
+    if name.len() > 253 {
+        return Err(InvalidValue::new(format!("a host name has at most 253 characters, this one has {}", name.len())));
+    }
+    for label in name.split('.') {
+        if label.is_empty() {
+            return Err(InvalidValue::new("a host name has a letter or digit on both sides of every dot"));
+        }
+        if label.len() > 63 {
+            return Err(InvalidValue::new("between two dots of a host name are at most 63 characters"));
+        }
+        if label.starts_with('-') || label.ends_with('-') {
+            return Err(InvalidValue::new(format!("'{label}' starts or ends with '-', which no host name does")));
+        }
+    }
+    Ok(())
+}
+
+/// A character as a message shows it: control and invisible ones by their number.
+fn quoted(c: char) -> String {
+    match c {
+        ' ' => "a space".to_owned(),
+        c if c.is_control() || c.is_whitespace() => format!("the character U+{:04X}", u32::from(c)),
+        c => format!("'{c}'"),
+    }
+}
+
+/// Reads a duration as Go writes it, in whole numbers: `0s`, `5m`, `1h30m`, `168h`.
+pub fn parse_duration(text: &str) -> Result<Duration, InvalidValue> {
+    const FORM: &str = "write a number and a unit (h, m, s or ms), such as 0s, 5m, 1h30m or 168h";
+    let not = || InvalidValue::hint(format!("'{text}' is not a duration"), FORM);
+    let too_long = || InvalidValue::hint(format!("'{text}' is too long"), "the longest is 2562047h (292 years)");
+    if text.starts_with('-') {
+        return Err(InvalidValue::hint(format!("'{text}' is negative"), FORM));
+    }
+    if text.is_empty() {
+        return Err(InvalidValue::hint("the duration is empty", FORM));
+    }
+    let mut millis: u64 = 0;
+    let mut rest = text;
+    while !rest.is_empty() {
+        let digits = rest.find(|c: char| !c.is_ascii_digit()).ok_or_else(not)?;
+        let (number, tail) = rest.split_at(digits);
+        if number.is_empty() {
+            return Err(not());
+        }
+        let unit_end = tail.find(|c: char| c.is_ascii_digit()).unwrap_or(tail.len());
+        let (unit, tail) = tail.split_at(unit_end);
+        let number: u64 = number.parse().map_err(|_| too_long())?;
+        let factor = match unit {
+            "h" => 3_600_000,
+            "m" => 60_000,
+            "s" => 1_000,
+            "ms" => 1,
+            "d" => {
+                let hint = format!("write '{}h'", number.saturating_mul(24));
+                return Err(InvalidValue::hint("a duration has no unit for days", hint));
+            }
+            _ => return Err(not()),
+        };
+        millis = number.checked_mul(factor).and_then(|part| millis.checked_add(part)).ok_or_else(too_long)?;
+        rest = tail;
+    }
+    // Go's time.Duration counts nanoseconds in an i64, and the registry reads this value with it.
+    if millis > 9_223_372_036_854 {
+        return Err(too_long());
+    }
+    Ok(Duration::from_millis(millis))
+}
+
+/// Whether a text can name an image: `[HOST/]NAME[:TAG][@DIGEST]`.
+pub(crate) fn check_image(text: &str) -> Result<(), InvalidValue> {
+    const FORM: &str = "write [HOST/]NAME[:TAG][@sha256:DIGEST], such as registry:3";
+    let fail = |problem: String| Err(InvalidValue::hint(problem, FORM));
+    if text.is_empty() {
+        return fail("the image is empty".to_owned());
+    }
+    if text.contains("://") {
+        return fail("an image has no scheme".to_owned());
+    }
+    if let Some(bad) = text.chars().find(|c| !c.is_ascii_graphic()) {
+        return fail(format!("{} is not allowed in an image", quoted(bad)));
+    }
+    let (named, digest) = match text.split_once('@') {
+        Some((named, digest)) => (named, Some(digest)),
+        None => (text, None),
+    };
+    if let Some(digest) = digest {
+        let hex = digest.strip_prefix("sha256:").unwrap_or_default();
+        if hex.len() != 64 || !hex.bytes().all(|b| matches!(b, b'0'..=b'9' | b'a'..=b'f')) {
+            return fail(format!("'{digest}' is not a digest (sha256: and 64 hexadecimal digits)"));
+        }
+    }
+    let name_start = named.rfind('/').map_or(0, |slash| slash + 1);
+    let (name, tag) = match named[name_start..].split_once(':') {
+        Some((name, tag)) => (&named[..name_start + name.len()], Some(tag)),
+        None => (named, None),
+    };
+    if let Some(tag) = tag {
+        let body = tag.bytes().all(|b| b.is_ascii_alphanumeric() || matches!(b, b'_' | b'.' | b'-'));
+        if tag.is_empty() || tag.len() > 128 || !body || tag.starts_with(['.', '-']) {
+            return fail(format!("'{tag}' is not a tag"));
+        }
+    }
+    let mut parts = name.split('/').enumerate();
+    let is_host = |part: &str| part.contains(['.', ':']) || part == "localhost";
+    let bad = parts.find(|(index, part)| {
+        let host = *index == 0 && name.contains('/') && is_host(part);
+        !host && (part.is_empty() || !part.bytes().all(|b| matches!(b, b'a'..=b'z' | b'0'..=b'9' | b'_' | b'.' | b'-')))
+    });
+    match bad {
+        Some((_, part)) if part.bytes().any(|b| b.is_ascii_uppercase()) => {
+            fail(format!("'{part}' is not in lower case, as image names are"))
+        }
+        Some((_, part)) => fail(format!("'{part}' is not a part of an image's name")),
+        None => Ok(()),
     }
 }

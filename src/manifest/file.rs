@@ -1,0 +1,150 @@
+//! The file as written: every field may be missing, and nothing has been checked but its form.
+//! The doc comments are the descriptions of the published JSON Schema.
+
+use std::collections::BTreeMap;
+
+use schemars::JsonSchema;
+use serde::Deserialize;
+
+use super::types::{Distribution, Lifecycle, State, VolumePolicy};
+
+/// The local OCI registries of one Kubernetes development cluster, kept running by ksail.
+#[derive(Debug, Clone, Default, PartialEq, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct Manifest {
+    /// Version of this format.
+    #[serde(rename = "apiVersion")]
+    #[schemars(extend("const" = "ksail.dev/v1alpha1"))]
+    pub(crate) api_version: Option<String>,
+    /// Kind of object.
+    #[schemars(extend("const" = "Cluster"))]
+    pub(crate) kind: Option<String>,
+    /// What the cluster is called.
+    pub(crate) metadata: Option<Metadata>,
+    /// What should exist.
+    pub(crate) spec: Option<Spec>,
+}
+
+/// What the cluster is called.
+#[derive(Debug, Clone, Default, PartialEq, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct Metadata {
+    /// Name of the cluster: a DNS label of at most 40 characters. Containers, volumes and network aliases are named after it.
+    #[schemars(length(min = 1, max = 40), regex(pattern = r"^[a-z0-9]([a-z0-9-]*[a-z0-9])?$"), extend("examples" = ["dev"]))]
+    pub(crate) name: Option<String>,
+    /// Not acted on by ksail.
+    pub(crate) labels: Option<BTreeMap<String, String>>,
+    /// Not acted on by ksail.
+    pub(crate) annotations: Option<BTreeMap<String, String>>,
+}
+
+/// What should exist.
+#[derive(Debug, Clone, Default, PartialEq, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, rename_all = "camelCase")]
+pub(crate) struct Spec {
+    /// Whether the cluster's registries should exist.
+    #[schemars(extend("default" = "Present"))]
+    pub(crate) state: Option<State>,
+    /// What makes, or made, the cluster.
+    #[schemars(extend("default" = "Kind"))]
+    pub(crate) distribution: Option<Distribution>,
+    /// The distribution's own configuration file, relative to this file.
+    #[schemars(extend("examples" = ["kind.yaml", "k3d.yaml"]))]
+    pub(crate) distribution_config: Option<String>,
+    /// Who creates and deletes the cluster.
+    #[schemars(extend("default" = "Managed"))]
+    pub(crate) lifecycle: Option<Lifecycle>,
+    /// How to reach the cluster's API.
+    pub(crate) connection: Option<Connection>,
+    /// The registries beside the cluster.
+    pub(crate) registries: Option<Registries>,
+    /// KSail-Go: folder of the manifests to apply. Not acted on by ksail.
+    pub(crate) source_directory: Option<String>,
+    /// KSail-Go: network plugin. Not acted on by ksail.
+    #[schemars(with = "Option<serde_json::Value>")]
+    pub(crate) cni: Option<serde_yaml::Value>,
+    /// KSail-Go: storage plugin. Not acted on by ksail.
+    #[schemars(with = "Option<serde_json::Value>")]
+    pub(crate) csi: Option<serde_yaml::Value>,
+    /// KSail-Go: metrics server. Not acted on by ksail.
+    #[schemars(with = "Option<serde_json::Value>")]
+    pub(crate) metrics_server: Option<serde_yaml::Value>,
+    /// KSail-Go: `GitOps` engine. Not acted on by ksail.
+    #[schemars(with = "Option<serde_json::Value>")]
+    pub(crate) git_ops_engine: Option<serde_yaml::Value>,
+    /// KSail-Go: its one local registry. Not acted on by ksail: write a mirror `host: localhost:PORT` without `upstream`.
+    #[schemars(with = "Option<serde_json::Value>")]
+    pub(crate) local_registry: Option<serde_yaml::Value>,
+    /// KSail-Go: options of its parts. Not acted on by ksail.
+    #[schemars(with = "Option<serde_json::Value>")]
+    pub(crate) options: Option<serde_yaml::Value>,
+}
+
+/// How to reach the cluster's API.
+#[derive(Debug, Clone, Default, PartialEq, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct Connection {
+    /// Path of the kubeconfig.
+    #[schemars(extend("examples" = ["~/.kube/config"]))]
+    pub(crate) kubeconfig: Option<String>,
+    /// Context in the kubeconfig.
+    #[schemars(extend("examples" = ["kind-dev", "k3d-dev"]))]
+    pub(crate) context: Option<String>,
+    /// Longest time to wait for the cluster, as 30s, 5m or 1h30m.
+    #[schemars(regex(pattern = r"^([0-9]+(h|m|s|ms))+$"), extend("examples" = ["5m"]))]
+    pub(crate) timeout: Option<String>,
+}
+
+/// The registries beside the cluster.
+#[derive(Debug, Clone, Default, PartialEq, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, rename_all = "camelCase")]
+pub(crate) struct Registries {
+    /// Image of every registry container.
+    #[schemars(length(min = 1), extend("default" = "registry:3", "examples" = ["registry:3", "registry:2"]))]
+    pub(crate) image: Option<String>,
+    /// What becomes of the volume of a mirror that leaves the list.
+    #[schemars(extend("default" = "Retain"))]
+    pub(crate) volume_policy: Option<VolumePolicy>,
+    /// One registry each. An empty list, or none, removes every registry of this cluster.
+    pub(crate) mirrors: Option<Vec<Mirror>>,
+}
+
+/// One registry: with an `upstream` a pull-through cache, without one a registry to push to.
+#[derive(Debug, Clone, Default, PartialEq, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, rename_all = "camelCase")]
+#[schemars(extend("required" = ["host"]))]
+pub(crate) struct Mirror {
+    /// What image references say: HOST or HOST:PORT. A registry to push to is localhost:PORT.
+    #[schemars(regex(pattern = r"^[a-z0-9]([a-z0-9.-]*[a-z0-9])?(:[1-9][0-9]{0,4})?$"), extend("examples" = ["docker.io", "ghcr.io", "localhost:5000"]))]
+    pub(crate) host: Option<String>,
+    /// Where a pull-through cache gets what it does not have: <scheme://host[:port]>, without a path. ${VAR} and ${VAR:-default} are taken from the environment.
+    #[schemars(regex(pattern = r"^(https?://[^/?#@\s]+|.*\$\{.*)$"), extend("examples" = ["https://registry-1.docker.io"]))]
+    pub(crate) upstream: Option<String>,
+    /// Port of this machine. Omitted: a free one of the engine's choice, or the one in a push registry's host.
+    #[schemars(range(min = 1, max = 65535), extend("examples" = [5001]))]
+    pub(crate) port: Option<i64>,
+    /// Address of this machine to listen on.
+    #[schemars(extend("default" = "127.0.0.1"))]
+    pub(crate) listen_address: Option<String>,
+    /// Whether nodes may go to the upstream themselves when the mirror fails.
+    #[schemars(extend("default" = true))]
+    pub(crate) fallback: Option<bool>,
+    /// How long cached content stays, as 168h; 0s is for ever.
+    #[schemars(regex(pattern = r"^([0-9]+(h|m|s|ms))+$"), extend("default" = "0s", "examples" = ["168h"]))]
+    pub(crate) ttl: Option<String>,
+    /// For the upstream.
+    pub(crate) credentials: Option<Credentials>,
+}
+
+/// User name and password, taken from the environment.
+#[derive(Debug, Clone, Default, PartialEq, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+#[schemars(extend("required" = ["username", "password"]))]
+pub(crate) struct Credentials {
+    /// User name. ${VAR} and ${VAR:-default} are taken from the environment.
+    #[schemars(extend("examples" = ["${HUB_USER}"]))]
+    pub(crate) username: Option<String>,
+    /// Password or token, as ${VAR} or ${VAR:-default} and nothing else.
+    #[schemars(regex(pattern = r"^\$\{[A-Za-z_][A-Za-z0-9_]*(:-[^}]*)?\}$"), extend("examples" = ["${HUB_TOKEN}"]))]
+    pub(crate) password: Option<String>,
+}

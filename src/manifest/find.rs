@@ -1,0 +1,36 @@
+//! Which file is the manifest.
+
+use std::path::{Path, PathBuf};
+
+/// Name of the manifest.
+pub const FILE_NAME: &str = "ksail.yaml";
+
+/// No manifest was named and none was found.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("there is no {FILE_NAME} in {} or a directory above it\n'ksail cluster init' writes one here; '--file PATH' names one elsewhere{}", .from.display(), misnamed_hint(.misnamed.as_deref()))]
+pub struct FindError {
+    /// Where the search began.
+    pub from: PathBuf,
+    /// A file there that is called almost like a manifest.
+    pub misnamed: Option<PathBuf>,
+}
+
+fn misnamed_hint(misnamed: Option<&Path>) -> String {
+    misnamed.map(|path| format!("; {} is there, and would be found as {FILE_NAME}", path.display())).unwrap_or_default()
+}
+
+/// The explicit path as it is, otherwise `ksail.yaml` in `directory` or the nearest directory above it, as git finds its root.
+pub fn find(explicit: Option<&Path>, directory: &Path) -> Result<PathBuf, FindError> {
+    if let Some(path) = explicit {
+        return Ok(path.to_owned());
+    }
+    let found = directory.ancestors().map(|directory| directory.join(FILE_NAME)).find(|path| path.is_file());
+    found.ok_or_else(|| FindError { from: directory.to_owned(), misnamed: misnamed(directory) })
+}
+
+fn misnamed(directory: &Path) -> Option<PathBuf> {
+    ["ksail.yml", "ksail.json", "Ksail.yaml", ".ksail.yaml"]
+        .into_iter()
+        .map(|name| directory.join(name))
+        .find(|path| path.is_file())
+}
