@@ -288,7 +288,8 @@ impl SecretFiles {
         });
         // What registry 3 asks instead of reading the two fields above: the docker-credential-helper protocol.
         let answer = json!({"ServerURL": upstream.as_str(), "Username": username, "Secret": password});
-        let helper = format!("#!/bin/sh\nread -r answer </{SECRETS_DIR}/{}\nprintf '%s\\n' \"$answer\"\n", Self::ANSWER);
+        let helper =
+            format!("#!/bin/sh\nread -r answer </{SECRETS_DIR}/{}\nprintf '%s\\n' \"$answer\"\n", Self::ANSWER);
         let files = [
             (Self::CONFIG, (0o400, config.to_string())),
             (Self::ANSWER, (0o400, format!("{answer}\n"))),

@@ -151,9 +151,24 @@ impl<E: Engine, P: Probe> Executor<E, P> {
 
     /// Runs one mirror's steps in order. A failure or a cancellation takes back, in reverse order, the steps since
     /// the last wait for a registry to serve that can be taken back.
-    pub async fn run(&self, mirror: &str, sequence: &Sequence, releases: &Releases, cancel: &CancellationToken) -> Outcome {
+    pub async fn run(
+        &self,
+        mirror: &str,
+        sequence: &Sequence,
+        releases: &Releases,
+        cancel: &CancellationToken,
+    ) -> Outcome {
         let _released_at_the_end = releases.when_ended(sequence);
-        let mut run = Run { executor: self, mirror, releases, cancel, created: HashMap::new(), undo: Vec::new(), serves: false, actions: 0 };
+        let mut run = Run {
+            executor: self,
+            mirror,
+            releases,
+            cancel,
+            created: HashMap::new(),
+            undo: Vec::new(),
+            serves: false,
+            actions: 0,
+        };
         let ended = run.all(&sequence.steps).await;
         Outcome { ended, actions: run.actions }
     }
@@ -195,7 +210,9 @@ impl<E: Engine, P: Probe> Run<'_, E, P> {
         self.undo.extend(step.undo.clone());
         let outcome = self.perform_and_report(&step.action, &step.cause, Some(self.cancel)).await;
         match &step.action {
-            Action::StopContainer { container } | Action::RemoveContainer { container } => self.releases.release(&container.name),
+            Action::StopContainer { container } | Action::RemoveContainer { container } => {
+                self.releases.release(&container.name)
+            }
             Action::AwaitServing { .. } if outcome.is_ok() => {
                 self.undo.clear();
                 self.serves = true;
@@ -212,7 +229,12 @@ impl<E: Engine, P: Probe> Run<'_, E, P> {
         }
     }
 
-    async fn perform_and_report(&mut self, action: &Action, cause: &str, cancel: Option<&CancellationToken>) -> Result<(), Ended> {
+    async fn perform_and_report(
+        &mut self,
+        action: &Action,
+        cause: &str,
+        cancel: Option<&CancellationToken>,
+    ) -> Result<(), Ended> {
         self.actions += usize::from(action.changes());
         let mut report = ActionReport::of(self.mirror, action, cause);
         self.executor.reporter.report(&Event::ActionStarted(report.clone()));
@@ -337,7 +359,10 @@ impl<E: Engine, P: Probe> Executor<E, P> {
             Action::DisconnectNetwork { network, .. } => {
                 let outcome = engine.disconnect_network(network, id, true).await;
                 let detached = |container: &Container| {
-                    !container.endpoints.iter().any(|(name, endpoint)| name == network || endpoint.network_id == *network)
+                    !container
+                        .endpoints
+                        .iter()
+                        .any(|(name, endpoint)| name == network || endpoint.network_id == *network)
                 };
                 self.unless_so(unless_gone(outcome), id, detached).await
             }
@@ -377,9 +402,8 @@ impl<E: Engine, P: Probe> Executor<E, P> {
 
     async fn connect(&self, network: &NetworkRef, id: &str, alias: &str) -> Result<(), EngineError> {
         let outcome = self.engine.connect_network(&network.id, id, &[alias.to_owned()]).await;
-        let connected = |container: &Container| {
-            container.endpoints.values().any(|endpoint| endpoint.network_id == network.id)
-        };
+        let connected =
+            |container: &Container| container.endpoints.values().any(|endpoint| endpoint.network_id == network.id);
         self.unless_so(outcome, id, connected).await
     }
 
@@ -405,7 +429,9 @@ impl<E: Engine, P: Probe> Executor<E, P> {
         let back = self.engine.get_archive(id, &SecretFiles::directory()).await?;
         match crate::observed::files_in(&back) {
             Ok(files) if SecretFiles::digest_of(&files) == digest => Ok(()),
-            _ => Err(EngineError::Refused { status: 0, message: "the files read back are not those put in".to_owned() }),
+            _ => {
+                Err(EngineError::Refused { status: 0, message: "the files read back are not those put in".to_owned() })
+            }
         }
     }
 

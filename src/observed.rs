@@ -88,10 +88,14 @@ pub async fn observe<E: Engine, P: Probe>(engine: &E, desired: &Desired, probe: 
     let (everyone, networks, volumes, image) =
         try_join!(engine.list_containers(&[]), engine.list_networks(), engine.list_volumes(&[]), image)?;
 
-    let (ours, others): (Vec<_>, Vec<_>) = everyone.into_iter().partition(|container| is_ours(&container.labels, &desired.cluster));
+    let (ours, others): (Vec<_>, Vec<_>) =
+        everyone.into_iter().partition(|container| is_ours(&container.labels, &desired.cluster));
     let (network, containers) = try_join!(
         cluster_network(engine, desired, &networks, &others),
-        stream::iter(ours).map(|container| look_into(engine, container.id, probe)).buffer_unordered(READS_AT_ONCE).try_collect::<Vec<_>>(),
+        stream::iter(ours)
+            .map(|container| look_into(engine, container.id, probe))
+            .buffer_unordered(READS_AT_ONCE)
+            .try_collect::<Vec<_>>(),
     )?;
     let mut containers: Vec<Found> = containers.into_iter().flatten().collect();
     containers.sort_by(|a, b| a.container.name.cmp(&b.container.name));
@@ -103,7 +107,11 @@ pub async fn observe<E: Engine, P: Probe>(engine: &E, desired: &Desired, probe: 
         strangers,
         network,
         networks: networks.into_iter().map(|network| network.id).collect(),
-        volumes: volumes.into_iter().filter(|volume| concerns(volume, desired)).map(|volume| (volume.name.clone(), volume)).collect(),
+        volumes: volumes
+            .into_iter()
+            .filter(|volume| concerns(volume, desired))
+            .map(|volume| (volume.name.clone(), volume))
+            .collect(),
         image,
         containers,
     })
@@ -119,7 +127,9 @@ pub fn is_ours(labels: &BTreeMap<String, String>, cluster: &ClusterName) -> bool
 async fn look_into<E: Engine, P: Probe>(engine: &E, id: String, probe: &P) -> Result<Option<Found>, EngineError> {
     let Some(container) = found(engine.inspect_container(&id).await)? else { return Ok(None) };
     let serving = match container.state {
-        ContainerState::Running | ContainerState::Paused => probe.serving(&container).await,
+        ContainerState::Running => probe.serving(&container).await,
+        // Known without waiting for the answer that does not come.
+        ContainerState::Paused => Serving::Silent,
         _ => Serving::Unknown,
     };
     let secrets = secrets_in(engine, &container).await?;
@@ -160,12 +170,15 @@ async fn cluster_network<E: Engine>(
     networks: &[Network],
     others: &[ContainerSummary],
 ) -> Result<Option<NetworkRef>, EngineError> {
-    let named = |name: &str| networks.iter().filter(|network| network.name == name).min_by(|a, b| a.id.cmp(&b.id)).map(to_ref);
+    let named =
+        |name: &str| networks.iter().filter(|network| network.name == name).min_by(|a, b| a.id.cmp(&b.id)).map(to_ref);
     for node in others.iter().filter(|container| is_node(&container.labels, desired)) {
         let Some(node) = found(engine.inspect_container(&node.id).await)? else { continue };
         let name = node.labels.get(labels::K3D_NETWORK).unwrap_or(&desired.network);
-        let endpoint = node.endpoints.get_key_value(name).or_else(|| node.endpoints.iter().find(|(name, _)| *name != "bridge"));
-        let network = endpoint.and_then(|(_, endpoint)| networks.iter().find(|network| network.id == endpoint.network_id));
+        let endpoint =
+            node.endpoints.get_key_value(name).or_else(|| node.endpoints.iter().find(|(name, _)| *name != "bridge"));
+        let network =
+            endpoint.and_then(|(_, endpoint)| networks.iter().find(|network| network.id == endpoint.network_id));
         if let Some(network) = network {
             return Ok(Some(to_ref(network)));
         }
@@ -204,7 +217,8 @@ async fn ports_taken<P: Probe>(
     probe: &P,
 ) -> BTreeSet<(IpAddr, u16)> {
     let held = |port: u16| {
-        let ours = containers.iter().any(|found| found.container.bound_ports.iter().any(|bound| bound.host_port == port));
+        let ours =
+            containers.iter().any(|found| found.container.bound_ports.iter().any(|bound| bound.host_port == port));
         ours || strangers.values().any(|stranger| stranger.ports.iter().any(|(_, held)| *held == port))
     };
     let wanted = desired.mirrors.values().map(|mirror| mirror.listen);

@@ -146,7 +146,11 @@ impl CacheCounters {
 }
 
 /// One GET over plain HTTP on a connection of its own.
-async fn get(host: &str, port: u16, path: &str) -> Result<(StatusCode, Bytes), Box<dyn std::error::Error + Send + Sync>> {
+async fn get(
+    host: &str,
+    port: u16,
+    path: &str,
+) -> Result<(StatusCode, Bytes), Box<dyn std::error::Error + Send + Sync>> {
     let stream = TcpStream::connect((host, port)).await?;
     let (mut sender, connection) = http1::handshake(TokioIo::new(stream)).await?;
     let request = Request::get(path).header("host", format!("{host}:{port}")).body(Empty::<Bytes>::new())?;

@@ -269,7 +269,9 @@ impl Status {
     fn keep_times(&mut self, before: &Status) {
         for mirror in &mut self.mirrors {
             for condition in &mut mirror.conditions {
-                if let Some(old) = before.condition(&mirror.host, condition.kind).filter(|old| old.status == condition.status) {
+                if let Some(old) =
+                    before.condition(&mirror.host, condition.kind).filter(|old| old.status == condition.status)
+                {
                     condition.since = old.since;
                 }
             }
@@ -303,7 +305,9 @@ fn assess_mirror(mirror: &Mirror, evidence: &Evidence<'_>) -> MirrorStatus {
     let host = mirror.host.to_string();
     let named = |name: &str| evidence.observed.containers.iter().find(|found| found.container.name == name);
     let found = named(&mirror.name).or_else(|| named(&mirror.next_name()));
-    let bound = found.and_then(|found| found.container.bound_ports.iter().find(|port| port.container_port == mirror.listen.container_port));
+    let bound = found.and_then(|found| {
+        found.container.bound_ports.iter().find(|port| port.container_port == mirror.listen.container_port)
+    });
     let asked = Some(mirror.listen.host_port).filter(|port| *port != 0);
     let port = bound.map(|port| port.host_port).or(asked);
 
@@ -351,7 +355,9 @@ use ConditionStatus::{False, True, Unknown};
 
 fn running(found: Option<&Found>) -> Verdict {
     let verdict = |status, reason, message: String| Verdict::new(ConditionType::Running, status, reason, message);
-    let Some(found) = found else { return verdict(False, Reason::ContainerMissing, "there is no container".to_owned()) };
+    let Some(found) = found else {
+        return verdict(False, Reason::ContainerMissing, "there is no container".to_owned());
+    };
     let container = &found.container;
     let code = container.exit_code.map(|code| format!(" with code {code}")).unwrap_or_default();
     match container.state {
@@ -376,7 +382,9 @@ fn serving(found: Option<&Found>) -> Verdict {
         Some(Serving::Answers) => verdict(True, Reason::Answering, "registry answers /v2/"),
         Some(Serving::Refused) => verdict(False, Reason::NotAnswering, "registry does not answer /v2/"),
         Some(Serving::Silent) => verdict(False, Reason::NotAnswering, "registry did not answer /v2/ within 2 s"),
-        Some(Serving::Unknown) => verdict(Unknown, Reason::NotReachableFromHere, "its port cannot be reached from here"),
+        Some(Serving::Unknown) => {
+            verdict(Unknown, Reason::NotReachableFromHere, "its port cannot be reached from here")
+        }
     }
 }
 
@@ -393,7 +401,8 @@ fn upstream_reachable(mirror: &Mirror, probed: Option<&Result<(), String>>) -> V
 fn network_attached(mirror: &Mirror, found: Option<&Found>, evidence: &Evidence<'_>) -> Verdict {
     let verdict = |status, reason, message| Verdict::new(ConditionType::NetworkAttached, status, reason, message);
     let Some(network) = &evidence.observed.network else {
-        let message = format!("network {} does not exist yet; the mirror is attached when it appears", evidence.desired.network);
+        let message =
+            format!("network {} does not exist yet; the mirror is attached when it appears", evidence.desired.network);
         return verdict(False, Reason::NetworkNotFound, message);
     };
     let on_it = |(name, endpoint): (&String, &crate::engine::Endpoint)| {
@@ -421,7 +430,9 @@ fn ready(conditions: &[Verdict], sequence: Option<&Sequence>, failure: Option<&F
         return verdict(False, Reason::Progressing, step.cause.clone());
     }
     let counts = |verdict: &&Verdict| {
-        verdict.kind != ConditionType::UpstreamReachable && verdict.reason != Reason::NetworkNotFound && verdict.status == False
+        verdict.kind != ConditionType::UpstreamReachable
+            && verdict.reason != Reason::NetworkNotFound
+            && verdict.status == False
     };
     match conditions.iter().find(counts) {
         Some(first) => verdict(False, first.reason, first.message.clone()),

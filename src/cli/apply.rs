@@ -29,7 +29,8 @@ pub(super) struct Arguments {
 }
 
 fn duration(text: &str) -> Result<Duration, String> {
-    let duration: SignedDuration = text.parse().map_err(|_| "write a number and a unit, as in 30s, 5m or 1h".to_owned())?;
+    let duration: SignedDuration =
+        text.parse().map_err(|_| "write a number and a unit, as in 30s, 5m or 1h".to_owned())?;
     Duration::try_from(duration).map_err(|_| "a duration is not negative".to_owned())
 }
 
@@ -66,7 +67,10 @@ async fn converge(global: &Global, manifest: &Manifest, arguments: &Arguments) -
         }
         Applied::TimedOut(status) => {
             status.iter().for_each(show);
-            complain(format!("not converged within {:#}", SignedDuration::try_from(arguments.timeout).unwrap_or_default()));
+            complain(format!(
+                "not converged within {:#}",
+                SignedDuration::try_from(arguments.timeout).unwrap_or_default()
+            ));
             Ok(TIMED_OUT)
         }
         Applied::EngineAway(error) => Err(Exit::new(FAILED, error.to_string())),

@@ -22,8 +22,7 @@ pub(super) struct Arguments {
 pub(super) async fn run(global: &Global, arguments: &Arguments) -> Result<u8, Exit> {
     let desired = resolve(&load(&manifest_path(global)?)?, &around());
     let (engine, probe, _) = engine(global)?;
-    let observed =
-        observe(&engine, &desired, &probe).await.map_err(|error| Exit::new(NO_ANSWER, error.to_string()))?;
+    let observed = observe(&engine, &desired, &probe).await.map_err(|error| Exit::new(NO_ANSWER, error.to_string()))?;
     let plan = plan(&desired, &observed);
     match arguments.output {
         Output::Text => print(plan_as_text(&plan)),

@@ -49,7 +49,7 @@ struct Global {
     /// Say more on standard error; twice for every engine call
     #[arg(short, long, global = true, action = ArgAction::Count)]
     verbose: u8,
-    /// No colours (NO_COLOR does the same)
+    /// No colours (`NO_COLOR` does the same)
     #[arg(long, global = true)]
     no_color: bool,
 }

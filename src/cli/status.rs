@@ -65,8 +65,12 @@ pub(super) async fn run(global: &Global, arguments: &Arguments) -> Result<u8, Ex
 }
 
 async fn upstreams(desired: &Desired, probe: &FromHere) -> BTreeMap<String, Result<(), String>> {
-    let asked = desired.mirrors.values().filter_map(|mirror| Some((mirror.host.to_string(), mirror.upstream.as_ref()?)));
-    join_all(asked.map(|(host, upstream)| async move { (host, probe.upstream(upstream).await) })).await.into_iter().collect()
+    let asked =
+        desired.mirrors.values().filter_map(|mirror| Some((mirror.host.to_string(), mirror.upstream.as_ref()?)));
+    join_all(asked.map(|(host, upstream)| async move { (host, probe.upstream(upstream).await) }))
+        .await
+        .into_iter()
+        .collect()
 }
 
 async fn count_hits(status: &mut Status, probe: &FromHere) {

@@ -26,7 +26,8 @@ pub(super) fn variable(name: &str) -> Option<String> {
 
 /// Path of the manifest.
 pub(super) fn manifest_path(global: &Global) -> Result<PathBuf, Exit> {
-    let here = env::current_dir().map_err(|error| Exit::new(BAD_INPUT, format!("the current directory is gone: {error}")))?;
+    let here =
+        env::current_dir().map_err(|error| Exit::new(BAD_INPUT, format!("the current directory is gone: {error}")))?;
     manifest::find(global.file.as_deref(), &here).map_err(|error| Exit::new(BAD_INPUT, error.to_string()))
 }
 
@@ -71,7 +72,8 @@ pub(super) fn controller(
     concurrency: usize,
 ) -> Result<Controller<Docker, FromHere>, Exit> {
     let (engine, probe, address) = engine(global)?;
-    let directory = lock_directory(&variable).map_err(|error| Exit::new(FAILED, format!("cannot lock the cluster: {error}")))?;
+    let directory =
+        lock_directory(&variable).map_err(|error| Exit::new(FAILED, format!("cannot lock the cluster: {error}")))?;
     let lock = ClusterLock::new(&directory, &manifest.name, &address);
     Ok(Controller { engine, probe, reporter, concurrency, lock, around: around(), env: Arc::new(variable) })
 }

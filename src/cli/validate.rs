@@ -1,5 +1,7 @@
 //! `ksail validate`
 
+use std::fmt::Write;
+
 use super::surroundings::{load, manifest_path};
 use super::{Exit, Global, OK, print};
 
@@ -11,12 +13,14 @@ pub(super) fn run(global: &Global) -> Result<u8, Exit> {
         n => format!("{n} mirrors"),
     };
     let mut text = format!("{}: cluster {}, {mirrors}: valid\n", path.display(), manifest.name);
+    // Writing to a string does not fail.
     if !manifest.not_acted_on.is_empty() {
-        text += &format!("accepted, but not acted on by ksail: {}\n", manifest.not_acted_on.join(", "));
+        let _ = writeln!(text, "accepted, but not acted on by ksail: {}", manifest.not_acted_on.join(", "));
     }
     for mirror in manifest.registries.mirrors.iter().filter(|mirror| !mirror.listen_address.is_loopback()) {
-        text += &format!(
-            "warning: {} listens on {}: other machines can read from it{}\n",
+        let _ = writeln!(
+            text,
+            "warning: {} listens on {}: other machines can read from it{}",
             mirror.host,
             mirror.listen_address,
             if mirror.upstream.is_none() { " and push to it" } else { "" }

@@ -29,7 +29,10 @@ pub(super) async fn run<E: Engine>(engine: E, out: mpsc::UnboundedSender<FromEng
         let error = match subscribe(&engine, &out).await {
             Ok(()) => {
                 delays = Delays::new();
-                EngineError::Unavailable { address: "its address".to_owned(), reason: "the stream of events ended".to_owned() }
+                EngineError::Unavailable {
+                    address: "its address".to_owned(),
+                    reason: "the stream of events ended".to_owned(),
+                }
             }
             Err(error) => error,
         };

@@ -28,7 +28,8 @@ pub struct Held {
 impl ClusterLock {
     /// The lock in a directory from [`directory`].
     pub fn new(directory: &Path, cluster: &ClusterName, engine: &str) -> Self {
-        let engine: String = Sha256::digest(engine).iter().take(4).map(|byte| format!("{byte:02x}")).collect();
+        let engine =
+            Sha256::digest(engine).iter().take(4).fold(String::new(), |hex, byte| hex + &format!("{byte:02x}"));
         Self { path: directory.join(format!("{cluster}-{engine}.lock")) }
     }
 
@@ -60,7 +61,10 @@ pub fn directory(env: &dyn Fn(&str) -> Option<String>) -> io::Result<PathBuf> {
     let runtime = set("XDG_RUNTIME_DIR").filter(|path| path.is_dir());
     let state = || set("XDG_STATE_HOME").or_else(|| Some(set("HOME")?.join(".local/state")));
     let base = runtime.or_else(state).ok_or_else(|| {
-        io::Error::new(io::ErrorKind::NotFound, "neither XDG_RUNTIME_DIR nor HOME is set; set one, ksail keeps its lock there")
+        io::Error::new(
+            io::ErrorKind::NotFound,
+            "neither XDG_RUNTIME_DIR nor HOME is set; set one, ksail keeps its lock there",
+        )
     })?;
     let directory = base.join("ksail");
     private(&directory).map_err(|error| io::Error::new(error.kind(), format!("{}: {error}", directory.display())))?;

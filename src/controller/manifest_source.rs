@@ -83,7 +83,8 @@ impl Watching {
             return;
         }
         let events = events.clone();
-        let closest: Vec<PathBuf> = directories.iter().filter(|(_, seen)| seen.closest).map(|(path, _)| path.clone()).collect();
+        let closest: Vec<PathBuf> =
+            directories.iter().filter(|(_, seen)| seen.closest).map(|(path, _)| path.clone()).collect();
         let watcher = notify::recommended_watcher(move |event: notify::Result<notify::Event>| {
             if event.is_ok_and(|event| matters(&event, &closest)) {
                 // Fails only while everything ends.
@@ -112,7 +113,8 @@ impl Watching {
 /// happens to the one below is of interest.
 fn matters(event: &notify::Event, closest: &[PathBuf]) -> bool {
     let lies_close = |path: &PathBuf| {
-        closest.contains(path) || path.parent().is_some_and(|parent| closest.iter().any(|directory| directory == parent))
+        closest.contains(path)
+            || path.parent().is_some_and(|parent| closest.iter().any(|directory| directory == parent))
     };
     !matches!(event.kind, EventKind::Access(_)) && (event.paths.is_empty() || event.paths.iter().any(lies_close))
 }
@@ -144,7 +146,9 @@ fn directories(path: &Path) -> Directories {
 fn first_link(path: &Path) -> Option<(PathBuf, PathBuf)> {
     let mut ancestors: Vec<&Path> = path.ancestors().collect();
     ancestors.reverse();
-    let link = ancestors.into_iter().find(|ancestor| std::fs::symlink_metadata(ancestor).is_ok_and(|meta| meta.is_symlink()))?;
+    let link = ancestors
+        .into_iter()
+        .find(|ancestor| std::fs::symlink_metadata(ancestor).is_ok_and(|meta| meta.is_symlink()))?;
     Some((link.to_owned(), path.strip_prefix(link).ok()?.to_owned()))
 }
 

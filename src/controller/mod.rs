@@ -64,8 +64,11 @@ pub struct Controller<E, P> {
     /// What besides the manifest decides names.
     pub around: Surroundings,
     /// Environment variables, for `${VAR}` in the manifest.
-    pub env: Arc<dyn Fn(&str) -> Option<String> + Send + Sync>,
+    pub env: Environment,
 }
+
+/// Looks up an environment variable.
+pub type Environment = Arc<dyn Fn(&str) -> Option<String> + Send + Sync>;
 
 /// How `apply` ended.
 #[derive(Debug)]
@@ -145,7 +148,7 @@ impl<E: Engine, P: Probe> Controller<E, P> {
                     rejected = self.read(&mut reconciler, &path, contents);
                     probe_upstreams = Some(Instant::now());
                 }
-                Some(message) = engine.recv() => self.hear(&mut reconciler, message),
+                Some(message) = engine.recv() => hear(&mut reconciler, message),
                 Some(container) = odd.recv() => reconciler.queue.push(format!("{container} answers differently")),
                 Some((host, answer)) = upstreams.recv() => reconciler.upstream_answered(host, answer),
                 Some(ended) = reconciler.running.join_next() => reconciler.ended(ended),
@@ -205,33 +208,33 @@ impl<E: Engine, P: Probe> Controller<E, P> {
         match manifest::load_contents(path, contents, &*self.env) {
             Ok(manifest) => {
                 let desired = resolve(&manifest, &self.around);
-                match reconciler.desired().map(|now| &now.cluster).filter(|now| **now != desired.cluster) {
-                    Some(now) => Some((report_at, other_cluster(now, &manifest))),
-                    None => {
-                        if !reconciler.is_in_force(&desired) {
-                            self.take(reconciler, &manifest);
-                        }
-                        None
-                    }
+                let other = reconciler.desired().map(|now| &now.cluster).filter(|now| **now != desired.cluster);
+                if let Some(now) = other {
+                    return Some((report_at, other_cluster(now, &manifest)));
                 }
+                if !reconciler.is_in_force(&desired) {
+                    self.take(reconciler, &manifest);
+                }
+                None
             }
             Err(problems) => Some((report_at, problems.render(false))),
         }
     }
+}
 
-    fn hear(&self, reconciler: &mut Reconciler<E, Informed<P>>, message: FromEngine) {
-        match message {
-            FromEngine::Found(info) => {
-                reconciler.engine_found(info);
-                reconciler.queue.push("the engine answers");
-            }
-            FromEngine::Lost(error) => reconciler.engine_failed(&error),
-            FromEngine::Happened(event) if concerns(&event, reconciler) => {
-                let name = event.attributes.get("name").unwrap_or(&event.id);
-                reconciler.queue.push(format!("{name}: {}", event.action));
-            }
-            FromEngine::Happened(_) => {}
+/// Takes in what the engine says.
+fn hear<E: Engine, P: Probe>(reconciler: &mut Reconciler<E, P>, message: FromEngine) {
+    match message {
+        FromEngine::Found(info) => {
+            reconciler.engine_found(info);
+            reconciler.queue.push("the engine answers");
         }
+        FromEngine::Lost(error) => reconciler.engine_failed(&error),
+        FromEngine::Happened(event) if concerns(&event, reconciler) => {
+            let name = event.attributes.get("name").unwrap_or(&event.id);
+            reconciler.queue.push(format!("{name}: {}", event.action));
+        }
+        FromEngine::Happened(_) => {}
     }
 }
 
@@ -275,14 +278,19 @@ fn concerns<E: Engine, P: Probe>(event: &EngineEvent, reconciler: &Reconciler<E,
         EventKind::Container if is_node(&event.attributes, desired) => true,
         // A stranger may have taken a name or given up a port.
         EventKind::Container => {
-            let names_one = event.attributes.get("name").is_some_and(|name| desired.mirrors.values().any(|mirror| mirror.name == *name));
+            let names_one = event
+                .attributes
+                .get("name")
+                .is_some_and(|name| desired.mirrors.values().any(|mirror| mirror.name == *name));
             names_one || (reconciler.is_blocked() && matches!(event.action.as_str(), "die" | "destroy" | "rename"))
         }
         EventKind::Network => match event.action.as_str() {
             "create" | "destroy" | "remove" => true,
             _ => event.attributes.get("container").is_some_and(|id| reconciler.owns_idle(id)),
         },
-        EventKind::Volume => matches!(event.action.as_str(), "destroy") && desired.mirrors.values().any(|mirror| mirror.name == event.id),
+        EventKind::Volume => {
+            matches!(event.action.as_str(), "destroy") && desired.mirrors.values().any(|mirror| mirror.name == event.id)
+        }
     }
 }
 

@@ -159,7 +159,8 @@ impl<E: Engine, P: Probe> Reconciler<E, P> {
             observed = self.take_lock_and_observe(&desired) => observed?,
         };
         let plan = plan(&desired, &observed);
-        self.blocked = plan.sequences.values().any(|sequence| sequence.obstacle.is_some()).then(|| Instant::now() + BLOCKED);
+        self.blocked =
+            plan.sequences.values().any(|sequence| sequence.obstacle.is_some()).then(|| Instant::now() + BLOCKED);
         self.failures.retain(|host, _| plan.sequences.contains_key(host) || self.under_way.contains_key(host));
         self.start_what_is_due(&desired, &plan, trigger);
         self.last = Some((observed, plan));
@@ -170,13 +171,12 @@ impl<E: Engine, P: Probe> Reconciler<E, P> {
 
     async fn take_lock_and_observe(&mut self, desired: &Desired) -> Result<Observed, PassError> {
         if self.held.is_none() {
-            let held = match timeout(PATIENCE, self.lock.take()).await {
-                Ok(held) => held,
-                Err(_) => {
-                    let message = "another ksail works on this cluster; waiting for it".to_owned();
-                    self.reporter.report(&Event::Waiting { message });
-                    self.lock.take().await
-                }
+            let held = if let Ok(held) = timeout(PATIENCE, self.lock.take()).await {
+                held
+            } else {
+                let message = "another ksail works on this cluster; waiting for it".to_owned();
+                self.reporter.report(&Event::Waiting { message });
+                self.lock.take().await
             };
             self.held = Some(held.map_err(PassError::Lock)?);
         }
@@ -334,8 +334,14 @@ impl<E: Engine, P: Probe> Reconciler<E, P> {
         let (Some(desired), Some((observed, plan))) = (&self.desired, &self.last) else { return };
         let failures: BTreeMap<_, _> =
             self.failures.iter().map(|(host, failed)| (host.clone(), failed.failure.clone())).collect();
-        let evidence =
-            Evidence { desired, observed, plan, failures: &failures, upstreams: &self.upstreams, now: Timestamp::now() };
+        let evidence = Evidence {
+            desired,
+            observed,
+            plan,
+            failures: &failures,
+            upstreams: &self.upstreams,
+            now: Timestamp::now(),
+        };
         let mut status = Status::assess(&evidence, self.status.as_ref());
         if let Some(before) = &self.status {
             status.keep(before, |host| self.under_way.contains_key(host) && before_was_progressing(before, host));

@@ -86,7 +86,9 @@ fn program(mirror: &Mirror, container: &Container, image: Option<&Image>) -> Opt
     if command.is_some_and(|command| *command != container.command) {
         return Some(match wanted.is_empty() {
             false => "credentials added".to_owned(),
-            true if container.command.iter().any(|word| word.starts_with("/ksail/")) => "credentials removed".to_owned(),
+            true if container.command.iter().any(|word| word.starts_with("/ksail/")) => {
+                "credentials removed".to_owned()
+            }
             true => format!("its command is not the image's: {}", container.command.join(" ")),
         });
     }

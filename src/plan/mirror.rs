@@ -10,7 +10,8 @@ use crate::observed::{Found, NetworkRef, Observed, Serving, is_ours};
 
 /// What leads from the containers a mirror has to the one it should have.
 pub(super) fn sequence(desired: &Desired, mirror: &Mirror, observed: &Observed) -> Sequence {
-    let mut builder = Builder { desired, mirror, observed, steps: Vec::new(), obstacle: name_conflict(mirror, desired, observed) };
+    let mut builder =
+        Builder { desired, mirror, observed, steps: Vec::new(), obstacle: name_conflict(mirror, desired, observed) };
     if builder.obstacle.is_none() {
         builder.build(&Containers::of(mirror, observed));
     }
@@ -21,7 +22,11 @@ fn name_conflict(mirror: &Mirror, desired: &Desired, observed: &Observed) -> Opt
     let next = mirror.next_name();
     let taken = [&mirror.name, &next].into_iter().find_map(|name| Some((name, observed.strangers.get(name)?)));
     if let Some((name, stranger)) = taken {
-        return Some(Obstacle::NameConflict { kind: "container", name: name.clone(), cluster: stranger.cluster.clone() });
+        return Some(Obstacle::NameConflict {
+            kind: "container",
+            name: name.clone(),
+            cluster: stranger.cluster.clone(),
+        });
     }
     let volume = observed.volumes.get(&mirror.name).filter(|volume| !is_ours(&volume.labels, &desired.cluster))?;
     let cluster = volume.labels.get(labels::CLUSTER).cloned();
@@ -42,7 +47,8 @@ impl<'a> Containers<'a> {
     fn of(mirror: &Mirror, observed: &'a Observed) -> Self {
         let next_name = mirror.next_name();
         let mut containers = Self { main: None, next: None, renamed: Vec::new() };
-        let ours = |found: &&Found| found.container.labels.get(labels::HOST).map(String::as_str) == Some(mirror.host.as_str());
+        let ours =
+            |found: &&Found| found.container.labels.get(labels::HOST).map(String::as_str) == Some(mirror.host.as_str());
         for found in observed.containers.iter().filter(ours) {
             match &found.container.name {
                 name if *name == mirror.name => containers.main = Some(found),
@@ -64,8 +70,11 @@ struct Builder<'a> {
 
 impl Builder<'_> {
     fn build(&mut self, containers: &Containers<'_>) {
-        let fits = |found: &&Found| self.cause_to_recreate(found).is_none();
-        let main = containers.main;
+        let fits = |found: &&Found| !is_ending(found) && self.cause_to_recreate(found).is_none();
+        let (main, ending) = match containers.main {
+            Some(main) if is_ending(main) => (None, Some(main)),
+            main => (main, None),
+        };
         let next = containers.next.filter(fits).filter(|_| main.is_none_or(|main| !fits(&main)));
         let renamed = containers.renamed.iter().copied().find(fits).filter(|_| main.is_none() && next.is_none());
         let in_the_way = |found: &&&Found| !renamed.is_some_and(|renamed| std::ptr::eq(renamed, **found));
@@ -76,13 +85,20 @@ impl Builder<'_> {
         for double in containers.renamed.iter().filter(in_the_way) {
             self.push(remove(double), "a second container for this mirror");
         }
+        if let Some(ending) = ending {
+            self.push(remove(ending), &format!("container is {}", ending.container.state));
+        }
         match (main, next.or(renamed)) {
             (Some(main), next) => match self.cause_to_recreate(main) {
                 None => self.mend(main),
                 Some(cause) => self.replace(main, next, &cause),
             },
             (None, Some(spare)) => {
-                let cause = if renamed.is_some() { "it was renamed behind ksail's back" } else { "an interrupted recreate goes on" };
+                let cause = if renamed.is_some() {
+                    "it was renamed behind ksail's back"
+                } else {
+                    "an interrupted recreate goes on"
+                };
                 self.mend(spare);
                 if self.obstacle.is_none() {
                     self.push(rename(target(&spare.container), &self.mirror.name), cause);
@@ -93,11 +109,7 @@ impl Builder<'_> {
     }
 
     fn cause_to_recreate(&self, found: &Found) -> Option<String> {
-        match found.container.state {
-            ContainerState::Dead => Some("container is dead".to_owned()),
-            ContainerState::Removing => Some("container is being removed".to_owned()),
-            _ => cause_to_recreate(self.mirror, &found.container, self.observed.image.as_ref()),
-        }
+        cause_to_recreate(self.mirror, &found.container, self.observed.image.as_ref())
     }
 
     /// From nothing. Nothing is undone when a step fails: what is there already is mended by the next pass.
@@ -116,9 +128,8 @@ impl Builder<'_> {
     /// Recreates: the old container serves until its successor is ready to start, and again if that does not serve.
     fn replace(&mut self, main: &Found, next: Option<&Found>, cause: &str) {
         if !holds_port(main, self.mirror) && self.port_is_taken() {
-            if revivable(main) {
-                self.mend(main);
-            }
+            // What it served before is better than nothing.
+            self.mend(main);
             return;
         }
         self.prepare(cause);
@@ -139,12 +150,15 @@ impl Builder<'_> {
                 new
             }
         };
-        let was_up = !matches!(main.container.state, ContainerState::Created | ContainerState::Exited | ContainerState::Dead);
+        let was_up = !matches!(main.container.state, ContainerState::Created | ContainerState::Exited);
         if was_up {
             let undo = Action::StartContainer { container: old.clone(), after: Vec::new() };
             self.push_undoable(Action::StopContainer { container: old.clone() }, cause, undo);
         }
-        let start = Action::StartContainer { container: new.clone(), after: self.holders_of_port(&[&main.container.name, &next_name]) };
+        let start = Action::StartContainer {
+            container: new.clone(),
+            after: self.holders_of_port(&[&main.container.name, &next_name]),
+        };
         self.push_undoable(start, cause, Action::RemoveContainer { container: new.clone() });
         self.push(Action::AwaitServing { container: new.clone() }, cause);
         self.push(Action::RemoveContainer { container: old }, cause);
@@ -262,7 +276,8 @@ impl Builder<'_> {
         let cause = match endpoint {
             None => "not attached to the cluster's network",
             Some(endpoint) if !endpoint.aliases.contains(&self.mirror.name) => {
-                let action = Action::DisconnectNetwork { container: target(&found.container), network: network.id.clone() };
+                let action =
+                    Action::DisconnectNetwork { container: target(&found.container), network: network.id.clone() };
                 self.push(action, "its network alias is missing");
                 "its network alias is missing"
             }
@@ -273,7 +288,11 @@ impl Builder<'_> {
     }
 
     fn connect(&self, container: &Target, network: &NetworkRef) -> Action {
-        Action::ConnectNetwork { container: container.clone(), network: network.clone(), alias: self.mirror.name.clone() }
+        Action::ConnectNetwork {
+            container: container.clone(),
+            network: network.clone(),
+            alias: self.mirror.name.clone(),
+        }
     }
 
     fn secrets_differ(&self, found: &Found) -> bool {
@@ -298,9 +317,13 @@ impl Builder<'_> {
     /// The cluster's other containers that hold this mirror's port now and give it up in the same plan.
     fn holders_of_port(&self, own: &[&str]) -> Vec<String> {
         let port = self.mirror.listen.host_port;
-        let holds = |container: &Container| container.bound_ports.iter().any(|bound| port != 0 && bound.host_port == port);
+        let holds =
+            |container: &Container| container.bound_ports.iter().any(|bound| port != 0 && bound.host_port == port);
         let others = self.observed.containers.iter().map(|found| &found.container);
-        others.filter(|other| holds(other) && !own.contains(&other.name.as_str())).map(|other| other.name.clone()).collect()
+        others
+            .filter(|other| holds(other) && !own.contains(&other.name.as_str()))
+            .map(|other| other.name.clone())
+            .collect()
     }
 
     fn push(&mut self, action: Action, cause: &str) {
@@ -312,9 +335,9 @@ impl Builder<'_> {
     }
 }
 
-/// Whether starting or resuming a container that has to be recreated gives at least what there was before.
-fn revivable(found: &Found) -> bool {
-    !matches!(found.container.state, ContainerState::Dead | ContainerState::Removing | ContainerState::Created)
+/// Whether the engine has given a container up, or was told to.
+fn is_ending(found: &Found) -> bool {
+    matches!(found.container.state, ContainerState::Dead | ContainerState::Removing)
 }
 
 fn holds_port(found: &Found, mirror: &Mirror) -> bool {

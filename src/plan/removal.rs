@@ -2,8 +2,8 @@
 
 use std::collections::BTreeMap;
 
-use super::action::{Action, Step, Target};
 use super::Sequence;
+use super::action::{Action, Step, Target};
 use crate::desired::Desired;
 use crate::engine::Volume;
 use crate::labels;

@@ -80,7 +80,8 @@ pub fn plan_as_json(desired: &Desired, plan: &Plan) -> Value {
         })
         .collect();
     let blocked = plan.sequences.iter().filter_map(|(host, sequence)| Some((host, sequence.obstacle.as_ref()?)));
-    let blocked: Vec<_> = blocked.map(|(host, obstacle)| json!({"host": host, "message": obstacle.to_string()})).collect();
+    let blocked: Vec<_> =
+        blocked.map(|(host, obstacle)| json!({"host": host, "message": obstacle.to_string()})).collect();
     json!({"cluster": desired.cluster.as_str(), "changes": changes, "blocked": blocked})
 }
 

@@ -35,7 +35,8 @@ impl<W: Write + Send> Reporter for Text<W> {
     fn report(&self, event: &Event) {
         let Some(line) = line(event) else { return };
         let mut out = self.out.lock().unwrap_or_else(PoisonError::into_inner);
-        let time = if self.clock { format!("{QUIET}{}{QUIET:#} ", Zoned::now().strftime("%H:%M:%S")) } else { String::new() };
+        let time =
+            if self.clock { format!("{QUIET}{}{QUIET:#} ", Zoned::now().strftime("%H:%M:%S")) } else { String::new() };
         // Nobody is left to tell when standard output is gone; mirrors are kept up all the same.
         let _ = writeln!(out, "{time}{line}").and_then(|()| out.flush());
     }
@@ -43,7 +44,10 @@ impl<W: Write + Send> Reporter for Text<W> {
 
 fn line(event: &Event) -> Option<String> {
     Some(match event {
-        Event::Watching { file, cluster } => format!("watching {} for cluster {cluster}; Ctrl-C stops watching and leaves the registries running", file.display()),
+        Event::Watching { file, cluster } => format!(
+            "watching {} for cluster {cluster}; Ctrl-C stops watching and leaves the registries running",
+            file.display()
+        ),
         Event::ManifestLoaded { mirrors: 1 } => "manifest loaded: 1 mirror".to_owned(),
         Event::ManifestLoaded { mirrors } => format!("manifest loaded: {mirrors} mirrors"),
         Event::ManifestRejected { message } => {
@@ -59,7 +63,9 @@ fn line(event: &Event) -> Option<String> {
         }
         Event::Condition { mirror, condition } => self::condition(mirror, condition)?,
         Event::Retry { mirror, after } => format!("{mirror}: trying again in {}", seconds(*after)),
-        Event::ActionStarted(_) | Event::PassStarted { .. } | Event::PassFinished { .. } | Event::Pulling { .. } => return None,
+        Event::ActionStarted(_) | Event::PassStarted { .. } | Event::PassFinished { .. } | Event::Pulling { .. } => {
+            return None;
+        }
     })
 }
 
@@ -69,8 +75,13 @@ fn action(report: &ActionReport) -> Option<String> {
         // That it serves shows in its condition.
         ActionResult::Done if report.action == "AwaitServing" => None,
         ActionResult::Done => Some(format!("{mirror}: {text}: {cause} {QUIET}({}){QUIET:#}", seconds(report.duration))),
+        ActionResult::Failed(message) if report.action == "AwaitServing" => {
+            Some(format!("{mirror}: {BAD}{message}{BAD:#}"))
+        }
         ActionResult::Failed(message) => Some(format!("{mirror}: {BAD}could not {text}{BAD:#}: {message}")),
-        ActionResult::Cancelled => Some(format!("{mirror}: {text}: given up, ksail was told to stop or the file changed")),
+        ActionResult::Cancelled => {
+            Some(format!("{mirror}: {text}: given up, ksail was told to stop or the file changed"))
+        }
     }
 }
 
@@ -80,7 +91,9 @@ fn condition(mirror: &str, condition: &Condition) -> Option<String> {
         (ConditionType::Ready, _) if *reason == Reason::Progressing => None,
         (ConditionType::Ready, ConditionStatus::True) => Some(format!("{mirror}: {GOOD}Ready{GOOD:#}")),
         (ConditionType::Ready, _) => Some(format!("{mirror}: {BAD}not Ready{BAD:#}: {}: {message}", reason.as_str())),
-        (ConditionType::UpstreamReachable, ConditionStatus::False) => Some(format!("{mirror}: upstream unreachable: {message}")),
+        (ConditionType::UpstreamReachable, ConditionStatus::False) => {
+            Some(format!("{mirror}: upstream unreachable: {message}"))
+        }
         (ConditionType::NetworkAttached, ConditionStatus::False) if *reason == Reason::NetworkNotFound => {
             Some(format!("{mirror}: {message}"))
         }
@@ -115,10 +128,14 @@ pub fn status_as_table(status: &Status, wide: bool) -> String {
         let _ = writeln!(table, "{}", row(mirror, wide));
     }
     let table = table.into_inner().unwrap_or_default();
-    let mut text = String::from_utf8_lossy(&table).lines().map(str::trim_end).fold(String::new(), |text, line| text + line + "\n");
+    let mut text =
+        String::from_utf8_lossy(&table).lines().map(str::trim_end).fold(String::new(), |text, line| text + line + "\n");
     for mirror in &status.mirrors {
         let worth_saying = |condition: &&Condition| {
-            let telling = matches!(condition.kind, ConditionType::Ready | ConditionType::UpstreamReachable | ConditionType::NetworkAttached);
+            let telling = matches!(
+                condition.kind,
+                ConditionType::Ready | ConditionType::UpstreamReachable | ConditionType::NetworkAttached
+            );
             telling && condition.status == ConditionStatus::False
         };
         for condition in mirror.conditions.iter().filter(worth_saying) {
@@ -134,7 +151,8 @@ pub fn status_as_table(status: &Status, wide: bool) -> String {
 fn row(mirror: &MirrorStatus, wide: bool) -> String {
     let dash = || "-".to_owned();
     let ready = mirror.condition(ConditionType::Ready);
-    let (hits, misses) = mirror.cache.map_or((dash(), dash()), |cache| (cache.hits.to_string(), cache.misses.to_string()));
+    let (hits, misses) =
+        mirror.cache.map_or((dash(), dash()), |cache| (cache.hits.to_string(), cache.misses.to_string()));
     let mut row = [
         mirror.host.clone(),
         mirror.role.to_string(),

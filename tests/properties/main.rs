@@ -2,13 +2,15 @@
 //!
 //! Each runs [`CASES`] times (`PROPTEST_CASES` overrides), so that a normal test run has over 10,000 cases.
 
+#![allow(clippy::unwrap_used, clippy::expect_used)] // A test that meets the unexpected should end there.
+
 mod reconciler;
 mod world;
 
 use std::collections::BTreeMap;
 
-use ksail::engine::memory::{Call, CallKind};
 use ksail::engine::Engine;
+use ksail::engine::memory::{Call, CallKind};
 use ksail::labels;
 use proptest::prelude::*;
 use proptest::test_runner::{Config, FileFailurePersistence};

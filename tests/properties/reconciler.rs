@@ -16,14 +16,14 @@ use crate::world::World;
 const ENOUGH: usize = 5;
 
 /// What a pass would do now.
-pub async fn plan_now(world: &World) -> Result<Plan, TestCaseError> {
+pub(crate) async fn plan_now(world: &World) -> Result<Plan, TestCaseError> {
     let desired = world.desired();
     let observed = observe(&world.engine, &desired, &world.probe()).await;
     Ok(plan(&desired, &observed.map_err(|error| TestCaseError::fail(error.to_string()))?))
 }
 
 /// One pass, whatever comes of it.
-pub async fn run_once(world: &World) {
+pub(crate) async fn run_once(world: &World) {
     let Ok(plan) = plan_now(world).await else { return };
     let executor = Executor::new(world.engine.clone(), world.probe(), DEFAULT_CONCURRENCY, Arc::new(Silent));
     let releases = Releases::of(&plan);
@@ -32,7 +32,7 @@ pub async fn run_once(world: &World) {
 }
 
 /// Passes until there is nothing to do.
-pub async fn converge(world: &World) -> Result<(), TestCaseError> {
+pub(crate) async fn converge(world: &World) -> Result<(), TestCaseError> {
     for _ in 0..ENOUGH {
         if plan_now(world).await?.is_empty() {
             return Ok(());

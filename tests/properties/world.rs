@@ -11,7 +11,9 @@ use jiff::Timestamp;
 use ksail::desired::{Desired, Surroundings, resolve};
 use ksail::engine::memory::{Call, CallKind, Memory};
 use ksail::engine::{Container, ContainerSpec, ContainerState, Engine, EngineError, Image, PublishedPort};
-use ksail::manifest::{Connection, Credentials, Distribution, Lifecycle, Manifest, Mirror, Registries, State, Upstream, VolumePolicy};
+use ksail::manifest::{
+    Connection, Credentials, Distribution, Lifecycle, Manifest, Mirror, Registries, State, Upstream, VolumePolicy,
+};
 use ksail::observed::{Serving, is_ours};
 use ksail::probe::Probe;
 use proptest::prelude::*;
@@ -21,9 +23,12 @@ const HOSTS: [&str; 4] = ["docker.io", "ghcr.io", "quay.io", "localhost:5005"];
 const LOCALHOST: IpAddr = IpAddr::V4(Ipv4Addr::LOCALHOST);
 const IMAGES: [&str; 2] = ["registry:3", "registry:other"];
 
+/// Runs of containers, by id and start, whose registries do not answer.
+type Hung = Arc<Mutex<BTreeSet<(String, Option<Timestamp>)>>>;
+
 /// One line of the random manifest.
 #[derive(Debug, Clone)]
-pub struct Entry {
+pub(crate) struct Entry {
     pub host: String,
     pub port: Option<u16>,
     pub ttl: u64,
@@ -31,18 +36,18 @@ pub struct Entry {
 }
 
 impl Entry {
-    pub fn plain(host: &str, port: u16) -> Self {
+    pub(crate) fn plain(host: &str, port: u16) -> Self {
         Self { host: host.to_owned(), port: Some(port), ttl: 0, secret: None }
     }
 }
 
-pub fn entry() -> impl Strategy<Value = Entry> {
+pub(crate) fn entry() -> impl Strategy<Value = Entry> {
     (0..3usize, prop::option::of(5001u16..5005), 0u64..2, prop::option::of(0u8..2))
         .prop_map(|(host, port, ttl, secret)| Entry { host: HOSTS[host].to_owned(), port, ttl, secret })
 }
 
 /// Entries with distinct hosts and ports, as a manifest that loads has.
-pub fn entries() -> impl Strategy<Value = Vec<Entry>> {
+pub(crate) fn entries() -> impl Strategy<Value = Vec<Entry>> {
     let push = any::<bool>();
     (prop::collection::vec(entry(), 0..4), push).prop_map(|(entries, push)| {
         let (mut hosts, mut ports) = (BTreeSet::new(), BTreeSet::new());
@@ -59,13 +64,13 @@ pub fn entries() -> impl Strategy<Value = Vec<Entry>> {
 
 /// Something done behind ksail's back to the container of one mirror, or to what it needs.
 #[derive(Debug, Clone)]
-pub struct Drift {
+pub(crate) struct Drift {
     pub index: Index,
     pub what: What,
 }
 
 #[derive(Debug, Clone, Copy)]
-pub enum What {
+pub(crate) enum What {
     Kill,
     Pause,
     Remove,
@@ -78,36 +83,50 @@ pub enum What {
     Double,
 }
 
-pub fn drifts() -> impl Strategy<Value = Drift> {
+pub(crate) fn drifts() -> impl Strategy<Value = Drift> {
     use What::{Disconnect, Double, Hang, Kill, LoseAlias, Pause, Remove, RemoveWithVolume, Rename, RestartPolicy};
-    let whats =
-        prop::sample::select(vec![Kill, Pause, Remove, RemoveWithVolume, Rename, RestartPolicy, Disconnect, LoseAlias, Hang, Double]);
+    let whats = prop::sample::select(vec![
+        Kill,
+        Pause,
+        Remove,
+        RemoveWithVolume,
+        Rename,
+        RestartPolicy,
+        Disconnect,
+        LoseAlias,
+        Hang,
+        Double,
+    ]);
     (any::<Index>(), whats).prop_map(|(index, what)| Drift { index, what })
 }
 
 /// Which calls fail and how.
 #[derive(Debug, Clone)]
-pub struct Fault {
+pub(crate) struct Fault {
     pub after: usize,
     pub times: usize,
     pub effect_first: bool,
     pub away: bool,
 }
 
-pub fn faults() -> impl Strategy<Value = Fault> {
-    (0usize..20, 1usize..4, any::<bool>(), any::<bool>())
-        .prop_map(|(after, times, effect_first, away)| Fault { after, times, effect_first, away })
+pub(crate) fn faults() -> impl Strategy<Value = Fault> {
+    (0usize..20, 1usize..4, any::<bool>(), any::<bool>()).prop_map(|(after, times, effect_first, away)| Fault {
+        after,
+        times,
+        effect_first,
+        away,
+    })
 }
 
 /// One thing that happens.
 #[derive(Debug, Clone)]
-pub enum Step {
+pub(crate) enum Step {
     Edit(Vec<Entry>),
     Drift(Drift),
     PassWith(Fault),
 }
 
-pub fn history() -> impl Strategy<Value = Vec<Step>> {
+pub(crate) fn history() -> impl Strategy<Value = Vec<Step>> {
     let step = prop_oneof![
         2 => entries().prop_map(Step::Edit),
         3 => drifts().prop_map(Step::Drift),
@@ -116,14 +135,14 @@ pub fn history() -> impl Strategy<Value = Vec<Step>> {
     (entries(), prop::collection::vec(step, 1..8)).prop_map(|(first, rest)| [vec![Step::Edit(first)], rest].concat())
 }
 
-pub struct World {
+pub(crate) struct World {
     pub engine: Memory,
     entries: RefCell<Vec<Entry>>,
-    hung: Arc<Mutex<BTreeSet<(String, Option<Timestamp>)>>>,
+    hung: Hung,
 }
 
 impl World {
-    pub fn new() -> Self {
+    pub(crate) fn new() -> Self {
         let engine = Memory::new();
         for image in IMAGES {
             engine.pullable(image);
@@ -133,11 +152,11 @@ impl World {
         Self { engine, entries: RefCell::default(), hung: Arc::default() }
     }
 
-    pub fn edit(&self, entries: &[Entry]) {
+    pub(crate) fn edit(&self, entries: &[Entry]) {
         *self.entries.borrow_mut() = entries.to_vec();
     }
 
-    pub fn desired(&self) -> Desired {
+    pub(crate) fn desired(&self) -> Desired {
         let mirror = |entry: &Entry| {
             let is_push = entry.host.contains(':');
             let upstream: Option<Upstream> = (!is_push).then(|| format!("https://{}", entry.host).parse().unwrap());
@@ -149,7 +168,8 @@ impl World {
                 listen_address: LOCALHOST,
                 fallback: true,
                 ttl: Duration::from_secs(entry.ttl),
-                credentials: secret.map(|n| Credentials { username: "user".into(), password: format!("secret {n}").into() }),
+                credentials: secret
+                    .map(|n| Credentials { username: "user".into(), password: format!("secret {n}").into() }),
             }
         };
         let mirrors = self.entries.borrow().iter().map(mirror).collect();
@@ -167,16 +187,16 @@ impl World {
         resolve(&manifest, &Surroundings::default())
     }
 
-    pub fn probe(&self) -> InMemory {
+    pub(crate) fn probe(&self) -> InMemory {
         InMemory(self.hung.clone())
     }
 
-    pub fn name_of(&self, host: &str) -> String {
+    pub(crate) fn name_of(&self, host: &str) -> String {
         self.desired().mirrors.values().find(|mirror| mirror.host.as_str() == host).unwrap().name.clone()
     }
 
     /// A host of the manifest.
-    pub fn pick(&self, index: &Index) -> Option<String> {
+    pub(crate) fn pick(&self, index: &Index) -> Option<String> {
         let entries = self.entries.borrow();
         (!entries.is_empty()).then(|| index.get(&entries).host.clone())
     }
@@ -188,18 +208,20 @@ impl World {
     }
 
     /// Id and start of the containers that run, by host.
-    pub fn runs(&self) -> BTreeMap<String, (String, Option<Timestamp>)> {
+    pub(crate) fn runs(&self) -> BTreeMap<String, (String, Option<Timestamp>)> {
         let running = self.ours().into_iter().filter(|container| container.state == ContainerState::Running);
-        running.map(|container| (container.labels[ksail::labels::HOST].clone(), (container.id, container.started_at))).collect()
+        running
+            .map(|container| (container.labels[ksail::labels::HOST].clone(), (container.id, container.started_at)))
+            .collect()
     }
 
-    pub fn drift(&self, drift: &Drift) {
+    pub(crate) fn drift(&self, drift: &Drift) {
         if let Some(host) = self.pick(&drift.index) {
             self.drift_of(&host, drift.what);
         }
     }
 
-    pub fn drift_of(&self, host: &str, what: What) {
+    pub(crate) fn drift_of(&self, host: &str, what: What) {
         let name = self.name_of(host);
         let Some(container) = self.ours().into_iter().find(|container| container.name == name) else { return };
         let outsider = self.engine.outsider();
@@ -242,10 +264,11 @@ impl World {
         });
     }
 
-    pub fn inject(&self, fault: &Fault) {
-        let error = match fault.away {
-            true => EngineError::Unavailable { address: "memory".to_owned(), reason: "refused".to_owned() },
-            false => EngineError::Refused { status: 500, message: "injected".to_owned() },
+    pub(crate) fn inject(&self, fault: &Fault) {
+        let error = if fault.away {
+            EngineError::Unavailable { address: "memory".to_owned(), reason: "refused".to_owned() }
+        } else {
+            EngineError::Refused { status: 500, message: "injected".to_owned() }
         };
         let mut calls_left = fault.after;
         let matches = move |_: &Call| {
@@ -255,14 +278,15 @@ impl World {
         };
         let matches = Mutex::new(matches);
         let matches = move |call: &Call| (*matches.lock().unwrap())(call);
-        match fault.effect_first {
-            true => self.engine.fail_after(matches, fault.times, error),
-            false => self.engine.fail(matches, fault.times, error),
+        if fault.effect_first {
+            self.engine.fail_after(matches, fault.times, error)
+        } else {
+            self.engine.fail(matches, fault.times, error)
         }
     }
 
     /// The process, or the engine, dies after this many changing calls: every later call fails.
-    pub fn cut_off_after(&self, writes: usize, lost: bool) {
+    pub(crate) fn cut_off_after(&self, writes: usize, lost: bool) {
         let left = Mutex::new(writes);
         let error = EngineError::Unavailable { address: "memory".to_owned(), reason: "gone".to_owned() };
         let matches = move |call: &Call| {
@@ -273,21 +297,22 @@ impl World {
             }
             *left == 0
         };
-        match lost {
-            true => self.engine.fail_after(move |call| call.kind == CallKind::Write && matches(call), usize::MAX, error),
-            false => self.engine.fail(matches, usize::MAX, error),
+        if lost {
+            self.engine.fail_after(move |call| call.kind == CallKind::Write && matches(call), usize::MAX, error);
+        } else {
+            self.engine.fail(matches, usize::MAX, error)
         }
     }
 
     /// Removes what only people can remove.
-    pub fn nothing_is_in_the_way(&self) {
+    pub(crate) fn nothing_is_in_the_way(&self) {
         for port in 5001..5010 {
             self.engine.release_port(LOCALHOST, port);
         }
     }
 
     /// Everything desired runs as it should, and nothing else of ours is left.
-    pub fn is_as_desired(&self) -> Result<(), TestCaseError> {
+    pub(crate) fn is_as_desired(&self) -> Result<(), TestCaseError> {
         let desired = self.desired();
         let containers = self.ours();
         let names: BTreeSet<&str> = containers.iter().map(|container| container.name.as_str()).collect();
@@ -300,17 +325,20 @@ impl World {
             prop_assert_eq!(&container.restart_policy, "always");
             prop_assert!(mirror.container.labels.iter().all(|(key, value)| container.labels.get(key) == Some(value)));
             prop_assert!(mirror.container.env.iter().all(|(key, value)| container.env.get(key) == Some(value)));
-            prop_assert!(container.endpoints.get("kind").is_some_and(|endpoint| endpoint.aliases.contains(&mirror.name)));
+            prop_assert!(
+                container.endpoints.get("kind").is_some_and(|endpoint| endpoint.aliases.contains(&mirror.name))
+            );
             prop_assert!(container.mounts.iter().any(|mount| mount.volume.as_ref() == Some(&mirror.name)));
             prop_assert!(!self.hung.lock().unwrap().contains(&(container.id.clone(), container.started_at)));
-            let files = self.engine.snapshot().containers[&container.id].files.keys().any(|path| path.starts_with("/ksail/"));
+            let files =
+                self.engine.snapshot().containers[&container.id].files.keys().any(|path| path.starts_with("/ksail/"));
             prop_assert_eq!(files, mirror.files.is_some());
         }
         Ok(())
     }
 
     /// Containers of others: one of our name, one of another cluster on a port of ours, and one on our network.
-    pub async fn add_strangers(&self) {
+    pub(crate) async fn add_strangers(&self) {
         let outsider = self.engine.outsider();
         let spec = |name: &str, labels: &[(&str, &str)], port: Option<u16>| ContainerSpec {
             name: name.to_owned(),
@@ -318,7 +346,10 @@ impl World {
             command: Vec::new(),
             env: BTreeMap::new(),
             labels: labels.iter().map(|(key, value)| ((*key).to_owned(), (*value).to_owned())).collect(),
-            ports: port.map(|host_port| PublishedPort { container_port: 5000, host_address: LOCALHOST, host_port }).into_iter().collect(),
+            ports: port
+                .map(|host_port| PublishedPort { container_port: 5000, host_address: LOCALHOST, host_port })
+                .into_iter()
+                .collect(),
             volumes: Vec::new(),
             restart_policy: "no".to_owned(),
         };
@@ -337,7 +368,7 @@ impl World {
     }
 
     /// Everything that is not ours.
-    pub fn foreign(&self) -> impl PartialEq + std::fmt::Debug + use<> {
+    pub(crate) fn foreign(&self) -> impl PartialEq + std::fmt::Debug + use<> {
         let cluster = "dev".parse().unwrap();
         let mut snapshot = self.engine.snapshot();
         snapshot.containers.retain(|_, snapshot| !is_ours(&snapshot.container.labels, &cluster));
@@ -349,7 +380,7 @@ impl World {
 
 /// Registries in memory answer unless they were made to hang.
 #[derive(Debug, Clone)]
-pub struct InMemory(Arc<Mutex<BTreeSet<(String, Option<Timestamp>)>>>);
+pub(crate) struct InMemory(Hung);
 
 impl Probe for InMemory {
     async fn serving(&self, container: &Container) -> Serving {
