@@ -211,7 +211,7 @@ impl<E: Engine, P: Probe> Run<'_, E, P> {
         let outcome = self.perform_and_report(&step.action, &step.cause, Some(self.cancel)).await;
         match &step.action {
             Action::StopContainer { container } | Action::RemoveContainer { container } => {
-                self.releases.release(&container.name)
+                self.releases.release(&container.name);
             }
             Action::AwaitServing { .. } if outcome.is_ok() => {
                 self.undo.clear();

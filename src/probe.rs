@@ -162,7 +162,7 @@ async fn get(
         drop(sender);
         Ok((status, body))
     };
-    let (_, answer) = futures_util::join!(async { drop(connection.await) }, exchange);
+    let ((), answer) = futures_util::join!(async { drop(connection.await) }, exchange);
     answer
 }
 

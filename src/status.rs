@@ -409,9 +409,10 @@ fn network_attached(mirror: &Mirror, found: Option<&Found>, evidence: &Evidence<
         (endpoint.network_id == network.id || (endpoint.network_id.is_empty() && *name == network.name))
             && endpoint.aliases.contains(&mirror.name)
     };
-    match found.is_some_and(|found| found.container.endpoints.iter().any(on_it)) {
-        true => verdict(True, Reason::Attached, format!("on network {} as {}", network.name, mirror.name)),
-        false => verdict(False, Reason::NotAttached, format!("not on network {}", network.name)),
+    if found.is_some_and(|found| found.container.endpoints.iter().any(on_it)) {
+        verdict(True, Reason::Attached, format!("on network {} as {}", network.name, mirror.name))
+    } else {
+        verdict(False, Reason::NotAttached, format!("not on network {}", network.name))
     }
 }
 

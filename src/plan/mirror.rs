@@ -4,7 +4,7 @@ use super::action::{Action, Step, Target};
 use super::difference::cause_to_recreate;
 use super::{Obstacle, Sequence, next_free_port};
 use crate::desired::{Desired, Mirror};
-use crate::engine::{Container, ContainerState, Endpoint};
+use crate::engine::{Container, ContainerSpec, ContainerState, Endpoint};
 use crate::labels;
 use crate::observed::{Found, NetworkRef, Observed, Serving, is_ours};
 
@@ -135,20 +135,16 @@ impl Builder<'_> {
         self.prepare(cause);
         let old = target(&main.container);
         let next_name = self.mirror.next_name();
-        let new = match next {
-            Some(next) => {
-                self.furnish_again(next, cause);
-                target(&next.container)
-            }
-            None => {
-                let mut spec = self.mirror.container.clone();
-                spec.name.clone_from(&next_name);
-                let new = new_target(&next_name);
-                let undo = Action::RemoveContainer { container: new.clone() };
-                self.push_undoable(Action::CreateContainer { spec: Box::new(spec) }, cause, undo);
-                self.furnish(&new, cause);
-                new
-            }
+        let new = if let Some(next) = next {
+            self.furnish_again(next, cause);
+            target(&next.container)
+        } else {
+            let new = new_target(&next_name);
+            let spec = Box::new(ContainerSpec { name: next_name.clone(), ..self.mirror.container.clone() });
+            let undo = Action::RemoveContainer { container: new.clone() };
+            self.push_undoable(Action::CreateContainer { spec }, cause, undo);
+            self.furnish(&new, cause);
+            new
         };
         let was_up = !matches!(main.container.state, ContainerState::Created | ContainerState::Exited);
         if was_up {

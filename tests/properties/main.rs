@@ -91,7 +91,7 @@ proptest! {
             world.edit(&entries);
             converge(&world).await?;
             let before = world.runs();
-            let Some(host) = world.pick(&index) else { return Ok(()) };
+            let Some(host) = world.pick(index) else { return Ok(()) };
             world.drift_of(&host, drift.what);
             world.nothing_is_in_the_way();
             converge(&world).await?;

@@ -196,7 +196,7 @@ impl World {
     }
 
     /// A host of the manifest.
-    pub(crate) fn pick(&self, index: &Index) -> Option<String> {
+    pub(crate) fn pick(&self, index: Index) -> Option<String> {
         let entries = self.entries.borrow();
         (!entries.is_empty()).then(|| index.get(&entries).host.clone())
     }
@@ -216,7 +216,7 @@ impl World {
     }
 
     pub(crate) fn drift(&self, drift: &Drift) {
-        if let Some(host) = self.pick(&drift.index) {
+        if let Some(host) = self.pick(drift.index) {
             self.drift_of(&host, drift.what);
         }
     }
@@ -279,9 +279,9 @@ impl World {
         let matches = Mutex::new(matches);
         let matches = move |call: &Call| (*matches.lock().unwrap())(call);
         if fault.effect_first {
-            self.engine.fail_after(matches, fault.times, error)
+            self.engine.fail_after(matches, fault.times, error);
         } else {
-            self.engine.fail(matches, fault.times, error)
+            self.engine.fail(matches, fault.times, error);
         }
     }
 
@@ -300,7 +300,7 @@ impl World {
         if lost {
             self.engine.fail_after(move |call| call.kind == CallKind::Write && matches(call), usize::MAX, error);
         } else {
-            self.engine.fail(matches, usize::MAX, error)
+            self.engine.fail(matches, usize::MAX, error);
         }
     }
 
