@@ -1,14 +1,16 @@
 //! What a running registry, an upstream or a port answers from here.
 
+use std::error::Error;
 use std::future::Future;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::time::Duration;
 
 use http_body_util::{BodyExt, Empty, Limited};
 use hyper::body::Bytes;
-use hyper::client::conn::http1;
-use hyper::{Request, StatusCode};
-use hyper_util::rt::TokioIo;
+use hyper::{StatusCode, Uri};
+use hyper_util::client::legacy::Client;
+use hyper_util::client::legacy::connect::HttpConnector;
+use hyper_util::rt::TokioExecutor;
 use tokio::net::TcpStream;
 use tokio::time::timeout;
 use url::Url;
@@ -41,7 +43,8 @@ pub trait Probe: Clone + Send + Sync + 'static {
 #[derive(Debug, Clone)]
 pub struct FromHere {
     engine: EngineAt,
-    limit: Duration,
+    /// Keeps one connection to each registry: a new one for each question would cost more than the question.
+    client: Client<HttpConnector, Empty<Bytes>>,
 }
 
 /// Where published ports are reached.
@@ -54,15 +57,10 @@ pub enum EngineAt {
 }
 
 impl FromHere {
-    /// A probe that waits [`SERVING_LIMIT`] for an answer.
+    /// A probe for an engine's containers.
     pub fn new(engine: EngineAt) -> Self {
-        Self { engine, limit: SERVING_LIMIT }
-    }
-
-    /// The same probe with another limit.
-    #[must_use]
-    pub fn with_limit(&self, limit: Duration) -> Self {
-        Self { engine: self.engine.clone(), limit }
+        let client = Client::builder(TokioExecutor::new()).pool_max_idle_per_host(1).build_http();
+        Self { engine, client }
     }
 
     /// Where a container's registry is reached from here, if it can be.
@@ -78,13 +76,23 @@ impl FromHere {
         Some((host, bound.host_port))
     }
 
+    /// The answer to a GET over plain HTTP.
+    async fn get(&self, host: &str, port: u16, path: &str) -> Result<(StatusCode, Bytes), Box<dyn Error + Send + Sync>> {
+        let host = if host.contains(':') { format!("[{host}]") } else { host.to_owned() };
+        let uri: Uri = format!("http://{host}:{port}{path}").parse()?;
+        let response = self.client.get(uri).await?;
+        let status = response.status();
+        let body = Limited::new(response.into_body(), BODY_LIMIT).collect().await?.to_bytes();
+        Ok((status, body))
+    }
+
     /// Hits and misses of a running pull-through cache since it started; `None` when they cannot be read from here.
     pub async fn cache_counters(&self, container: &Container) -> Option<CacheCounters> {
         if self.engine != EngineAt::ThisMachine || container.state != ContainerState::Running {
             return None;
         }
         let address = container.endpoints.values().find_map(|endpoint| endpoint.address)?;
-        let body = timeout(REACH_LIMIT, get(&address.to_string(), DEBUG_PORT, "/debug/vars")).await.ok()?.ok()?.1;
+        let body = timeout(REACH_LIMIT, self.get(&address.to_string(), DEBUG_PORT, "/debug/vars")).await.ok()?.ok()?.1;
         CacheCounters::from_expvar(&body)
     }
 }
@@ -92,7 +100,7 @@ impl FromHere {
 impl Probe for FromHere {
     async fn serving(&self, container: &Container) -> Serving {
         let Some((host, port)) = self.registry_address(container) else { return Serving::Unknown };
-        match timeout(self.limit, get(&host, port, "/v2/")).await {
+        match timeout(SERVING_LIMIT, self.get(&host, port, "/v2/")).await {
             Ok(Ok((StatusCode::OK | StatusCode::UNAUTHORIZED, _))) => Serving::Answers,
             Ok(_) => Serving::Refused,
             Err(_) => Serving::Silent,
@@ -143,27 +151,6 @@ impl CacheCounters {
         };
         Some(Self { hits: sum("Hits"), misses: sum("Misses") })
     }
-}
-
-/// One GET over plain HTTP on a connection of its own.
-async fn get(
-    host: &str,
-    port: u16,
-    path: &str,
-) -> Result<(StatusCode, Bytes), Box<dyn std::error::Error + Send + Sync>> {
-    let stream = TcpStream::connect((host, port)).await?;
-    let (mut sender, connection) = http1::handshake(TokioIo::new(stream)).await?;
-    let request = Request::get(path).header("host", format!("{host}:{port}")).body(Empty::<Bytes>::new())?;
-    let exchange = async move {
-        let response = sender.send_request(request).await?;
-        let status = response.status();
-        let body = Limited::new(response.into_body(), BODY_LIMIT).collect().await?.to_bytes();
-        // The connection's future ends when its last sender is gone.
-        drop(sender);
-        Ok((status, body))
-    };
-    let ((), answer) = futures_util::join!(async { drop(connection.await) }, exchange);
-    answer
 }
 
 #[cfg(test)]
