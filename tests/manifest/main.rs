@@ -1,6 +1,9 @@
 //! The manifest: what loads, what is refused and how it is explained, and edits in place.
 
+mod corpus;
+mod editing;
 mod finding;
+mod generated;
 mod loading;
 mod refusals;
 
