@@ -2,7 +2,10 @@
 
 #![allow(clippy::unwrap_used, clippy::expect_used)] // A test that meets the unexpected should end there.
 
+mod corpus;
+mod editing;
 mod finding;
+mod generated;
 mod loading;
 mod refusals;
 
