@@ -1,7 +1,13 @@
 //! The command line: arguments, where things are, exit codes. One file per verb; only this module prints.
 
 mod apply;
+mod arguments;
+mod cluster;
 mod diff;
+mod distribution_config;
+mod editing;
+mod files;
+mod ports;
 mod status;
 mod surroundings;
 mod validate;
@@ -56,6 +62,9 @@ struct Global {
 
 #[derive(Debug, Subcommand)]
 enum Command {
+    /// Write ksail.yaml, or change its state and apply that
+    #[command(subcommand)]
+    Cluster(cluster::Command),
     /// Reconcile until stopped: follow the file, repair what breaks
     Watch(watch::Arguments),
     /// Reconcile once and wait until every mirror is Ready
@@ -100,6 +109,7 @@ pub fn main() -> ExitCode {
 async fn run(cli: Cli) -> u8 {
     let global = &cli.global;
     let outcome = match cli.command {
+        Command::Cluster(command) => cluster::run(global, &command).await,
         Command::Watch(arguments) => watch::run(global, &arguments).await,
         Command::Apply(arguments) => apply::run(global, &arguments).await,
         Command::Diff(arguments) => diff::run(global, &arguments).await,
@@ -134,6 +144,11 @@ fn complain(message: impl AsRef<str>) {
     let heading = if message.starts_with("error") || message.starts_with('\u{1b}') { "" } else { "error: " };
     // Nobody is left to tell when standard error is gone.
     let _ = writeln!(anstream::stderr(), "{heading}{message}");
+}
+
+/// Writes something worth knowing, which is no error, to standard error.
+fn note(message: impl AsRef<str>) {
+    let _ = writeln!(anstream::stderr(), "note: {}", message.as_ref().trim_end());
 }
 
 /// Writes to standard output; a reader that has gone away (`ksail status | head -1`) is not an error.

@@ -22,13 +22,9 @@ name: {cluster}
 }
 
 pub(super) fn block() -> Vec<String> {
-    [
-        "- |-",
-        "  [plugins.\"io.containerd.grpc.v1.cri\".registry]",
-        "    config_path = \"/etc/containerd/certs.d\"",
-    ]
-    .map(str::to_owned)
-    .to_vec()
+    ["- |-", "  [plugins.\"io.containerd.grpc.v1.cri\".registry]", "    config_path = \"/etc/containerd/certs.d\""]
+        .map(str::to_owned)
+        .to_vec()
 }
 
 pub(super) fn says_so(text: &str) -> bool {

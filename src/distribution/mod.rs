@@ -170,7 +170,10 @@ mod tests {
         let Followed::Foreign { hint, lines } = follow(Distribution::K3d, &routes, "kind: Simple\n") else {
             panic!("it was not left alone")
         };
-        assert_eq!(hint, "it has no lines between '# BEGIN ksail' and '# END ksail'; below 'mirrors:' in 'registries.config' it should say");
+        assert_eq!(
+            hint,
+            "it has no lines between '# BEGIN ksail' and '# END ksail'; below 'mirrors:' in 'registries.config' it should say"
+        );
         assert_eq!(lines, "\"docker.io\":\n  endpoint: [\"http://ksail-dev-docker-io:5000\"]\n");
     }
 
@@ -179,7 +182,10 @@ mod tests {
         let routes = of(&[("docker.io", false)]);
         let own = "registries: {config: 'mirrors: {docker.io: {endpoint: [\"http://ksail-dev-docker-io:5000\"]}}'}";
         assert_eq!(follow(Distribution::K3d, &routes, own), Followed::Same);
-        assert_eq!(follow(Distribution::Kind, &routes, "containerdConfigPatches: [\"… config_path = …\"]"), Followed::Same);
+        assert_eq!(
+            follow(Distribution::Kind, &routes, "containerdConfigPatches: [\"… config_path = …\"]"),
+            Followed::Same
+        );
     }
 
     #[test]
