@@ -26,6 +26,15 @@ pub(super) enum Registry {
     Local(LocalRegistry),
 }
 
+impl Registry {
+    pub(super) fn host(&self) -> &Host {
+        match self {
+            Self::Mirror(mirror) => &mirror.host,
+            Self::Local(local) => &local.host,
+        }
+    }
+}
+
 /// An upstream as the file is to say it; with a variable in it, what that holds is checked when the file is read.
 pub(super) fn upstream(text: &str) -> Result<String, String> {
     if !text.contains("${") {

@@ -3,11 +3,15 @@
 mod apply;
 mod arguments;
 mod cluster;
+mod completions;
 mod diff;
 mod distribution_config;
 mod editing;
 mod files;
+mod man;
+mod mirror;
 mod ports;
+mod schema;
 mod status;
 mod surroundings;
 mod validate;
@@ -43,20 +47,23 @@ pub struct Cli {
     command: Command,
 }
 
+/// Heading of the options every command takes.
+const GLOBAL: &str = "Global options";
+
 /// Options every command takes.
 #[derive(Debug, Args)]
 struct Global {
     /// The manifest; otherwise ksail.yaml in this directory or the closest one above
-    #[arg(short, long, global = true, value_name = "FILE")]
+    #[arg(short, long, global = true, value_name = "FILE", help_heading = GLOBAL)]
     file: Option<PathBuf>,
     /// Address of the engine, as for docker; otherwise found as the docker CLI finds it
-    #[arg(long, global = true, value_name = "ADDRESS")]
+    #[arg(long, global = true, value_name = "ADDRESS", help_heading = GLOBAL)]
     host: Option<String>,
     /// Say more on standard error; twice for every engine call
-    #[arg(short, long, global = true, action = ArgAction::Count)]
+    #[arg(short, long, global = true, action = ArgAction::Count, help_heading = GLOBAL)]
     verbose: u8,
     /// No colours (`NO_COLOR` does the same)
-    #[arg(long, global = true)]
+    #[arg(long, global = true, help_heading = GLOBAL)]
     no_color: bool,
 }
 
@@ -75,6 +82,18 @@ enum Command {
     Status(status::Arguments),
     /// Check the manifest, without an engine
     Validate,
+    /// Add, change, remove or print entries of the list in ksail.yaml
+    #[command(subcommand)]
+    Mirror(mirror::Command),
+    /// Print the JSON Schema of ksail.yaml
+    Schema,
+    /// Print the completions of a shell
+    ///
+    /// bash: source <(ksail completions bash); zsh: the same, in .zshrc; fish: ksail completions fish | source
+    Completions(completions::Arguments),
+    /// Write the manual pages
+    #[command(hide = true)]
+    Man(man::Arguments),
 }
 
 /// How events and documents are printed.
@@ -88,6 +107,7 @@ enum Output {
 
 /// Parses the arguments, does what they say, and tells how it went.
 pub fn main() -> ExitCode {
+    completions::answer();
     let cli = Cli::parse();
     if cli.global.no_color {
         ColorChoice::Never.write_global();
@@ -115,6 +135,10 @@ async fn run(cli: Cli) -> u8 {
         Command::Diff(arguments) => diff::run(global, &arguments).await,
         Command::Status(arguments) => status::run(global, &arguments).await,
         Command::Validate => validate::run(global),
+        Command::Mirror(command) => mirror::run(global, &command),
+        Command::Schema => schema::run(),
+        Command::Completions(arguments) => completions::run(&arguments),
+        Command::Man(arguments) => man::run(&arguments),
     };
     match outcome {
         Ok(code) => code,

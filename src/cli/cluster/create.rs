@@ -1,9 +1,11 @@
 //! `ksail cluster create`
 
 use clap::Args;
+use clap_complete::engine::ArgValueCompleter;
 
 use super::super::apply::{Converging, converge};
 use super::super::arguments::{MirrorRegistry, Registry};
+use super::super::completions::well_known_hosts;
 use super::super::editing::{check, edit, entry, free_ports, outline};
 use super::super::surroundings::{load, manifest_path};
 use super::super::{Exit, Global, Output, print};
@@ -12,7 +14,7 @@ use crate::manifest::{Edit, Outline, State};
 #[derive(Debug, Args)]
 pub(in super::super) struct Arguments {
     /// Add this mirror to ksail.yaml first; may be repeated
-    #[arg(long, value_name = "HOST[=UPSTREAM]")]
+    #[arg(long, value_name = "HOST[=UPSTREAM]", add = ArgValueCompleter::new(well_known_hosts))]
     mirror_registry: Vec<MirrorRegistry>,
     #[command(flatten)]
     converging: Converging,

@@ -7,11 +7,14 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use clap::{Args, ValueEnum};
+use clap_complete::engine::ArgValueCompleter;
 
 use super::super::arguments::{LocalRegistry, MirrorRegistry, words};
+use super::super::completions::well_known_hosts;
 use super::super::distribution_config::{Change, change, routes_of};
 use super::super::files::{NewFile, cannot_write, write_together};
 use super::super::ports::FreePorts;
+use super::super::schema;
 use super::super::surroundings::variable;
 use super::super::{BAD_INPUT, Exit, Global, OK, note, print};
 use super::document::{self, Document};
@@ -33,10 +36,10 @@ pub(in super::super) struct Arguments {
     #[arg(long, value_name = "FILE")]
     distribution_config: Option<String>,
     /// Who creates and deletes the cluster
-    #[arg(long, value_enum, ignore_case = true)]
+    #[arg(long, value_enum, ignore_case = true, value_name = "WHO")]
     lifecycle: Option<Lifecycle>,
     /// A pull-through cache of a registry; may be repeated
-    #[arg(long, value_name = "HOST[=UPSTREAM]")]
+    #[arg(long, value_name = "HOST[=UPSTREAM]", add = ArgValueCompleter::new(well_known_hosts))]
     mirror_registry: Vec<MirrorRegistry>,
     /// A registry to push to; may be repeated
     #[arg(long, value_name = "HOST:PORT")]
@@ -45,7 +48,7 @@ pub(in super::super) struct Arguments {
     #[arg(long, value_name = "IMAGE")]
     image: Option<String>,
     /// What becomes of the volume of a mirror that leaves the list
-    #[arg(long, value_enum, ignore_case = true)]
+    #[arg(long, value_enum, ignore_case = true, value_name = "POLICY")]
     volume_policy: Option<VolumePolicy>,
     /// Path of the cluster's kubeconfig
     #[arg(long, value_name = "FILE")]
@@ -112,7 +115,7 @@ pub(super) fn run(global: &Global, arguments: &Arguments) -> Result<u8, Exit> {
     let config = directory.join(&document.distribution_config);
     let files = [
         Planned::config(&path, &outline, config, arguments.force)?,
-        Planned::generated(directory.join(SCHEMA), format!("{:#}\n", manifest::schema()))?,
+        Planned::generated(directory.join(SCHEMA), schema::text())?,
         Planned::generated(path.clone(), text)?,
     ];
     let manifest = &files[2];
