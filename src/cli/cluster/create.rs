@@ -22,8 +22,11 @@ pub(in super::super) struct Arguments {
 
 pub(super) async fn run(global: &Global, arguments: &Arguments) -> Result<u8, Exit> {
     let path = manifest_path(global)?;
-    let mut edits = additions(&outline(&path)?, &arguments.mirror_registry)?;
-    edits.push(Edit::SetState(State::Present));
+    let outline = outline(&path)?;
+    let mut edits = additions(&outline, &arguments.mirror_registry)?;
+    if outline.emptied().state != State::Present {
+        edits.push(Edit::SetState(State::Present));
+    }
     check(&path, &edits)?;
     let lines = edit(&path, &edits)?;
     if arguments.converging.output == Output::Text {
