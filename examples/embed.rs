@@ -4,6 +4,8 @@
 //! cargo run --example embed -- path/to/ksail.yaml
 //! ```
 
+#![allow(clippy::print_stdout)] // It is a program, not the library.
+
 use std::error::Error;
 use std::path::Path;
 use std::sync::Arc;

@@ -11,8 +11,13 @@ use similar::TextDiff;
 use super::arguments::{MirrorRegistry, Registry};
 use super::distribution_config::{Change, bring_up_to_date, change};
 use super::ports::FreePorts;
-use super::{BAD_INPUT, Exit, FAILED, note};
+use super::{BAD_INPUT, Exit, FAILED, note, print};
 use crate::manifest::{self, Edit, EditError, Edited, MirrorEntry, MirrorField, Outline, edit_file};
+
+/// Tells what became of the files.
+pub(super) fn tell(lines: &[String]) {
+    print(lines.iter().fold(String::new(), |text, line| text + line + "\n"));
+}
 
 /// What became of the files, a line each; none when they say so already.
 pub(super) fn edit(path: &Path, edits: &[Edit]) -> Result<Vec<String>, Exit> {
@@ -82,6 +87,7 @@ fn described(edits: &[Edit]) -> String {
 }
 
 /// An edit that was refused, with its cause unless the message says it, and the exit code that goes with it.
+#[expect(clippy::needless_pass_by_value, reason = "for map_err")]
 pub(super) fn refused(error: EditError) -> Exit {
     use io::ErrorKind::{PermissionDenied, QuotaExceeded, ReadOnlyFilesystem, StorageFull};
     let kind = match &error {

@@ -7,7 +7,7 @@ use crate::ran::Project;
 /// Every command that has a help of its own, in the order of the help above it.
 fn tree(project: &Project, path: &[&str], text: &mut String) {
     let help = project.succeeds(&[path, &["--help"]].concat());
-    *text += &format!("$ ksail {}\n{help}\n", [path, &["--help"]].concat().join(" "));
+    *text = format!("{text}$ ksail {}\n{help}\n", [path, &["--help"]].concat().join(" "));
     let commands =
         help.split_once("\nCommands:\n").map_or("", |(_, rest)| rest.split("\n\n").next().unwrap_or_default());
     let names = commands.lines().filter(|line| line.starts_with("  ") && !line.starts_with("   "));
@@ -17,6 +17,7 @@ fn tree(project: &Project, path: &[&str], text: &mut String) {
 }
 
 #[test]
+#[expect(clippy::too_many_lines, reason = "the help itself")]
 fn the_whole_tree_reads_well_at_80_columns() {
     let mut text = String::new();
     tree(&Project::new(), &[], &mut text);
@@ -34,12 +35,12 @@ fn the_whole_tree_reads_well_at_80_columns() {
 
     Commands:
       cluster      Write ksail.yaml, or change its state and apply that
+      mirror       Add, change, remove or print entries of the list in ksail.yaml
       watch        Reconcile until stopped: follow the file, repair what breaks
       apply        Reconcile once and wait until every mirror is Ready
       diff         Print what apply would do
       status       Show the mirrors and their conditions
       validate     Check the manifest, without an engine
-      mirror       Add, change, remove or print entries of the list in ksail.yaml
       schema       Print the JSON Schema of ksail.yaml
       completions  Print the completions of a shell
       help         Print this message or the help of the given subcommand(s)
@@ -96,75 +97,43 @@ fn the_whole_tree_reads_well_at_80_columns() {
     Options:
           --name <NAME>
               Name of the cluster; otherwise that of the directory
-
           --distribution <DISTRIBUTION>
-              What makes the cluster
-
-              Possible values:
-              - Kind: <https://kind.sigs.k8s.io>
-              - K3d:  <https://k3d.io>
-              
-              [default: Kind]
-
+              What makes the cluster [default: Kind] [possible values: Kind, K3d]
           --distribution-config <FILE>
               The distribution's own configuration file; otherwise kind.yaml or
               k3d.yaml
-
           --lifecycle <WHO>
-              Who creates and deletes the cluster
-
-              Possible values:
-              - Managed:  ksail, with kind or k3d
-              - External: Someone else
-
+              Who creates and deletes the cluster [possible values: Managed,
+              External]
           --mirror-registry <HOST[=UPSTREAM]>
               A pull-through cache of a registry; may be repeated
-
           --local-registry <HOST:PORT>
               A registry to push to; may be repeated
-
           --image <IMAGE>
               Image of the registries; otherwise registry:3
-
           --volume-policy <POLICY>
-              What becomes of the volume of a mirror that leaves the list
-
-              Possible values:
-              - Retain: It stays
-              - Delete: It is removed
-
+              What becomes of the volume of a mirror that leaves the list [possible
+              values: Retain, Delete]
           --kubeconfig <FILE>
               Path of the cluster's kubeconfig
-
           --context <NAME>
               Context in the kubeconfig
-
           --connection-timeout <DURATION>
               Longest time to wait for the cluster (30s, 5m, 1h)
-
       -o, --output <DIR>
               Write there; otherwise in this directory
-
           --force
               Replace files that are there
-
       -h, --help
-              Print help (see a summary with '-h')
+              Print help
 
     Global options:
-      -f, --file <FILE>
-              The manifest; otherwise ksail.yaml in this directory or the closest
-              one above
-
-          --host <ADDRESS>
-              Address of the engine, as for docker; otherwise found as the docker
-              CLI finds it
-
-      -v, --verbose...
-              Say more on standard error; twice for every engine call
-
-          --no-color
-              No colours (`NO_COLOR` does the same)
+      -f, --file <FILE>     The manifest; otherwise ksail.yaml in this directory or
+                            the closest one above
+          --host <ADDRESS>  Address of the engine, as for docker; otherwise found as
+                            the docker CLI finds it
+      -v, --verbose...      Say more on standard error; twice for every engine call
+          --no-color        No colours (`NO_COLOR` does the same)
 
     $ ksail cluster create --help
     Set `state: Present` in ksail.yaml, and apply it
@@ -174,43 +143,23 @@ fn the_whole_tree_reads_well_at_80_columns() {
     Options:
           --mirror-registry <HOST[=UPSTREAM]>
               Add this mirror to ksail.yaml first; may be repeated
-
           --timeout <DURATION>
-              Give up after this long (30s, 5m, 1h)
-              
-              [default: 5m]
-
+              Give up after this long (30s, 5m, 1h) [default: 5m]
       -o, --output <OUTPUT>
-              Format; json is one object per line
-
-              Possible values:
-              - text: For people
-              - json: For programs
-              
-              [default: text]
-
+              Format; json is one object per line [default: text] [possible values:
+              text, json]
           --concurrency <N>
-              Engine calls at once
-              
-              [default: 8]
-
+              Engine calls at once [default: 8]
       -h, --help
-              Print help (see a summary with '-h')
+              Print help
 
     Global options:
-      -f, --file <FILE>
-              The manifest; otherwise ksail.yaml in this directory or the closest
-              one above
-
-          --host <ADDRESS>
-              Address of the engine, as for docker; otherwise found as the docker
-              CLI finds it
-
-      -v, --verbose...
-              Say more on standard error; twice for every engine call
-
-          --no-color
-              No colours (`NO_COLOR` does the same)
+      -f, --file <FILE>     The manifest; otherwise ksail.yaml in this directory or
+                            the closest one above
+          --host <ADDRESS>  Address of the engine, as for docker; otherwise found as
+                            the docker CLI finds it
+      -v, --verbose...      Say more on standard error; twice for every engine call
+          --no-color        No colours (`NO_COLOR` does the same)
 
     $ ksail cluster delete --help
     Set `state: Absent` in ksail.yaml, and apply it
@@ -220,200 +169,15 @@ fn the_whole_tree_reads_well_at_80_columns() {
     Options:
           --delete-registry-volumes
               Remove the volumes of its registries as well (`state: Purged`)
-
           --timeout <DURATION>
-              Give up after this long (30s, 5m, 1h)
-              
-              [default: 5m]
-
+              Give up after this long (30s, 5m, 1h) [default: 5m]
       -o, --output <OUTPUT>
-              Format; json is one object per line
-
-              Possible values:
-              - text: For people
-              - json: For programs
-              
-              [default: text]
-
+              Format; json is one object per line [default: text] [possible values:
+              text, json]
           --concurrency <N>
-              Engine calls at once
-              
-              [default: 8]
-
+              Engine calls at once [default: 8]
       -h, --help
-              Print help (see a summary with '-h')
-
-    Global options:
-      -f, --file <FILE>
-              The manifest; otherwise ksail.yaml in this directory or the closest
-              one above
-
-          --host <ADDRESS>
-              Address of the engine, as for docker; otherwise found as the docker
-              CLI finds it
-
-      -v, --verbose...
-              Say more on standard error; twice for every engine call
-
-          --no-color
-              No colours (`NO_COLOR` does the same)
-
-    $ ksail watch --help
-    Reconcile until stopped: follow the file, repair what breaks
-
-    Usage: ksail watch [OPTIONS]
-
-    Options:
-      -o, --output <OUTPUT>
-              Format; json is one object per line
-
-              Possible values:
-              - text: For people
-              - json: For programs
-              
-              [default: text]
-
-          --concurrency <N>
-              Engine calls at once
-              
-              [default: 8]
-
-      -h, --help
-              Print help (see a summary with '-h')
-
-    Global options:
-      -f, --file <FILE>
-              The manifest; otherwise ksail.yaml in this directory or the closest
-              one above
-
-          --host <ADDRESS>
-              Address of the engine, as for docker; otherwise found as the docker
-              CLI finds it
-
-      -v, --verbose...
-              Say more on standard error; twice for every engine call
-
-          --no-color
-              No colours (`NO_COLOR` does the same)
-
-    $ ksail apply --help
-    Reconcile once and wait until every mirror is Ready
-
-    Usage: ksail apply [OPTIONS]
-
-    Options:
-          --timeout <DURATION>
-              Give up after this long (30s, 5m, 1h)
-              
-              [default: 5m]
-
-      -o, --output <OUTPUT>
-              Format; json is one object per line
-
-              Possible values:
-              - text: For people
-              - json: For programs
-              
-              [default: text]
-
-          --concurrency <N>
-              Engine calls at once
-              
-              [default: 8]
-
-      -h, --help
-              Print help (see a summary with '-h')
-
-    Global options:
-      -f, --file <FILE>
-              The manifest; otherwise ksail.yaml in this directory or the closest
-              one above
-
-          --host <ADDRESS>
-              Address of the engine, as for docker; otherwise found as the docker
-              CLI finds it
-
-      -v, --verbose...
-              Say more on standard error; twice for every engine call
-
-          --no-color
-              No colours (`NO_COLOR` does the same)
-
-    $ ksail diff --help
-    Print what apply would do
-
-    Usage: ksail diff [OPTIONS]
-
-    Options:
-      -o, --output <OUTPUT>
-              Format
-
-              Possible values:
-              - text: For people
-              - json: For programs
-              
-              [default: text]
-
-      -h, --help
-              Print help (see a summary with '-h')
-
-    Global options:
-      -f, --file <FILE>
-              The manifest; otherwise ksail.yaml in this directory or the closest
-              one above
-
-          --host <ADDRESS>
-              Address of the engine, as for docker; otherwise found as the docker
-              CLI finds it
-
-      -v, --verbose...
-              Say more on standard error; twice for every engine call
-
-          --no-color
-              No colours (`NO_COLOR` does the same)
-
-    $ ksail status --help
-    Show the mirrors and their conditions
-
-    Usage: ksail status [OPTIONS]
-
-    Options:
-      -o, --output <OUTPUT>
-              Format
-
-              Possible values:
-              - table: A line per mirror
-              - wide:  More columns
-              - json:  Everything, for programs
-              - yaml:  Everything, as YAML
-              
-              [default: table]
-
-      -h, --help
-              Print help (see a summary with '-h')
-
-    Global options:
-      -f, --file <FILE>
-              The manifest; otherwise ksail.yaml in this directory or the closest
-              one above
-
-          --host <ADDRESS>
-              Address of the engine, as for docker; otherwise found as the docker
-              CLI finds it
-
-      -v, --verbose...
-              Say more on standard error; twice for every engine call
-
-          --no-color
-              No colours (`NO_COLOR` does the same)
-
-    $ ksail validate --help
-    Check the manifest, without an engine
-
-    Usage: ksail validate [OPTIONS]
-
-    Options:
-      -h, --help  Print help
+              Print help
 
     Global options:
       -f, --file <FILE>     The manifest; otherwise ksail.yaml in this directory or
@@ -549,32 +313,106 @@ fn the_whole_tree_reads_well_at_80_columns() {
     Usage: ksail mirror list [OPTIONS]
 
     Options:
-      -o, --output <OUTPUT>
-              Format
-
-              Possible values:
-              - text: For people
-              - json: For programs
-              
-              [default: text]
-
-      -h, --help
-              Print help (see a summary with '-h')
+      -o, --output <OUTPUT>  Format [default: text] [possible values: text, json]
+      -h, --help             Print help
 
     Global options:
-      -f, --file <FILE>
-              The manifest; otherwise ksail.yaml in this directory or the closest
-              one above
+      -f, --file <FILE>     The manifest; otherwise ksail.yaml in this directory or
+                            the closest one above
+          --host <ADDRESS>  Address of the engine, as for docker; otherwise found as
+                            the docker CLI finds it
+      -v, --verbose...      Say more on standard error; twice for every engine call
+          --no-color        No colours (`NO_COLOR` does the same)
 
-          --host <ADDRESS>
-              Address of the engine, as for docker; otherwise found as the docker
-              CLI finds it
+    $ ksail watch --help
+    Reconcile until stopped: follow the file, repair what breaks
 
-      -v, --verbose...
-              Say more on standard error; twice for every engine call
+    Usage: ksail watch [OPTIONS]
 
-          --no-color
-              No colours (`NO_COLOR` does the same)
+    Options:
+      -o, --output <OUTPUT>  Format; json is one object per line [default: text]
+                             [possible values: text, json]
+          --concurrency <N>  Engine calls at once [default: 8]
+      -h, --help             Print help
+
+    Global options:
+      -f, --file <FILE>     The manifest; otherwise ksail.yaml in this directory or
+                            the closest one above
+          --host <ADDRESS>  Address of the engine, as for docker; otherwise found as
+                            the docker CLI finds it
+      -v, --verbose...      Say more on standard error; twice for every engine call
+          --no-color        No colours (`NO_COLOR` does the same)
+
+    $ ksail apply --help
+    Reconcile once and wait until every mirror is Ready
+
+    Usage: ksail apply [OPTIONS]
+
+    Options:
+          --timeout <DURATION>  Give up after this long (30s, 5m, 1h) [default: 5m]
+      -o, --output <OUTPUT>     Format; json is one object per line [default: text]
+                                [possible values: text, json]
+          --concurrency <N>     Engine calls at once [default: 8]
+      -h, --help                Print help
+
+    Global options:
+      -f, --file <FILE>     The manifest; otherwise ksail.yaml in this directory or
+                            the closest one above
+          --host <ADDRESS>  Address of the engine, as for docker; otherwise found as
+                            the docker CLI finds it
+      -v, --verbose...      Say more on standard error; twice for every engine call
+          --no-color        No colours (`NO_COLOR` does the same)
+
+    $ ksail diff --help
+    Print what apply would do
+
+    Usage: ksail diff [OPTIONS]
+
+    Options:
+      -o, --output <OUTPUT>  Format [default: text] [possible values: text, json]
+      -h, --help             Print help
+
+    Global options:
+      -f, --file <FILE>     The manifest; otherwise ksail.yaml in this directory or
+                            the closest one above
+          --host <ADDRESS>  Address of the engine, as for docker; otherwise found as
+                            the docker CLI finds it
+      -v, --verbose...      Say more on standard error; twice for every engine call
+          --no-color        No colours (`NO_COLOR` does the same)
+
+    $ ksail status --help
+    Show the mirrors and their conditions
+
+    Usage: ksail status [OPTIONS]
+
+    Options:
+      -o, --output <OUTPUT>  Format; wide has more columns than table [default:
+                             table] [possible values: table, wide, json, yaml]
+      -h, --help             Print help
+
+    Global options:
+      -f, --file <FILE>     The manifest; otherwise ksail.yaml in this directory or
+                            the closest one above
+          --host <ADDRESS>  Address of the engine, as for docker; otherwise found as
+                            the docker CLI finds it
+      -v, --verbose...      Say more on standard error; twice for every engine call
+          --no-color        No colours (`NO_COLOR` does the same)
+
+    $ ksail validate --help
+    Check the manifest, without an engine
+
+    Usage: ksail validate [OPTIONS]
+
+    Options:
+      -h, --help  Print help
+
+    Global options:
+      -f, --file <FILE>     The manifest; otherwise ksail.yaml in this directory or
+                            the closest one above
+          --host <ADDRESS>  Address of the engine, as for docker; otherwise found as
+                            the docker CLI finds it
+      -v, --verbose...      Say more on standard error; twice for every engine call
+          --no-color        No colours (`NO_COLOR` does the same)
 
     $ ksail schema --help
     Print the JSON Schema of ksail.yaml
@@ -595,8 +433,9 @@ fn the_whole_tree_reads_well_at_80_columns() {
     $ ksail completions --help
     Print the completions of a shell
 
-    bash: source <(ksail completions bash); zsh: the same, in .zshrc; fish: ksail
-    completions fish | source
+    bash, in ~/.bashrc:                  source <(ksail completions bash)
+    zsh, in ~/.zshrc:                    source <(ksail completions zsh)
+    fish, in ~/.config/fish/config.fish: ksail completions fish | source
 
     Usage: ksail completions [OPTIONS] <SHELL>
 

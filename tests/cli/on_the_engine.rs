@@ -65,16 +65,17 @@ impl World {
         let format = "{{.NetworkSettings.Networks.bridge.IPAddress}}";
         format!("http://{}:5000", docker(&["inspect", "--format", format, &name]).trim())
     }
-
-    pub(crate) fn free_port(&self) -> u16 {
-        TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap().local_addr().unwrap().port()
-    }
 }
 
 impl Drop for World {
     fn drop(&mut self) {
         remove(|cluster| cluster == self.cluster);
     }
+}
+
+/// A port nobody listens on just now.
+pub(crate) fn free_port() -> u16 {
+    TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap().local_addr().unwrap().port()
 }
 
 fn docker(arguments: &[&str]) -> String {
@@ -136,7 +137,7 @@ fn until(what: &str, mut holds: impl FnMut() -> bool) {
 fn from_an_empty_directory_to_an_empty_engine_and_every_step_twice() {
     let world = World::new();
     let project = Project::new();
-    let (mirror, local) = (format!("docker.io={}", world.upstream()), format!("localhost:{}", world.free_port()));
+    let (mirror, local) = (format!("docker.io={}", world.upstream()), format!("localhost:{}", free_port()));
     let init = ["cluster", "init", "--name", &world.cluster, "--mirror-registry", &mirror, "--local-registry", &local];
     project.succeeds(&init);
     assert!(project.succeeds(&init).ends_with("\nNothing to change.\n"));
@@ -202,7 +203,7 @@ fn delete_needs_no_variables_and_leaves_other_clusters_volumes() {
         let mirror = format!("docker.io={upstream}");
         project.succeeds(&["cluster", "init", "--name", &world.cluster, "--mirror-registry", &mirror]);
         // Both chose the same free port.
-        let port = format!("port: {}", world.free_port());
+        let port = format!("port: {}", free_port());
         let line = project.read("ksail.yaml").lines().find(|line| line.contains("port: ")).unwrap().trim().to_owned();
         project.write("ksail.yaml", &project.read("ksail.yaml").replace(&line, &port));
         project.succeeds(&["cluster", "create"]);
