@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 use insta::assert_snapshot;
 use serde_yaml::Value;
 
-use crate::ran::Project;
+use crate::ran::{self, Project};
 
 const INIT: [&str; 2] = ["cluster", "init"];
 
@@ -205,6 +205,7 @@ fn hold(port: u16) -> TcpListener {
 
 #[test]
 fn ports_are_given_from_5001_up_and_those_in_use_or_listed_are_skipped() {
+    let _alone = ran::ports();
     let project = Project::new();
     project.succeeds(&["cluster", "init", "--mirror-registry", "docker.io"]);
     let first = ports(&project)[0];

@@ -4,12 +4,12 @@ use std::io::{BufRead, BufReader};
 use std::net::{Ipv4Addr, TcpListener};
 use std::process::{Child, Command, Stdio};
 use std::sync::atomic::{AtomicU32, Ordering};
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::{Duration, Instant};
 
 use serde_json::Value;
 
-use crate::ran::Project;
+use crate::ran::{self, Project};
 
 /// Longest wait for something that should happen within a second or two.
 const PATIENCE: Duration = Duration::from_secs(30);
@@ -21,14 +21,25 @@ static WORLDS: AtomicU32 = AtomicU32::new(0);
 /// A cluster of its own; whatever carries its label is removed with it.
 pub(crate) struct World {
     pub(crate) cluster: String,
+    /// Held and never looked at.
+    #[expect(dead_code, reason = "a guard")]
+    ports: Option<MutexGuard<'static, ()>>,
 }
 
 impl World {
     pub(crate) fn new() -> Self {
+        let ports = ran::ports();
+        let mut world = Self::beside_another();
+        world.ports = Some(ports);
+        world
+    }
+
+    /// For a test that has a world already.
+    fn beside_another() -> Self {
         sweep();
         docker(&["image", "inspect", "registry:3"]);
         let count = WORLDS.fetch_add(1, Ordering::SeqCst);
-        Self { cluster: format!("{PREFIX}{}-{count}", std::process::id()) }
+        Self { cluster: format!("{PREFIX}{}-{count}", std::process::id()), ports: None }
     }
 
     fn label(&self) -> String {
@@ -195,7 +206,7 @@ fn create_adds_mirrors_first_and_says_everything_in_json_when_asked() {
 
 #[test]
 fn delete_needs_no_variables_and_leaves_other_clusters_volumes() {
-    let (world, other) = (World::new(), World::new());
+    let (world, other) = (World::new(), World::beside_another());
     let upstream = world.upstream();
     let project = Project::new();
     let neighbour = Project::new();
@@ -268,7 +279,10 @@ fn a_watch_follows_edits_made_by_other_processes_and_nothing_flaps() {
     let first = world.containers();
 
     project.succeeds(&["mirror", "add", &format!("ghcr.io={upstream}")]);
-    until("the added mirror runs", || world.running() == 2);
+    until("the added mirror is Ready", || {
+        let ready = |said: &Value| said["mirror"] == "ghcr.io" && said["type"] == "Ready" && said["status"] == "True";
+        watch.said("condition").iter().any(ready)
+    });
     project.succeeds(&["mirror", "remove", "ghcr.io"]);
     until("the removed mirror is gone", || world.containers().len() == 1);
     assert_eq!(world.containers(), first, "the mirror that stayed was not touched");

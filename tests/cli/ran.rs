@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output, Stdio};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use tempfile::TempDir;
 
@@ -99,6 +100,12 @@ fn without_times(text: &str) -> String {
         rest = end.map_or(after, |end| &after[end + 1..]);
     }
     shown + rest
+}
+
+/// Held by whoever needs the ports from 5001 up to stay as they are between finding one free and using it.
+pub(crate) fn ports() -> MutexGuard<'static, ()> {
+    static PORTS: Mutex<()> = Mutex::new(());
+    PORTS.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 /// A file of this repository.
