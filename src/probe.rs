@@ -77,7 +77,12 @@ impl FromHere {
     }
 
     /// The answer to a GET over plain HTTP.
-    async fn get(&self, host: &str, port: u16, path: &str) -> Result<(StatusCode, Bytes), Box<dyn Error + Send + Sync>> {
+    async fn get(
+        &self,
+        host: &str,
+        port: u16,
+        path: &str,
+    ) -> Result<(StatusCode, Bytes), Box<dyn Error + Send + Sync>> {
         let host = if host.contains(':') { format!("[{host}]") } else { host.to_owned() };
         let uri: Uri = format!("http://{host}:{port}{path}").parse()?;
         let response = self.client.get(uri).await?;

@@ -11,6 +11,8 @@ mod manifest_source;
 mod probes;
 mod queue;
 mod reconcile;
+#[cfg(all(test, unix))]
+mod tests;
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
