@@ -3,6 +3,8 @@
 //! It runs once in memory and once on the Docker engine at its usual address; without one it fails.
 //! `tests/images/build` makes the image it needs.
 
+#![allow(clippy::unwrap_used, clippy::expect_used)] // The whole crate is tests; clippy sees only the functions.
+
 mod bench;
 mod on_docker;
 mod on_memory;

@@ -25,7 +25,7 @@ pub(crate) async fn a_container_is_created_as_asked(bench: impl Bench) {
     spec.labels.insert("ksail.dev/host".to_owned(), "docker.io".to_owned());
     spec.ports = vec![published(5000, 45_999), ephemeral(5001)];
     spec.volumes = vec![(volume.clone(), "/var/lib/registry".to_owned())];
-    spec.restart_policy = "always".to_owned();
+    spec.restart_policy = String::from("always");
 
     let id = engine.create_container(&spec).await.unwrap();
     let container = engine.inspect_container(&spec.name).await.unwrap();
@@ -74,7 +74,7 @@ pub(crate) async fn lists_are_filtered_by_label(bench: impl Bench) {
 pub(crate) async fn a_missing_image_or_container_is_not_found(bench: impl Bench) {
     let engine = bench.engine();
     let mut spec = bench.spec("without-image");
-    spec.image = "ksail-test/no-such-image:0".to_owned();
+    spec.image = String::from("ksail-test/no-such-image:0");
     assert_not_found(engine.create_container(&spec).await);
 
     let name = bench.name("nobody");
