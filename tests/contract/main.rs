@@ -44,6 +44,8 @@ on_both_engines! {
         a_restart_also_starts_what_was_stopped
         a_paused_container_is_not_started_but_stopped_and_restarted
         a_killed_container_has_exited_with_137
+        a_container_that_crashes_has_exited
+        a_container_that_keeps_crashing_is_restarting_until_it_is_stopped
         renaming_moves_the_name
         the_restart_policy_can_be_changed
         removing_takes_a_running_container_and_leaves_its_volume;

@@ -14,7 +14,7 @@ use bollard::query_parameters::{
 };
 use ksail::engine::docker::Docker;
 use ksail::engine::locate::{Address, locate};
-use ksail::engine::{Engine, EngineError};
+use ksail::engine::{ContainerSpec, Engine, EngineError};
 use tokio::sync::OnceCell;
 
 use crate::bench::{Bench, HeldPort, LOOPBACK};
@@ -98,6 +98,10 @@ impl Bench for OnDocker {
 
     async fn kill(&self, container: &str) {
         client().kill_container(container, None::<KillContainerOptions>).await.unwrap();
+    }
+
+    fn crashing_spec(&self, what: &str) -> ContainerSpec {
+        ContainerSpec { command: vec!["serve".to_owned(), "/no/such/file".to_owned()], ..self.spec(what) }
     }
 
     fn hold_port(&self) -> impl HeldPort {
