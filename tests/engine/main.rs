@@ -1,1 +1,25 @@
-//! The engine tests.
+//! ksail on the real engine, end to end: the built program, `docker` as the eye, real registries as upstreams.
+
+#![allow(clippy::unwrap_used, clippy::expect_used, reason = "a test fails by panicking")]
+
+#[path = "../support/mod.rs"]
+mod support;
+
+mod broken_manifests;
+mod engine_lost;
+mod foreign_objects;
+mod from_empty;
+mod instruments;
+mod interrupted;
+mod ports;
+mod repairs_drift;
+mod saves;
+mod second_apply;
+
+use std::sync::{Mutex, MutexGuard, PoisonError};
+
+/// Held by a test that measures time, or that a busy engine would disturb: one of these at a time.
+fn alone() -> MutexGuard<'static, ()> {
+    static ALONE: Mutex<()> = Mutex::new(());
+    ALONE.lock().unwrap_or_else(PoisonError::into_inner)
+}
