@@ -8,6 +8,7 @@
 mod bench;
 mod on_docker;
 mod on_memory;
+mod secrets;
 mod suite;
 
 /// Runs every named test of the suite on both engines.
