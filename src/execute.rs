@@ -364,7 +364,7 @@ impl<E: Engine, P: Probe> Executor<E, P> {
                         .iter()
                         .any(|(name, endpoint)| name == network || endpoint.network_id == *network)
                 };
-                self.unless_so(unless_gone(outcome), id, detached).await
+                self.unless_so(outcome, id, detached).await
             }
             Action::StartContainer { .. } => engine.start_container(id).await,
             Action::StopContainer { .. } => unless_gone(engine.stop_container(id, STOP_GRACE).await),

@@ -156,6 +156,7 @@ impl Builder<'_> {
             after: self.holders_of_port(&[&main.container.name, &next_name]),
         };
         self.push_undoable(start, cause, Action::RemoveContainer { container: new.clone() });
+        self.join_ambiguous_network(&new, cause);
         self.push(Action::AwaitServing { container: new.clone() }, cause);
         self.push(Action::RemoveContainer { container: old }, cause);
         self.push(rename(new, &self.mirror.name), cause);
@@ -178,10 +179,16 @@ impl Builder<'_> {
         if let Some(files) = &self.mirror.files {
             self.push(Action::PutFiles { container: container.clone(), files: files.clone() }, cause);
         }
-        if let Some(network) = &self.observed.network {
+        if let Some(network) = self.observed.network.as_ref().filter(|network| !self.is_ambiguous(network)) {
             let action = self.connect(container, network);
             self.push(action, cause);
         }
+    }
+
+    /// Docker refuses to start a new container that was connected to one of several networks of one name,
+    /// by id or not. It can be connected once it runs.
+    fn is_ambiguous(&self, network: &NetworkRef) -> bool {
+        self.observed.networks.values().filter(|name| **name == network.name).count() > 1
     }
 
     /// The same for one that was left half-way.
@@ -244,7 +251,17 @@ impl Builder<'_> {
     fn start(&mut self, container: &Target, cause: &str) {
         let after = self.holders_of_port(&[&container.name]);
         self.push(Action::StartContainer { container: container.clone(), after }, cause);
+        self.join_ambiguous_network(container, cause);
         self.push(Action::AwaitServing { container: container.clone() }, cause);
+    }
+
+    fn join_ambiguous_network(&mut self, container: &Target, cause: &str) {
+        let is_known = |step: &Step| matches!(step.action, Action::ConnectNetwork { .. });
+        let network = self.observed.network.as_ref().filter(|network| self.is_ambiguous(network));
+        if let Some(network) = network.filter(|_| container.id.is_none() && !self.steps.iter().any(is_known)) {
+            let action = self.connect(container, network);
+            self.push(action, cause);
+        }
     }
 
     fn restart(&mut self, container: &Target, cause: &str) {
@@ -255,7 +272,12 @@ impl Builder<'_> {
     /// A container does not start while one of its networks has been removed.
     fn leave_stale_networks(&mut self, found: &Found) {
         for (name, endpoint) in &found.container.endpoints {
-            if !endpoint.network_id.is_empty() && !self.observed.networks.contains(&endpoint.network_id) {
+            // Until a container first runs, the engine knows its networks by name alone.
+            let exists = match endpoint.network_id.as_str() {
+                "" => self.observed.networks.values().any(|network| network == name),
+                id => self.observed.networks.contains_key(id),
+            };
+            if !exists {
                 let action = Action::DisconnectNetwork { container: target(&found.container), network: name.clone() };
                 self.push(action, &format!("network {name} was removed"));
             }
