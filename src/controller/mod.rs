@@ -11,7 +11,7 @@ mod manifest_source;
 mod probes;
 mod queue;
 mod reconcile;
-#[cfg(all(test, unix))]
+#[cfg(test)]
 mod tests;
 
 use std::collections::BTreeMap;

@@ -284,6 +284,7 @@ async fn two_controllers_of_one_cluster_take_turns() {
     assert!(!world.recorder.has(failed));
 }
 
+#[cfg(unix)]
 #[tokio::test]
 async fn a_file_behind_a_swapped_link_is_followed() {
     let world = World::new();

@@ -50,19 +50,20 @@ pub fn parse(path: &Path, bytes: &[u8], environment: Environment) -> Result<Mani
     }
 }
 
-/// The file as written and its tree, for an edit; nothing about its meaning has been checked.
-pub(crate) fn parse_form(path: &Path, bytes: &[u8]) -> Result<(file::Manifest, Node), Problems> {
+/// The file as written and its tree, for an edit: every rule holds but those about what variables hold.
+pub(crate) fn parse_written(path: &Path, bytes: &[u8]) -> Result<(file::Manifest, Node), Problems> {
     let text = text(path, bytes)?;
     let root = read_tree(text).map_err(|problem| Problems::new(path, redacted(text, None), vec![problem]))?;
     let (as_written, mut problems) = shape::check(&root);
     if problems.is_empty() {
+        problems = rules::apply(path, as_written.clone(), &root, &|_| None).1;
+        problems.retain(|problem| !problem.of_environment);
         problems.extend(second_opinion(text, &as_written, &root));
     }
     if problems.is_empty() {
-        Ok((as_written, root))
-    } else {
-        Err(Problems::new(path, redacted(text, Some(&root)), problems))
+        return Ok((as_written, root));
     }
+    Err(Problems::new(path, redacted(text, Some(&root)), problems))
 }
 
 /// Two parsers that disagree would let an edit, or a mirror, differ from what its author reads.

@@ -5,6 +5,7 @@
 //!                                        └─────────────── problems, all of them at once ───────────┘
 //! ```
 
+mod edit;
 mod expand;
 mod file;
 mod find;
@@ -16,10 +17,13 @@ mod shape;
 mod tree;
 mod types;
 mod values;
+mod write;
 
+pub use edit::{Edit, EditError, MirrorChange, MirrorEntry, MirrorField, MirrorFieldName, apply};
 pub use expand::Environment;
 pub use find::{FILE_NAME, FindError, find};
 pub use load::{load, load_contents, parse};
 pub use problems::{Problem, Problems};
 pub use types::{Connection, Credentials, Distribution, Lifecycle, Manifest, Mirror, Registries, State, VolumePolicy};
 pub use values::{ClusterName, Host, InvalidValue, Upstream, parse_duration};
+pub use write::{Edited, edit_file};

@@ -20,11 +20,22 @@ pub struct Problem {
     pub(crate) span: Option<Range<usize>>,
     pub(crate) label: Option<String>,
     pub(crate) related: Option<(Range<usize>, String)>,
+    /// Whether it lies in what a variable holds and not in the file.
+    pub(crate) of_environment: bool,
 }
 
 impl Problem {
     pub(crate) fn new(message: impl Into<String>) -> Self {
-        Self { line: 0, column: 0, message: message.into(), hint: None, span: None, label: None, related: None }
+        Self {
+            line: 0,
+            column: 0,
+            message: message.into(),
+            hint: None,
+            span: None,
+            label: None,
+            related: None,
+            of_environment: false,
+        }
     }
 
     pub(crate) fn at(mut self, span: Range<usize>) -> Self {
@@ -45,6 +56,10 @@ impl Problem {
     pub(crate) fn related(mut self, span: Range<usize>, label: impl Into<String>) -> Self {
         self.related = Some((span, label.into()));
         self
+    }
+
+    pub(crate) fn of_environment(self) -> Self {
+        Self { of_environment: true, ..self }
     }
 
     fn place(&self) -> String {

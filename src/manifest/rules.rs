@@ -319,7 +319,9 @@ impl Rules<'_> {
                         format!("set it, as in 'export {name}=…', or write ${{{name}:-default}}")
                     }
                 };
-                self.report(at, Problem::new(error.to_string()).hint(hint));
+                let problem = Problem::new(error.to_string()).hint(hint);
+                let unset = !matches!(error, ExpandError::NotAReference { .. });
+                self.report(at, if unset { problem.of_environment() } else { problem });
                 None
             }
         }
@@ -359,7 +361,8 @@ impl Rules<'_> {
     }
 
     fn half_empty(&mut self, at: Option<&Node>, empty: &str, other: &str) -> Option<Credentials> {
-        self.report(at, Problem::new(format!("'{empty}' is empty and '{other}' is not")).hint("set both, or neither"));
+        let problem = Problem::new(format!("'{empty}' is empty and '{other}' is not")).hint("set both, or neither");
+        self.report(at, problem.of_environment());
         None
     }
 

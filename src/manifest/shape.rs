@@ -149,6 +149,7 @@ impl Form {
     ) -> Option<Value> {
         let value = match style {
             ScalarStyle::Plain if text.is_empty() => Value::Null,
+            ScalarStyle::Plain if text.starts_with(is_no_start_of_number_or_word) => Value::String(text.to_owned()),
             ScalarStyle::Plain => serde_yaml::from_str(text).unwrap_or_else(|_| Value::String(text.to_owned())),
             _ => Value::String(text.to_owned()),
         };
@@ -178,6 +179,11 @@ impl Form {
         self.problems.push(problem);
         None
     }
+}
+
+/// Saves asking the parser whether a text such as `docker.io` is a number, a truth value or null.
+fn is_no_start_of_number_or_word(first: char) -> bool {
+    first.is_ascii_alphabetic() && !matches!(first, 't' | 'T' | 'f' | 'F' | 'n' | 'N')
 }
 
 fn unknown_field(key: &Node, text: &str, known: Vec<&str>, parent: &str) -> Problem {

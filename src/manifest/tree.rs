@@ -161,6 +161,7 @@ impl<'a> Reader<'a> {
             Event::Scalar(text, style, anchor, tag) => {
                 let kind = Kind::Scalar { text: text.into_owned(), style };
                 let span = self.without_properties(span, anchor != 0 || tag.is_some());
+                let span = span.start..self.quoted_end(span.start, style).unwrap_or(span.end);
                 (anchor, Node { span, kind, anchored: anchor != 0, tagged: tag.is_some() })
             }
             Event::SequenceStart(anchor, tag) => {
@@ -209,9 +210,29 @@ impl<'a> Reader<'a> {
 
     fn collection(&self, start: usize, open: char, end: &Range<usize>, last: Option<usize>) -> (bool, Range<usize>) {
         if self.text[start..].starts_with(open) {
-            return (true, start..end.end);
+            // The parser lets this event end after a comment behind the bracket.
+            return (true, start..end.start + 1);
         }
         (false, start..last.unwrap_or(start))
+    }
+
+    /// The byte after the closing quote: the parser lets a quoted scalar end after the space and comment behind it.
+    fn quoted_end(&self, start: usize, style: ScalarStyle) -> Option<usize> {
+        let quote = match style {
+            ScalarStyle::SingleQuoted => '\'',
+            ScalarStyle::DoubleQuoted => '"',
+            _ => return None,
+        };
+        let mut characters = self.text[start + 1..].char_indices().peekable();
+        while let Some((at, c)) = characters.next() {
+            let doubled = c == '\'' && quote == c && characters.peek().is_some_and(|(_, next)| *next == quote);
+            if doubled || (c == '\\' && quote == '"') {
+                characters.next();
+            } else if c == quote {
+                return Some(start + 1 + at + 1);
+            }
+        }
+        None
     }
 
     /// The parser's spans begin with anchor and tag; the value comes after them.
