@@ -1,5 +1,7 @@
 //! The manifest: what loads, what is refused and how it is explained, and edits in place.
 
+#![allow(clippy::unwrap_used, clippy::expect_used)] // A test that meets the unexpected should end there.
+
 mod corpus;
 mod editing;
 mod finding;
