@@ -114,7 +114,7 @@ pub(crate) struct Registries {
 #[serde(deny_unknown_fields, rename_all = "camelCase")]
 #[schemars(extend("required" = ["host"]))]
 pub(crate) struct Mirror {
-    /// What image references say: HOST or HOST:PORT. A registry to push to is localhost:PORT.
+    /// What image references say: HOST or HOST:PORT. A registry to push to on this machine is localhost:PORT.
     #[schemars(regex(pattern = r"^[a-z0-9]([a-z0-9.-]*[a-z0-9])?(:[1-9][0-9]{0,4})?$"), extend("examples" = ["docker.io", "ghcr.io", "localhost:5000"]))]
     pub(crate) host: Option<String>,
     /// Where a pull-through cache gets what it does not have: <scheme://host[:port]>, without a path. ${VAR} and ${VAR:-default} are taken from the environment.

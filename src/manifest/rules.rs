@@ -20,6 +20,10 @@ pub(crate) const API_VERSION: &str = "ksail.dev/v1alpha1";
 /// The one kind of object.
 pub(crate) const KIND: &str = "Cluster";
 
+/// Registries nobody can push to by naming them here: without an upstream, that was forgotten.
+const PUBLIC: [&str; 7] =
+    ["docker.io", "gcr.io", "ghcr.io", "mcr.microsoft.com", "public.ecr.aws", "quay.io", "registry.k8s.io"];
+
 /// What KSail-Go acts on and ksail does not.
 const NOT_ACTED_ON: [(&str, &[&str]); 2] = [
     ("metadata", &["labels", "annotations"]),
@@ -258,20 +262,26 @@ impl Rules<'_> {
 
     fn push_port(&mut self, host: &Host, port: Option<u16>, node: &Node) -> Option<u16> {
         let host_at = node.get("host");
-        let Some(own) = host.port().filter(|_| host.name() == "localhost") else {
+        if PUBLIC.contains(&host.name()) {
             let problem =
-                Problem::new(format!("'{host}' has no 'upstream', and a registry to push to is localhost:PORT"));
-            let loopback = matches!(host.name(), "localhost" | "127.0.0.1");
-            let hint = if loopback {
-                format!("write 'localhost:{}'", host.port().or(port).unwrap_or(5000))
-            } else {
-                format!(
-                    "add 'upstream: {}' for a mirror, or write 'host: localhost:5000' for a registry to push to",
-                    Upstream::well_known(host)
-                )
-            };
+                Problem::new(format!("'{host}' is a public registry, and this mirror of it has no 'upstream'"));
+            let hint = format!(
+                "add 'upstream: {}', or write 'host: localhost:5000' for a registry to push to",
+                Upstream::well_known(host)
+            );
             self.report(host_at, problem.hint(hint));
             return port;
+        }
+        let own = match (host.name(), host.port()) {
+            ("localhost", Some(own)) => own,
+            ("localhost" | "127.0.0.1", own) => {
+                let problem =
+                    Problem::new(format!("a registry to push to on this machine is localhost:PORT, not '{host}'"));
+                self.report(host_at, problem.hint(format!("write 'localhost:{}'", own.or(port).unwrap_or(5000))));
+                return port;
+            }
+            // A name of somebody's own, which resolves to this machine for those who push.
+            (_, own) => return port.or(own),
         };
         if let Some(port) = port.filter(|port| *port != own) {
             let mut problem = Problem::new(format!("the port is {port} here and {own} in 'host'"));

@@ -112,13 +112,13 @@ fn a_push_registry_cannot_lose_what_it_never_had() {
         Edit::SetMirror { host: host("docker.io"), changes: vec![MirrorChange::Unset(MirrorFieldName::Upstream)] };
     insta::assert_snapshot!(refusal(&with_mirrors(HUB), edit), @r#"
     with this change the manifest would be wrong
-    error: 'docker.io' has no 'upstream', and a registry to push to is localhost:PORT
+    error: 'docker.io' is a public registry, and this mirror of it has no 'upstream'
      --> ksail.yaml:8:13
       |
     8 |     - host: docker.io
       |             ^^^^^^^^^
       |
-      = help: add 'upstream: https://registry-1.docker.io' for a mirror, or write 'host: localhost:5000' for a registry to push to
+      = help: add 'upstream: https://registry-1.docker.io', or write 'host: localhost:5000' for a registry to push to
     "#);
 }
 
