@@ -66,7 +66,8 @@ fn twenty_broken_manifests_remove_nothing_and_the_next_good_one_converges() {
         let rejected =
             watch.await_event_since(mark, what, Duration::from_secs(5), |event| event.is("manifestRejected"));
         let message = rejected.text("message");
-        assert!(names_line_and_column(message), "{what}: {message}");
+        // An empty file has no text to point at.
+        assert!(text.is_empty() || names_line_and_column(message), "{what}: {message}");
         let after: Vec<_> = [&one, &two].map(|mirror| scenario.running(mirror).identity()).into();
         assert_eq!(after, before, "{what}: nothing stopped, nothing removed");
     }

@@ -3,6 +3,7 @@
 use super::alone;
 use super::support::docker::Docker;
 use super::support::manifest::{Mirror, manifest_in_state};
+use super::support::registry::Upstream;
 use super::support::scenario::{Scenario, free_port};
 use super::support::sweep;
 
@@ -10,12 +11,13 @@ use super::support::sweep;
 fn objects_of_others_stay_byte_for_byte_what_they_were() {
     let _alone = alone();
     let neighbour = Scenario::new("foreign-neighbour");
-    let neighbours = [Mirror::push(free_port()), Mirror::push_as("docker.io", free_port())];
+    let upstream = Upstream::start(&neighbour.docker, "foreign-up");
+    let neighbours = [Mirror::push(free_port()), Mirror::of("docker.io", upstream.url(), free_port())];
     neighbour.write(&neighbours);
     neighbour.apply();
 
     let scenario = Scenario::new("foreign");
-    let (wanted, fine) = (Mirror::push_as("docker.io", free_port()), Mirror::push(free_port()));
+    let (wanted, fine) = (Mirror::of("docker.io", upstream.url(), free_port()), Mirror::push(free_port()));
     let squatter = scenario.container_name(&wanted);
     let label = sweep::label();
     let docker = &scenario.docker;

@@ -1,9 +1,6 @@
 //! From an empty engine to registries that serve.
 
-use std::time::Duration;
-
 use super::alone;
-use super::support::deadline::eventually;
 use super::support::docker::Docker;
 use super::support::http;
 use super::support::image::Image;
@@ -99,27 +96,13 @@ fn an_image_pulled_through_each_mirror_is_the_upstreams_and_stays_when_the_upstr
     for mirror in &applied.mirrors {
         assert_eq!(pull_digest(docker, mirror.host_port(), "team/tool:1.0"), image.digest());
         image.fetch(mirror.host_port(), "team/tool", "1.0").expect("the upstream's bytes");
-        await_cached(&applied.scenario, mirror, &image, "team/tool");
+        applied.scenario.await_cached(mirror, &image, "team/tool");
     }
     for upstream in &applied.upstreams {
         upstream.stop();
     }
     for mirror in &applied.mirrors {
         image.fetch(mirror.host_port(), "team/tool", "1.0").expect("cached content needs no upstream");
-    }
-}
-
-/// A registry answers a first pull before it has stored what it passes on.
-fn await_cached(scenario: &Scenario, mirror: &Mirror, image: &Image, repository: &str) {
-    let name = scenario.container_name(mirror);
-    for digest in image.blob_digests() {
-        let (algorithm, hex) = digest.split_once(':').expect("a digest");
-        let layers = format!("/var/lib/registry/docker/registry/v2/repositories/{repository}/_layers");
-        let link = format!("{name}:{layers}/{algorithm}/{hex}/link");
-        eventually("the blob is cached", Duration::from_secs(10), || {
-            let copied = scenario.docker.output(&["cp", &link, "-"]);
-            if copied.status.success() { Ok(()) } else { Err(String::from_utf8_lossy(&copied.stderr).into_owned()) }
-        });
     }
 }
 
