@@ -1,6 +1,5 @@
 //! From an empty engine to registries that serve.
 
-use super::alone;
 use super::support::docker::Docker;
 use super::support::http;
 use super::support::image::Image;
@@ -8,6 +7,7 @@ use super::support::manifest::Mirror;
 use super::support::registry::Upstream;
 use super::support::scenario::{Scenario, free_port};
 use super::support::sweep;
+use super::turns::beside_one;
 
 /// Three pull-through mirrors with an upstream each, and a push registry, applied.
 struct Applied {
@@ -41,7 +41,7 @@ impl Applied {
 
 #[test]
 fn apply_ends_when_all_four_answer_and_they_are_what_the_design_says() {
-    let _alone = alone();
+    let _turn = beside_one();
     let applied = Applied::new("empty", |_| ());
     // At once, without polling: that is what the exit code promises.
     for mirror in applied.all() {
@@ -89,7 +89,7 @@ fn is_as_designed(scenario: &Scenario, mirror: &Mirror) {
 
 #[test]
 fn an_image_pulled_through_each_mirror_is_the_upstreams_and_stays_when_the_upstream_stops() {
-    let _alone = alone();
+    let _turn = beside_one();
     let image = Image::containing(&format!("pulled through {}", sweep::prefix()));
     let applied = Applied::new("pull", |upstream| upstream.push(&image, "team/tool", "1.0"));
     let docker = &applied.scenario.docker;
@@ -108,7 +108,7 @@ fn an_image_pulled_through_each_mirror_is_the_upstreams_and_stays_when_the_upstr
 
 #[test]
 fn the_push_registry_takes_an_image_and_gives_it_back_and_a_mirror_refuses_it() {
-    let _alone = alone();
+    let _turn = beside_one();
     let image = Image::containing(&format!("pushed {}", sweep::prefix()));
     let applied = Applied::new("push", |upstream| upstream.push(&image, "team/app", "dev"));
     let docker = &applied.scenario.docker;

@@ -4,17 +4,18 @@ use std::process::Stdio;
 use std::thread::sleep;
 use std::time::{Duration, Instant};
 
-use super::alone;
+use super::support::deadline::{eventually, holds};
 use super::support::http;
 use super::support::image::Image;
 use super::support::manifest::Mirror;
 use super::support::registry::Upstream;
 use super::support::scenario::{Scenario, free_port};
 use super::support::sweep;
+use super::turns::beside_one;
 
 #[test]
 fn sigterm_during_a_recreate_leaves_a_mirror_that_serves() {
-    let _alone = alone();
+    let _turn = beside_one();
     let scenario = Scenario::new("sigterm");
     let upstream = Upstream::start(&scenario.docker, "sigterm-up");
     let mut mirror = Mirror::of("docker.io", upstream.url(), free_port());
@@ -30,8 +31,11 @@ fn sigterm_during_a_recreate_leaves_a_mirror_that_serves() {
             event.is_action() && event.text("action") == moment
         });
         assert_eq!(watch.stop(), Some(0), "after {moment}: {}", watch.stderr());
-        let serving = [old, mirror.host_port()].into_iter().filter(|port| http::serves(*port)).count();
-        assert_eq!(serving, 1, "one of the two serves after SIGTERM at {moment}");
+        // A registry needs a moment from its start to its first answer.
+        eventually(&format!("one of the two serves after SIGTERM at {moment}"), Duration::from_secs(2), || {
+            let serving = [old, mirror.host_port()].into_iter().filter(|port| http::serves(*port)).count();
+            holds(serving == 1, format!("{serving}; {:#?}", watch.since(mark)))
+        });
         let mirrors = std::slice::from_ref(&mirror);
         assert_eq!(scenario.containers(), scenario.expected(mirrors), "nothing temporary is left after {moment}");
         scenario.apply();
@@ -42,7 +46,7 @@ fn sigterm_during_a_recreate_leaves_a_mirror_that_serves() {
 #[test]
 fn sigkill_at_thirty_moments_of_an_apply_is_made_good_by_the_next() {
     const MOMENTS: u32 = 30;
-    let _alone = alone();
+    let _turn = beside_one();
     let scenario = Scenario::new("sigkill");
     scenario.create_network();
     let image = Image::containing(&format!("survives {}", sweep::prefix()));
@@ -96,7 +100,7 @@ fn spread(whole: Duration, part: u32, parts: u32) -> Duration {
 
 #[test]
 fn a_second_signal_ends_watch_at_once() {
-    let _alone = alone();
+    let _turn = beside_one();
     let scenario = Scenario::new("twice");
     let mirror = Mirror::push(free_port());
     // Stopping this one takes the whole grace period: it does not hear SIGTERM while it is stopped.

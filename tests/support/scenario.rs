@@ -101,10 +101,10 @@ impl Scenario {
         finished
     }
 
-    /// `ksail watch -o json`, once its first pass is over.
+    /// `ksail watch -o json`, once every mirror of the manifest is Ready.
     pub(crate) fn watch(&self) -> Watch {
-        let mut watch = Watch::start(self.command(&["watch", "-o", "json"]));
-        watch.await_event("the first pass", Duration::from_secs(30), |event| event.is("passFinished"));
+        let watch = Watch::start(self.command(&["watch", "-o", "json"]));
+        watch.await_ready();
         watch
     }
 
