@@ -2,9 +2,9 @@
 
 use std::time::Duration;
 
-use super::alone;
 use super::support::manifest::Mirror;
 use super::support::scenario::{Scenario, free_port};
+use super::turns::beside_one;
 
 /// What a slip of the hand makes of a good manifest. `HOST` is a host in it, `PORT` its port.
 fn broken(good: &str) -> Vec<(&'static str, String)> {
@@ -49,7 +49,7 @@ fn broken(good: &str) -> Vec<(&'static str, String)> {
 
 #[test]
 fn twenty_broken_manifests_remove_nothing_and_the_next_good_one_converges() {
-    let _alone = alone();
+    let _turn = beside_one();
     let scenario = Scenario::new("broken");
     let (one, two, three) = (Mirror::push(free_port()), Mirror::push(free_port()), Mirror::push(free_port()));
     scenario.write(&[one.clone(), two.clone()]);
@@ -66,7 +66,8 @@ fn twenty_broken_manifests_remove_nothing_and_the_next_good_one_converges() {
         let rejected =
             watch.await_event_since(mark, what, Duration::from_secs(5), |event| event.is("manifestRejected"));
         let message = rejected.text("message");
-        assert!(names_line_and_column(message), "{what}: {message}");
+        // An empty file has no text to point at.
+        assert!(text.is_empty() || names_line_and_column(message), "{what}: {message}");
         let after: Vec<_> = [&one, &two].map(|mirror| scenario.running(mirror).identity()).into();
         assert_eq!(after, before, "{what}: nothing stopped, nothing removed");
     }

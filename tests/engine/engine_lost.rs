@@ -2,20 +2,20 @@
 
 use std::time::{Duration, Instant};
 
-use super::alone;
 use super::support::deadline::{eventually, holds};
 use super::support::manifest::Mirror;
 use super::support::private_engine::PrivateEngine;
 use super::support::recorder::Recorder;
 use super::support::scenario::{Scenario, free_port};
 use super::support::watch::Watch;
+use super::turns::beside_one;
 
 const NOTICED: Duration = Duration::from_secs(20);
 const REPAIRED: Duration = Duration::from_secs(3);
 
 #[test]
 fn an_engine_stopped_and_started_again_is_waited_for_and_repaired() {
-    let _alone = alone();
+    let _turn = beside_one();
     let mut engine = PrivateEngine::start(&["registry:3"]);
     let mut scenario = Scenario::on(engine.docker(), "engine");
     scenario.within = engine.within();
@@ -48,7 +48,7 @@ fn an_engine_stopped_and_started_again_is_waited_for_and_repaired() {
 
 #[test]
 fn what_happens_while_the_engine_cannot_be_reached_is_found_afterwards() {
-    let _alone = alone();
+    let _turn = beside_one();
     let scenario = Scenario::new("unreached");
     let mirrors = [Mirror::push(free_port()), Mirror::push(free_port())];
     scenario.write(&mirrors);
@@ -56,8 +56,7 @@ fn what_happens_while_the_engine_cannot_be_reached_is_found_afterwards() {
     let mut command = scenario.command(&["watch", "-o", "json"]);
     command.env("DOCKER_HOST", recorder.address());
     let mut watch = Watch::start(command);
-    eventually("both serve", NOTICED, || scenario.converged(&mirrors));
-    watch.await_event("the first pass", NOTICED, |event| event.is("passFinished"));
+    watch.await_ready();
 
     let mark = watch.mark();
     recorder.shut();
@@ -78,7 +77,7 @@ fn what_happens_while_the_engine_cannot_be_reached_is_found_afterwards() {
 
 #[test]
 fn watch_waits_for_an_engine_that_is_not_there_yet() {
-    let _alone = alone();
+    let _turn = beside_one();
     let scenario = Scenario::new("not-yet");
     let mirror = Mirror::push(free_port());
     scenario.write(std::slice::from_ref(&mirror));

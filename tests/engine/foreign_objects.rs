@@ -1,21 +1,23 @@
 //! What is not labelled as this cluster's is never changed, whatever it is called.
 
-use super::alone;
 use super::support::docker::Docker;
 use super::support::manifest::{Mirror, manifest_in_state};
+use super::support::registry::Upstream;
 use super::support::scenario::{Scenario, free_port};
 use super::support::sweep;
+use super::turns::beside_one;
 
 #[test]
 fn objects_of_others_stay_byte_for_byte_what_they_were() {
-    let _alone = alone();
+    let _turn = beside_one();
     let neighbour = Scenario::new("foreign-neighbour");
-    let neighbours = [Mirror::push(free_port()), Mirror::push_as("docker.io", free_port())];
+    let upstream = Upstream::start(&neighbour.docker, "foreign-up");
+    let neighbours = [Mirror::push(free_port()), Mirror::of("docker.io", upstream.url(), free_port())];
     neighbour.write(&neighbours);
     neighbour.apply();
 
     let scenario = Scenario::new("foreign");
-    let (wanted, fine) = (Mirror::push_as("docker.io", free_port()), Mirror::push(free_port()));
+    let (wanted, fine) = (Mirror::of("docker.io", upstream.url(), free_port()), Mirror::push(free_port()));
     let squatter = scenario.container_name(&wanted);
     let label = sweep::label();
     let docker = &scenario.docker;
@@ -86,7 +88,7 @@ fn condition(status: &serde_json::Value, host: &str, kind: &str) -> serde_json::
 
 #[test]
 fn leaving_the_list_removes_the_container_and_keeps_the_volume_unless_told() {
-    let _alone = alone();
+    let _turn = beside_one();
     let scenario = Scenario::new("leaving");
     let (stays, leaves) = (Mirror::push(free_port()), Mirror::push(free_port()));
     let cluster = format!("ksail.dev/cluster={}", scenario.cluster);

@@ -1,9 +1,5 @@
 //! From an empty engine to registries that serve.
 
-use std::time::Duration;
-
-use super::alone;
-use super::support::deadline::eventually;
 use super::support::docker::Docker;
 use super::support::http;
 use super::support::image::Image;
@@ -11,6 +7,7 @@ use super::support::manifest::Mirror;
 use super::support::registry::Upstream;
 use super::support::scenario::{Scenario, free_port};
 use super::support::sweep;
+use super::turns::beside_one;
 
 /// Three pull-through mirrors with an upstream each, and a push registry, applied.
 struct Applied {
@@ -44,7 +41,7 @@ impl Applied {
 
 #[test]
 fn apply_ends_when_all_four_answer_and_they_are_what_the_design_says() {
-    let _alone = alone();
+    let _turn = beside_one();
     let applied = Applied::new("empty", |_| ());
     // At once, without polling: that is what the exit code promises.
     for mirror in applied.all() {
@@ -92,14 +89,14 @@ fn is_as_designed(scenario: &Scenario, mirror: &Mirror) {
 
 #[test]
 fn an_image_pulled_through_each_mirror_is_the_upstreams_and_stays_when_the_upstream_stops() {
-    let _alone = alone();
+    let _turn = beside_one();
     let image = Image::containing(&format!("pulled through {}", sweep::prefix()));
     let applied = Applied::new("pull", |upstream| upstream.push(&image, "team/tool", "1.0"));
     let docker = &applied.scenario.docker;
     for mirror in &applied.mirrors {
         assert_eq!(pull_digest(docker, mirror.host_port(), "team/tool:1.0"), image.digest());
         image.fetch(mirror.host_port(), "team/tool", "1.0").expect("the upstream's bytes");
-        await_cached(&applied.scenario, mirror, &image, "team/tool");
+        applied.scenario.await_cached(mirror, &image, "team/tool");
     }
     for upstream in &applied.upstreams {
         upstream.stop();
@@ -109,23 +106,9 @@ fn an_image_pulled_through_each_mirror_is_the_upstreams_and_stays_when_the_upstr
     }
 }
 
-/// A registry answers a first pull before it has stored what it passes on.
-fn await_cached(scenario: &Scenario, mirror: &Mirror, image: &Image, repository: &str) {
-    let name = scenario.container_name(mirror);
-    for digest in image.blob_digests() {
-        let (algorithm, hex) = digest.split_once(':').expect("a digest");
-        let layers = format!("/var/lib/registry/docker/registry/v2/repositories/{repository}/_layers");
-        let link = format!("{name}:{layers}/{algorithm}/{hex}/link");
-        eventually("the blob is cached", Duration::from_secs(10), || {
-            let copied = scenario.docker.output(&["cp", &link, "-"]);
-            if copied.status.success() { Ok(()) } else { Err(String::from_utf8_lossy(&copied.stderr).into_owned()) }
-        });
-    }
-}
-
 #[test]
 fn the_push_registry_takes_an_image_and_gives_it_back_and_a_mirror_refuses_it() {
-    let _alone = alone();
+    let _turn = beside_one();
     let image = Image::containing(&format!("pushed {}", sweep::prefix()));
     let applied = Applied::new("push", |upstream| upstream.push(&image, "team/app", "dev"));
     let docker = &applied.scenario.docker;

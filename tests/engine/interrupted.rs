@@ -4,18 +4,21 @@ use std::process::Stdio;
 use std::thread::sleep;
 use std::time::{Duration, Instant};
 
-use super::alone;
+use super::support::deadline::{eventually, holds};
 use super::support::http;
 use super::support::image::Image;
 use super::support::manifest::Mirror;
+use super::support::registry::Upstream;
 use super::support::scenario::{Scenario, free_port};
 use super::support::sweep;
+use super::turns::beside_one;
 
 #[test]
 fn sigterm_during_a_recreate_leaves_a_mirror_that_serves() {
-    let _alone = alone();
+    let _turn = beside_one();
     let scenario = Scenario::new("sigterm");
-    let mut mirror = Mirror::push_as("registry.local", free_port());
+    let upstream = Upstream::start(&scenario.docker, "sigterm-up");
+    let mut mirror = Mirror::of("docker.io", upstream.url(), free_port());
     scenario.write(std::slice::from_ref(&mirror));
     // Early, in the middle and late in the recreate: when these actions have been reported.
     for moment in ["CreateContainer", "StopContainer", "StartContainer"] {
@@ -28,8 +31,11 @@ fn sigterm_during_a_recreate_leaves_a_mirror_that_serves() {
             event.is_action() && event.text("action") == moment
         });
         assert_eq!(watch.stop(), Some(0), "after {moment}: {}", watch.stderr());
-        let serving = [old, mirror.host_port()].into_iter().filter(|port| http::serves(*port)).count();
-        assert_eq!(serving, 1, "one of the two serves after SIGTERM at {moment}");
+        // A registry needs a moment from its start to its first answer.
+        eventually(&format!("one of the two serves after SIGTERM at {moment}"), Duration::from_secs(2), || {
+            let serving = [old, mirror.host_port()].into_iter().filter(|port| http::serves(*port)).count();
+            holds(serving == 1, format!("{serving}; {:#?}", watch.since(mark)))
+        });
         let mirrors = std::slice::from_ref(&mirror);
         assert_eq!(scenario.containers(), scenario.expected(mirrors), "nothing temporary is left after {moment}");
         scenario.apply();
@@ -40,20 +46,27 @@ fn sigterm_during_a_recreate_leaves_a_mirror_that_serves() {
 #[test]
 fn sigkill_at_thirty_moments_of_an_apply_is_made_good_by_the_next() {
     const MOMENTS: u32 = 30;
-    let _alone = alone();
+    let _turn = beside_one();
     let scenario = Scenario::new("sigkill");
     scenario.create_network();
     let image = Image::containing(&format!("survives {}", sweep::prefix()));
+    let upstream = Upstream::start(&scenario.docker, "sigkill-up");
+    upstream.push(&image, "team/app", "1.0");
     let ports: Vec<u16> = (0..4).map(|_| free_port()).collect();
     let leaving = Mirror::push(free_port());
     // Two manifests that differ in everything an apply can have to do: recreate, create, remove.
     let manifests = [
-        vec![Mirror::push_as("a.local", ports[0]), Mirror::push_as("b.local", ports[1]), leaving],
-        vec![Mirror::push_as("a.local", ports[2]), Mirror::push_as("b.local", ports[3])],
+        vec![
+            Mirror::of("a.example", upstream.url(), ports[0]),
+            Mirror::of("b.example", upstream.url(), ports[1]),
+            leaving,
+        ],
+        vec![Mirror::of("a.example", upstream.url(), ports[2]), Mirror::of("b.example", upstream.url(), ports[3])],
     ];
     scenario.write(&manifests[0]);
     scenario.apply();
-    image.push(ports[0], "team/app", "1.0").expect("a push registry takes a push");
+    image.fetch(ports[0], "team/app", "1.0").expect("through the mirror");
+    scenario.await_cached(&manifests[0][0], &image, "team/app");
     scenario.write(&manifests[1]);
     let whole = scenario.apply().took;
 
@@ -72,7 +85,8 @@ fn sigkill_at_thirty_moments_of_an_apply_is_made_good_by_the_next() {
         let diff = scenario.ksail(&["diff"]);
         assert_eq!(diff.code, 0, "killed after {after:?}: {diff}");
     }
-    image.fetch(ports[2], "team/app", "1.0").expect("what was pushed has survived all of it");
+    upstream.stop();
+    image.fetch(ports[2], "team/app", "1.0").expect("what was cached has survived all of it");
 }
 
 /// A moment within `whole`: one in each of `parts` equal parts, somewhere in it.
@@ -86,7 +100,7 @@ fn spread(whole: Duration, part: u32, parts: u32) -> Duration {
 
 #[test]
 fn a_second_signal_ends_watch_at_once() {
-    let _alone = alone();
+    let _turn = beside_one();
     let scenario = Scenario::new("twice");
     let mirror = Mirror::push(free_port());
     // Stopping this one takes the whole grace period: it does not hear SIGTERM while it is stopped.
@@ -94,12 +108,7 @@ fn a_second_signal_ends_watch_at_once() {
     let mut watch = scenario.watch();
     super::support::watch::signal(u32::try_from(scenario.running(&mirror).pid()).expect("a process id"), "STOP");
     let mark = watch.mark();
-    let moved = Mirror {
-        host: mirror.host.clone(),
-        port: None,
-        upstream: None,
-        extra: vec!["listenAddress: 127.0.0.2".into()],
-    };
+    let moved = mirror.with("listenAddress: 127.0.0.2");
     scenario.write(std::slice::from_ref(&moved));
     watch.await_event_since(mark, "the recreate begins", Duration::from_secs(10), |event| event.is("passStarted"));
     watch.signal("TERM");

@@ -15,11 +15,4 @@ mod ports;
 mod repairs_drift;
 mod saves;
 mod second_apply;
-
-use std::sync::{Mutex, MutexGuard, PoisonError};
-
-/// Held by a test that measures time, or that a busy engine would disturb: one of these at a time.
-fn alone() -> MutexGuard<'static, ()> {
-    static ALONE: Mutex<()> = Mutex::new(());
-    ALONE.lock().unwrap_or_else(PoisonError::into_inner)
-}
+mod turns;

@@ -2,7 +2,6 @@
 
 use std::time::Duration;
 
-use super::alone;
 use super::support::deadline::eventually;
 use super::support::http;
 use super::support::image::Image;
@@ -10,71 +9,56 @@ use super::support::manifest::Mirror;
 use super::support::registry::Upstream;
 use super::support::scenario::{Scenario, free_port};
 use super::support::sweep;
+use super::turns::beside_one;
 
 #[test]
 fn another_port_recreates_that_mirror_alone_and_keeps_its_content() {
-    let _alone = alone();
+    let _turn = beside_one();
     let scenario = Scenario::new("port");
     let image = Image::containing(&format!("kept over a move {}", sweep::prefix()));
     let upstream = Upstream::start(&scenario.docker, "port-up");
     upstream.push(&image, "team/tool", "1.0");
-    let other = Mirror::of("ghcr.io", upstream.url(), free_port());
-    let push = Mirror::push_as("registry.local", free_port());
     let mirror = Mirror::of("docker.io", upstream.url(), free_port());
+    let others = [Mirror::of("ghcr.io", upstream.url(), free_port()), Mirror::push(free_port())];
+    let [other, push] = others.clone();
     scenario.write(&[mirror.clone(), other.clone(), push.clone()]);
     scenario.apply();
-    image.push(push.host_port(), "team/own", "1.0").expect("a push registry takes a push");
     image.fetch(mirror.host_port(), "team/tool", "1.0").expect("through the mirror");
+    scenario.await_cached(&mirror, &image, "team/tool");
     let before = scenario.running(&mirror);
-    let untouched = [&other, &push].map(|mirror| scenario.running(mirror).identity());
+    let untouched = others.each_ref().map(|mirror| scenario.running(mirror).identity());
 
-    let moved = Mirror { port: Some(free_port()), ..mirror.clone() };
-    scenario.write(&[moved.clone(), other.clone(), push.clone()]);
+    let moved = mirror.at(free_port());
+    scenario.write(&[moved.clone(), other, push]);
     let applied = scenario.apply();
     assert!(applied.stdout.contains(&mirror.host_port().to_string()), "the cause names the old port: {applied}");
     let after = scenario.running(&moved);
     assert_ne!(after.id(), before.id(), "a port cannot be changed in place");
     assert_eq!(after.mounts(), before.mounts(), "the same volume");
     assert!(!http::serves(mirror.host_port()), "the old port is free");
-    assert_eq!([&other, &push].map(|mirror| scenario.running(mirror).identity()), untouched);
+    assert_eq!(others.each_ref().map(|mirror| scenario.running(mirror).identity()), untouched);
 
     upstream.stop();
     image.fetch(moved.host_port(), "team/tool", "1.0").expect("cached content is still there");
-
-    let pushed = Mirror { port: Some(free_port()), ..push };
-    scenario.write(&[moved.clone(), other, pushed.clone()]);
-    // The upstream is away: a registry that runs keeps running, and this one needs none.
-    let identity = scenario.running(&moved).identity();
-    scenario.ksail(&["apply", "--timeout", "20s"]);
-    image.fetch(pushed.host_port(), "team/own", "1.0").expect("pushed content is still there");
-    assert_eq!(scenario.running(&moved).identity(), identity);
 }
 
 #[test]
 fn a_port_that_is_taken_leaves_the_old_one_serving_and_is_used_once_it_is_free() {
-    let _alone = alone();
+    let _turn = beside_one();
     let scenario = Scenario::new("taken");
-    let (mirror, bystander) = (Mirror::push_as("registry.local", free_port()), Mirror::push(free_port()));
+    let upstream = Upstream::start(&scenario.docker, "taken-up");
+    let (mirror, bystander) = (Mirror::of("docker.io", upstream.url(), free_port()), Mirror::push(free_port()));
     scenario.write(&[mirror.clone(), bystander.clone()]);
     let mut watch = scenario.watch();
     let untouched = scenario.running(&bystander).identity();
 
     let taken = free_port();
     let holder = format!("{}-holder", scenario.cluster);
-    scenario.docker.run(&[
-        "run",
-        "-d",
-        "--pull",
-        "never",
-        "--name",
-        &holder,
-        "--label",
-        &sweep::label(),
-        "-p",
-        &format!("127.0.0.1:{taken}:5000"),
-        "ksail-test/silent:1",
-    ]);
-    let moved = Mirror { port: Some(taken), ..mirror.clone() };
+    let label = sweep::label();
+    scenario.docker.line(&format!(
+        "run -d --pull never --name {holder} --label {label} -p 127.0.0.1:{taken}:5000 ksail-test/silent:1"
+    ));
+    let moved = mirror.at(taken);
     let mark = watch.mark();
     scenario.write(&[moved.clone(), bystander.clone()]);
     let refused = watch.await_event_since(mark, "PortInUse", Duration::from_secs(10), |event| {
@@ -98,7 +82,7 @@ fn a_port_that_is_taken_leaves_the_old_one_serving_and_is_used_once_it_is_free()
 
 #[test]
 fn a_port_taken_by_a_program_is_reported_with_the_next_free_one() {
-    let _alone = alone();
+    let _turn = beside_one();
     let scenario = Scenario::new("taken-new");
     let taken = free_port();
     let holder = std::net::TcpListener::bind(("127.0.0.1", taken)).expect("it was free");

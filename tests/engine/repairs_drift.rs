@@ -3,19 +3,19 @@
 use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
-use super::alone;
 use super::support::deadline::{eventually, holds};
 use super::support::docker::Container;
 use super::support::manifest::Mirror;
 use super::support::registry::Upstream;
 use super::support::scenario::{Scenario, free_port};
 use super::support::watch::{Watch, signal};
+use super::turns::{alone, beside_one};
 
 const REPAIRED: Duration = Duration::from_secs(3);
 /// A resync (30 s, jittered), the two seconds that a registry has to answer in, and a restart of one that hangs.
 const RESYNCED: Duration = Duration::from_secs(60);
 
-/// A running watch over a pull-through mirror, which a test breaks, and a push registry, which nobody touches.
+/// A running watch over two mirrors: one that a test breaks, and one that nobody touches.
 struct Watched {
     scenario: Scenario,
     target: Mirror,
@@ -24,20 +24,30 @@ struct Watched {
     healthy: Container,
     untouched: (String, String),
     watch: Watch,
-    _upstream: Upstream,
+    _upstream: Option<Upstream>,
 }
 
 impl Watched {
+    /// The target is a push registry.
     fn new(name: &str) -> Self {
         let scenario = Scenario::new(&format!("drift-{name}"));
-        scenario.create_network();
+        Self::over(scenario, Mirror::push(free_port()), None)
+    }
+
+    /// The target is a pull-through mirror.
+    fn with_upstream(name: &str) -> Self {
+        let scenario = Scenario::new(&format!("drift-{name}"));
         let upstream = Upstream::start(&scenario.docker, &format!("drift-{name}-up"));
         let target = Mirror::of("docker.io", upstream.url(), free_port());
+        Self::over(scenario, target, Some(upstream))
+    }
+
+    fn over(scenario: Scenario, target: Mirror, upstream: Option<Upstream>) -> Self {
+        scenario.create_network();
         let bystander = Mirror::push(free_port());
         scenario.write(&[target.clone(), bystander.clone()]);
         let watch = scenario.watch();
-        let mirrors = [target.clone(), bystander.clone()];
-        eventually("both serve", Duration::from_secs(10), || scenario.converged(&mirrors));
+        assert_eq!(scenario.converged(&[target.clone(), bystander.clone()]), Ok(()));
         let healthy = scenario.running(&target);
         let untouched = scenario.running(&bystander).identity();
         Self { scenario, target, bystander, healthy, untouched, watch, _upstream: upstream }
@@ -160,15 +170,15 @@ impl Impostor {
 }
 
 fn repairs_replaced(name: &str, change: impl FnOnce(&mut Impostor)) {
-    let _alone = alone();
-    let watched = Watched::new(name);
+    let _turn = beside_one();
+    let watched = Watched::with_upstream(name);
     let broken = watched.replace(change);
     watched.await_repair(broken);
 }
 
 /// Breaks the target with one docker command.
 fn repairs(name: &str, keeps_container: bool, command: &[&str]) {
-    let _alone = alone();
+    let _turn = beside_one();
     let watched = Watched::new(name);
     let broken = Instant::now();
     let target = watched.name();
@@ -265,7 +275,7 @@ fn another_volume_is_replaced() {
 
 #[test]
 fn a_missing_volume_is_made_again_with_its_container() {
-    let _alone = alone();
+    let _turn = beside_one();
     let watched = Watched::new("no-volume");
     let broken = watched.behind_its_back(|| {
         watched.docker(&["rm", "-f", &watched.name()]);
@@ -279,7 +289,7 @@ fn a_missing_volume_is_made_again_with_its_container() {
 
 #[test]
 fn a_detached_network_is_attached_again() {
-    let _alone = alone();
+    let _turn = beside_one();
     let watched = Watched::new("detached");
     let broken = Instant::now();
     watched.docker(&["network", "disconnect", &watched.scenario.network, &watched.name()]);
@@ -288,7 +298,7 @@ fn a_detached_network_is_attached_again() {
 
 #[test]
 fn a_network_removed_and_made_again_is_attached_again_whatever_stale_endpoint_is_left() {
-    let _alone = alone();
+    let _turn = beside_one();
     let watched = Watched::new("stale");
     let network = watched.scenario.network.clone();
     let docker = watched.scenario.docker.clone();
@@ -316,7 +326,7 @@ fn a_network_removed_and_made_again_is_attached_again_whatever_stale_endpoint_is
 
 #[test]
 fn the_network_is_attached_within_a_second_of_its_appearing() {
-    let _alone = alone();
+    let _turn = alone();
     let scenario = Scenario::new("drift-appears");
     let mirror = Mirror::push(free_port());
     scenario.write(std::slice::from_ref(&mirror));
@@ -340,7 +350,7 @@ fn the_network_is_attached_within_a_second_of_its_appearing() {
 
 #[test]
 fn the_leftover_of_an_interrupted_recreate_is_removed() {
-    let _alone = alone();
+    let _turn = beside_one();
     let watched = Watched::new("leftover");
     let mut leftover = Impostor::of(&watched.healthy);
     leftover.name.push_str(".next");
@@ -351,7 +361,7 @@ fn the_leftover_of_an_interrupted_recreate_is_removed() {
 
 #[test]
 fn an_orphan_of_this_cluster_is_removed() {
-    let _alone = alone();
+    let _turn = beside_one();
     let watched = Watched::new("orphan");
     let mut orphan = Impostor::of(&watched.healthy);
     orphan.name.push_str("-orphan");
@@ -376,7 +386,7 @@ fn a_registry_that_hangs_is_restarted_by_the_resync() {
 
 #[test]
 fn a_silent_registry_never_counts_as_serving() {
-    let _alone = alone();
+    let _turn = beside_one();
     let scenario = Scenario::new("drift-silent");
     let mirror = Mirror::push(free_port());
     let text = scenario

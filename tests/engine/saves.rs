@@ -7,10 +7,10 @@ use std::process::Command;
 use std::thread::sleep;
 use std::time::{Duration, Instant};
 
-use super::alone;
 use super::support::manifest::Mirror;
 use super::support::scenario::{Scenario, free_port};
 use super::support::watch::Event;
+use super::turns::alone;
 
 const FOLLOWED: Duration = Duration::from_secs(2);
 const QUIET: Duration = Duration::from_millis(700);
@@ -21,7 +21,7 @@ fn is_followed(name: &str, save: impl Fn(&Scenario, &str)) {
 }
 
 fn is_followed_from(name: &str, lay_out: impl Fn(&Scenario), save: impl Fn(&Scenario, &str)) {
-    let _alone = alone();
+    let _turn = alone();
     let scenario = Scenario::new(&format!("save-{name}"));
     let (stays, comes) = (Mirror::push(free_port()), Mirror::push(free_port()));
     let (one, two) = ([stays.clone()], [stays.clone(), comes]);
@@ -153,7 +153,7 @@ fn its_directory_renamed_away_and_back() {
 
 #[test]
 fn a_burst_of_saves_is_one_pass_and_the_last_one_counts() {
-    let _alone = alone();
+    let _turn = alone();
     let scenario = Scenario::new("save-burst");
     let (first, last) = (Mirror::push(free_port()), Mirror::push(free_port()));
     scenario.write(std::slice::from_ref(&first));

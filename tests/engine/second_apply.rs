@@ -1,14 +1,14 @@
 //! Nothing to do is nothing done.
 
-use super::alone;
 use super::support::manifest::Mirror;
 use super::support::recorder::{Call, Recorder};
 use super::support::registry::Upstream;
 use super::support::scenario::{Scenario, free_port};
+use super::turns::beside_one;
 
 #[test]
 fn a_second_apply_only_reads_and_diff_finds_nothing() {
-    let _alone = alone();
+    let _turn = beside_one();
     let scenario = Scenario::new("second");
     scenario.create_network();
     let upstream = Upstream::start(&scenario.docker, "second-up");
@@ -39,7 +39,7 @@ fn a_second_apply_only_reads_and_diff_finds_nothing() {
 
 #[test]
 fn diff_prints_what_apply_would_do_and_does_nothing() {
-    let _alone = alone();
+    let _turn = beside_one();
     let scenario = Scenario::new("diff");
     let mirror = Mirror::push(free_port());
     scenario.write(std::slice::from_ref(&mirror));

@@ -46,6 +46,11 @@ impl Docker {
         String::from_utf8_lossy(&output.stdout).trim().to_owned()
     }
 
+    /// [`Docker::run`], with words that have no spaces in them.
+    pub(crate) fn line(&self, words: &str) -> String {
+        self.run(&words.split_whitespace().collect::<Vec<_>>())
+    }
+
     pub(crate) fn lines(&self, args: &[&str]) -> Vec<String> {
         self.run(args).lines().map(str::to_owned).collect()
     }
@@ -125,11 +130,6 @@ impl Container {
             serde_json::from_value(self.inspected.pointer("/Config/Env").cloned().unwrap_or_default())
                 .unwrap_or_default();
         pairs.iter().filter_map(|pair| pair.split_once('=')).map(|(k, v)| (k.to_owned(), v.to_owned())).collect()
-    }
-
-    /// Address on the default bridge.
-    pub(crate) fn bridge_address(&self) -> String {
-        self.text("/NetworkSettings/Networks/bridge/IPAddress")
     }
 
     pub(crate) fn aliases(&self, network: &str) -> Vec<String> {

@@ -23,9 +23,9 @@ impl Mirror {
         Self { host: format!("localhost:{port}"), upstream: None, port: None, extra: Vec::new() }
     }
 
-    /// A push registry that is found under `host` rather than under its port.
-    pub(crate) fn push_as(host: &str, port: u16) -> Self {
-        Self { host: host.to_owned(), upstream: None, port: Some(port), extra: Vec::new() }
+    /// The same mirror on another port.
+    pub(crate) fn at(&self, port: u16) -> Self {
+        Self { port: Some(port), ..self.clone() }
     }
 
     pub(crate) fn with(mut self, line: &str) -> Self {

@@ -1,9 +1,10 @@
 //! A real registry that stands for an upstream.
 
+use std::sync::OnceLock;
 use std::time::Duration;
 
 use super::deadline::{eventually, holds};
-use super::docker::{Container, Docker};
+use super::docker::Docker;
 use super::http;
 use super::image::Image;
 use super::sweep;
@@ -21,20 +22,13 @@ impl Upstream {
     pub(crate) fn start(docker: &Docker, name: &str) -> Self {
         let name = format!("{}-{name}", sweep::prefix());
         let label = sweep::label();
-        docker.run(&[
-            "run",
-            "-d",
-            "--pull",
-            "never",
-            "--name",
-            &name,
-            "--label",
-            &label,
-            "-p",
-            "127.0.0.1::5000",
-            "registry:3",
-        ]);
-        let (port, url) = reach(docker, &name);
+        // Containers reach it by a port of the bridge's gateway, which refuses at once when the upstream has been
+        // stopped. A container's own address would have no route then (15 s), or belong to another container.
+        let gateway = bridge_gateway(docker);
+        docker.line(&format!(
+            "run -d --pull never --name {name} --label {label} -p 127.0.0.1::5000 -p {gateway}::5000 registry:3"
+        ));
+        let (port, url) = reach(docker, &name, gateway);
         Self { docker: docker.clone(), name, port, url }
     }
 
@@ -47,7 +41,7 @@ impl Upstream {
         image.push(self.port, repository, tag).expect("the upstream takes the image");
     }
 
-    /// Takes the upstream away; its address may go to another container meanwhile.
+    /// Takes the upstream away: whoever asks it is refused.
     pub(crate) fn stop(&self) {
         self.docker.run(&["stop", "-t", "1", &self.name]);
     }
@@ -59,12 +53,28 @@ impl Drop for Upstream {
     }
 }
 
-fn reach(docker: &Docker, name: &str) -> (u16, String) {
-    let bound = |container: Container| container.bound().first().and_then(|(_, port)| port.parse().ok());
-    let (port, _) = eventually("the upstream's port", Duration::from_secs(10), || {
-        docker.container(name).and_then(bound).ok_or_else(|| "none".to_owned())
-    });
+/// The engine's own address on the default bridge. `docker network inspect` does not tell it when it is the default
+/// one, so a container is asked.
+fn bridge_gateway(docker: &Docker) -> &'static str {
+    static GATEWAY: OnceLock<String> = OnceLock::new();
+    GATEWAY.get_or_init(|| {
+        let label = sweep::label();
+        let container = docker.line(&format!("run -d --pull never --label {label} ksail-test/silent:1"));
+        let gateway = docker.line(&format!("inspect -f {{{{.NetworkSettings.Networks.bridge.Gateway}}}} {container}"));
+        docker.line(&format!("rm -f {container}"));
+        gateway
+    })
+}
+
+fn reach(docker: &Docker, name: &str, gateway: &str) -> (u16, String) {
+    let ports = || -> Option<(u16, u16)> {
+        let bound = docker.container(name)?.bound();
+        let port_at =
+            |address: &str| bound.iter().find(|(at, _)| at == address).and_then(|(_, port)| port.parse().ok());
+        Some((port_at("127.0.0.1")?, port_at(gateway)?))
+    };
+    let ((port, outside), _) =
+        eventually("the upstream's ports", Duration::from_secs(10), || ports().ok_or_else(|| "none".to_owned()));
     eventually("the upstream answers", Duration::from_secs(20), || holds(http::serves(port), "no answer"));
-    let address = docker.container(name).expect("it runs").bridge_address();
-    (port, format!("http://{address}:5000"))
+    (port, format!("http://{gateway}:{outside}"))
 }

@@ -9,7 +9,9 @@ use std::time::{Duration, Instant};
 
 use tempfile::TempDir;
 
+use super::deadline::{eventually, holds};
 use super::docker::{Container, Docker};
+use super::image::Image;
 use super::manifest::{Mirror, manifest};
 use super::watch::Watch;
 use super::{http, sweep};
@@ -99,10 +101,10 @@ impl Scenario {
         finished
     }
 
-    /// `ksail watch -o json`, once its first pass is over.
+    /// `ksail watch -o json`, once every mirror of the manifest is Ready.
     pub(crate) fn watch(&self) -> Watch {
-        let mut watch = Watch::start(self.command(&["watch", "-o", "json"]));
-        watch.await_event("the first pass", Duration::from_secs(30), |event| event.is("passFinished"));
+        let watch = Watch::start(self.command(&["watch", "-o", "json"]));
+        watch.await_ready();
         watch
     }
 
@@ -158,6 +160,20 @@ impl Scenario {
         );
         let answer = Command::new(program).args(words).args(["bash", "-c", &ask]).output();
         answer.is_ok_and(|output| String::from_utf8_lossy(&output.stdout).contains(" 200 "))
+    }
+
+    /// Waits until the mirror has stored the image: a registry answers a first pull before that.
+    pub(crate) fn await_cached(&self, mirror: &Mirror, image: &Image, repository: &str) {
+        let name = self.container_name(mirror);
+        for digest in image.blob_digests() {
+            let digest = digest.replace(':', "/");
+            let layers = format!("/var/lib/registry/docker/registry/v2/repositories/{repository}/_layers");
+            let link = format!("{name}:{layers}/{digest}/link");
+            eventually("the blob is cached", Duration::from_secs(10), || {
+                let copied = self.docker.output(&["cp", &link, "-"]);
+                holds(copied.status.success(), String::from_utf8_lossy(&copied.stderr))
+            });
+        }
     }
 
     /// Makes the network that ksail takes for kind's.

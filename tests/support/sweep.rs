@@ -49,21 +49,22 @@ pub(crate) fn once(docker: &Docker) {
 /// Removes everything of one cluster and everything this process made with the cluster's name in its own.
 pub(crate) fn cluster(docker: &Docker, name: &str) {
     let of_cluster = format!("{CLUSTER_LABEL}={name}");
-    for container in docker.containers_labelled(&of_cluster) {
-        let _ = docker.output(&["rm", "-fv", &container]);
-    }
-    for volume in docker.volumes_labelled(&of_cluster) {
-        let _ = docker.output(&["volume", "rm", &volume]);
-    }
     let ours = label();
-    for container in docker.containers_labelled(&ours) {
-        remove_if(container.contains(name), docker, &["rm", "-fv", &container]);
-    }
-    for (id, network) in listed(docker, "network", &ours, "{{.ID}}\t{{.Name}}") {
-        remove_if(network.contains(name), docker, &["network", "rm", &id]);
-    }
-    for (volume, _) in listed(docker, "volume", &ours, "{{.Name}}\t") {
-        remove_if(volume.contains(name), docker, &["volume", "rm", &volume]);
+    let named = |kind: &str, id: &str| {
+        let all =
+            listed(docker, kind, &ours, &format!("{id}\t{{{{.{}}}}}", if kind == "ps" { "Names" } else { "Name" }));
+        all.into_iter().filter(|(_, called)| called.contains(name)).map(|(id, _)| id).collect::<Vec<_>>()
+    };
+    remove(docker, &["rm", "-fv"], [docker.containers_labelled(&of_cluster), named("ps", "{{.ID}}")].concat());
+    remove(docker, &["volume", "rm"], [docker.volumes_labelled(&of_cluster), named("volume", "{{.Name}}")].concat());
+    remove(docker, &["network", "rm"], named("network", "{{.ID}}"));
+}
+
+/// Removes several objects by one command, which does them at once.
+fn remove(docker: &Docker, command: &[&str], objects: Vec<String>) {
+    if !objects.is_empty() {
+        let command = command.iter().map(|word| (*word).to_owned());
+        let _ = docker.output(&command.chain(objects).collect::<Vec<_>>());
     }
 }
 

@@ -1,5 +1,6 @@
 //! A running `ksail watch -o json`.
 
+use std::collections::BTreeSet;
 use std::io::{BufRead, BufReader, Read};
 use std::process::{Child, Command, Stdio};
 use std::sync::{Arc, Mutex};
@@ -111,6 +112,28 @@ impl Watch {
             })
         };
         eventually(what, limit, poll).0
+    }
+
+    /// Waits until every mirror of the manifest is Ready and no pass is under way.
+    pub(crate) fn await_ready(&self) {
+        eventually("every mirror is Ready", Duration::from_secs(30), || {
+            let events = self.since(0);
+            let count = |kind: &str| events.iter().filter(|event| event.is(kind)).count();
+            let mirrors =
+                events.iter().rev().find(|event| event.is("manifestLoaded")).map(|event| &event.json["mirrors"]);
+            let ready: BTreeSet<&str> = events
+                .iter()
+                .filter(|event| {
+                    event.is("condition") && event.text("type") == "Ready" && event.text("status") == "True"
+                })
+                .map(|event| event.text("mirror"))
+                .collect();
+            let settled = count("engineFound") > 0 && count("passStarted") == count("passFinished");
+            if settled && mirrors.and_then(Value::as_u64) == Some(ready.len() as u64) {
+                return Ok(());
+            }
+            Err(format!("{events:#?}\n{}", self.stderr()))
+        });
     }
 
     /// Waits until there has been no event for `quiet`, and returns those since `mark`.
