@@ -207,7 +207,7 @@ impl<E: Engine, P: Probe> Run<'_, E, P> {
             self.releases.wait(after).await;
         }
         // Taken back even when it fails: an answer that was lost does not say that nothing was done.
-        self.undo.extend(step.undo.clone());
+        self.undo.extend(step.undo.iter().rev().cloned());
         let outcome = self.perform_and_report(&step.action, &step.cause, Some(self.cancel)).await;
         match &step.action {
             Action::StopContainer { container } | Action::RemoveContainer { container } => {

@@ -11,7 +11,7 @@ use secrecy::SecretString;
 use super::expand::{Environment, ExpandError, expand, is_reference};
 use super::file;
 use super::problems::Problem;
-use super::tree::Node;
+use super::tree::{Kind, Node};
 use super::types::{Connection, Credentials, Manifest, Mirror, Registries};
 use super::values::{ClusterName, Host, InvalidValue, Upstream, check_image, parse_duration};
 
@@ -186,16 +186,15 @@ impl Rules<'_> {
     /// The mirror if its host is good, whatever else is wrong, so that it counts among its neighbours.
     fn mirror(&mut self, file: file::Mirror, node: &Node) -> Option<Mirror> {
         let host_at = node.get("host");
-        let host = match file.host {
-            Some(host) => self.parse::<Host>(host_at, &host),
+        let host = match &file.host {
+            Some(host) => self.parse::<Host>(host_at, host),
+            None if given(host_at) || !matches!(node.target().kind, Kind::Mapping { .. }) => None,
             None => {
-                if !given(host_at) && matches!(node.target().kind, super::tree::Kind::Mapping { .. }) {
-                    let problem = Problem::new("the mirror has no 'host'");
-                    self.report(
-                        Some(node),
-                        problem.hint("add what image references start with, such as 'host: docker.io'"),
-                    );
-                }
+                let problem = Problem::new("the mirror has no 'host'");
+                self.report(
+                    Some(node),
+                    problem.hint("add what image references start with, such as 'host: docker.io'"),
+                );
                 None
             }
         };

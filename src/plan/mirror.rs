@@ -141,21 +141,24 @@ impl Builder<'_> {
         } else {
             let new = new_target(&next_name);
             let spec = Box::new(ContainerSpec { name: next_name.clone(), ..self.mirror.container.clone() });
-            let undo = Action::RemoveContainer { container: new.clone() };
+            let undo = vec![Action::RemoveContainer { container: new.clone() }];
             self.push_undoable(Action::CreateContainer { spec }, cause, undo);
             self.furnish(&new, cause);
             new
         };
         let was_up = !matches!(main.container.state, ContainerState::Created | ContainerState::Exited);
         if was_up {
-            let undo = Action::StartContainer { container: old.clone(), after: Vec::new() };
+            let undo = vec![
+                Action::StartContainer { container: old.clone(), after: Vec::new() },
+                Action::AwaitServing { container: old.clone() },
+            ];
             self.push_undoable(Action::StopContainer { container: old.clone() }, cause, undo);
         }
         let start = Action::StartContainer {
             container: new.clone(),
             after: self.holders_of_port(&[&main.container.name, &next_name]),
         };
-        self.push_undoable(start, cause, Action::RemoveContainer { container: new.clone() });
+        self.push_undoable(start, cause, vec![Action::RemoveContainer { container: new.clone() }]);
         self.join_ambiguous_network(&new, cause);
         self.push(Action::AwaitServing { container: new.clone() }, cause);
         self.push(Action::RemoveContainer { container: old }, cause);
@@ -345,11 +348,11 @@ impl Builder<'_> {
     }
 
     fn push(&mut self, action: Action, cause: &str) {
-        self.steps.push(Step { action, cause: cause.to_owned(), undo: None });
+        self.steps.push(Step { action, cause: cause.to_owned(), undo: Vec::new() });
     }
 
-    fn push_undoable(&mut self, action: Action, cause: &str, undo: Action) {
-        self.steps.push(Step { action, cause: cause.to_owned(), undo: Some(undo) });
+    fn push_undoable(&mut self, action: Action, cause: &str, undo: Vec<Action>) {
+        self.steps.push(Step { action, cause: cause.to_owned(), undo });
     }
 }
 
