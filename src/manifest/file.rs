@@ -11,7 +11,7 @@ use super::types::{Distribution, Lifecycle, State, VolumePolicy};
 /// The local OCI registries of one Kubernetes development cluster, kept running by ksail.
 #[derive(Debug, Clone, Default, PartialEq, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
-#[schemars(title = "ksail.yaml", extend("required" = ["apiVersion", "kind", "metadata"]))]
+#[schemars(title = "ksail.yaml", extend("required" = ["apiVersion", "kind"]))]
 pub(crate) struct Manifest {
     /// Version of this format.
     #[serde(rename = "apiVersion")]

@@ -39,8 +39,9 @@ pub(crate) fn apply(
 ) -> (Option<Manifest>, Vec<Problem>) {
     let mut rules = Rules { environment, problems: Vec::new() };
     rules.header(&file, root);
-    let name = rules.name(file.metadata.and_then(|metadata| metadata.name), root);
     let spec = file.spec.unwrap_or_default();
+    let context = spec.connection.as_ref().and_then(|connection| connection.context.as_deref());
+    let name = rules.name(file.metadata.and_then(|metadata| metadata.name), context, root);
     let at = root.get("spec");
     let distribution_config = spec.distribution_config.map(PathBuf::from);
     if distribution_config.as_ref().is_some_and(|path| path.as_os_str().is_empty()) {
@@ -72,6 +73,12 @@ fn not_acted_on(root: &Node) -> Vec<String> {
         names.filter(|name| fields.contains(name)).map(move |name| format!("{parent}.{name}"))
     });
     listed.collect()
+}
+
+/// kind and k3d name their contexts after the cluster: `kind-dev`, `k3d-dev`.
+fn cluster_of_context(context: &str) -> Option<ClusterName> {
+    let name = ["kind-", "k3d-"].iter().find_map(|prefix| context.strip_prefix(prefix))?;
+    name.parse().ok()
 }
 
 struct Rules<'a> {
@@ -123,12 +130,14 @@ impl Rules<'_> {
         self.problems.push(problem.at(start..start + 1));
     }
 
-    fn name(&mut self, name: Option<String>, root: &Node) -> Option<ClusterName> {
+    /// KSail-Go's manifests have no `metadata`; the context it writes names the cluster.
+    fn name(&mut self, name: Option<String>, context: Option<&str>, root: &Node) -> Option<ClusterName> {
         let at = root.get("metadata").and_then(|metadata| metadata.get("name"));
-        match name {
-            Some(name) => self.parse(at, &name),
-            None if given(at) => None,
-            None => {
+        match (name, context.and_then(cluster_of_context)) {
+            (Some(name), _) => self.parse(at, &name),
+            (None, _) if given(at) => None,
+            (None, Some(cluster)) => Some(cluster),
+            (None, None) => {
                 let problem = Problem::new("'metadata.name' is missing")
                     .hint("add 'metadata:' and below it, indented, 'name: dev'");
                 match root.entry("metadata") {
