@@ -29,7 +29,7 @@ const STOP_GRACE: u32 = 2;
 /// A registry that is restarted does not answer, or must not go on with what it has.
 const RESTART_GRACE: u32 = 0;
 /// Pause between two looks at a registry that starts: the first and the longest.
-const LOOK_AGAIN: (Duration, Duration) = (Duration::from_millis(20), Duration::from_millis(250));
+const LOOK_AGAIN: (Duration, Duration) = (Duration::from_millis(15), Duration::from_millis(100));
 
 /// What came of a sequence.
 #[derive(Debug, Clone, PartialEq, Eq)]

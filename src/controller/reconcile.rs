@@ -239,7 +239,11 @@ impl<E: Engine, P: Probe> Reconciler<E, P> {
             Ended::Failed(failure) => self.failed(host, failure),
             Ended::Cancelled => {}
         }
-        self.queue.push("actions ended");
+        if self.under_way.is_empty() {
+            self.queue.push_now("actions ended");
+        } else {
+            self.queue.push("actions ended");
+        }
     }
 
     fn failed(&mut self, host: String, failure: Failure) {

@@ -8,6 +8,9 @@ use crate::engine::{Container, ContainerSpec, ContainerState, Endpoint};
 use crate::labels;
 use crate::observed::{Found, NetworkRef, Observed, Serving, is_ours};
 
+/// The cause of most of a first pass.
+const MISSING: &str = "container is missing";
+
 /// What leads from the containers a mirror has to the one it should have.
 pub(super) fn sequence(desired: &Desired, mirror: &Mirror, observed: &Observed) -> Sequence {
     let mut builder =
@@ -104,7 +107,8 @@ impl Builder<'_> {
                     self.push(rename(target(&spare.container), &self.mirror.name), cause);
                 }
             }
-            (None, None) => self.create(),
+            (None, None) if self.port_is_taken() => {}
+            (None, None) => self.create(MISSING),
         }
     }
 
@@ -113,11 +117,7 @@ impl Builder<'_> {
     }
 
     /// From nothing. Nothing is undone when a step fails: what is there already is mended by the next pass.
-    fn create(&mut self) {
-        let cause = "container is missing";
-        if self.port_is_taken() {
-            return;
-        }
+    fn create(&mut self, cause: &str) {
         self.prepare(cause);
         let container = new_target(&self.mirror.name);
         self.push(Action::CreateContainer { spec: Box::new(self.mirror.container.clone()) }, cause);
@@ -131,6 +131,11 @@ impl Builder<'_> {
             // What it served before is better than nothing.
             self.mend(main);
             return;
+        }
+        if main.container.state == ContainerState::Restarting && next.is_none() {
+            // It does not serve, so nothing is lost, and the engine takes long to stop a container that keeps exiting.
+            self.push(remove(main), cause);
+            return self.create(cause);
         }
         self.prepare(cause);
         let old = target(&main.container);
@@ -172,7 +177,7 @@ impl Builder<'_> {
         }
         if !self.observed.volumes.contains_key(&self.mirror.name) {
             let labels = self.mirror.volume_labels(&self.desired.cluster);
-            let cause = if cause == "container is missing" { "volume is missing" } else { cause };
+            let cause = if cause == MISSING { "volume is missing" } else { cause };
             self.push(Action::CreateVolume { name: self.mirror.name.clone(), labels }, cause);
         }
     }

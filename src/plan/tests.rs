@@ -227,6 +227,22 @@ fn a_container_in_a_crash_loop_is_restarted() {
 }
 
 #[test]
+fn a_container_in_a_crash_loop_that_differs_is_removed_before_its_successor_is_made() {
+    let desired = one();
+    let mut observed = converged(&wanted(vec![mirror("ghcr.io", 5009)]));
+    exited(&mut observed.containers[0], 2);
+    observed.containers[0].container.state = ContainerState::Restarting;
+    assert_snapshot!(plan(&desired, &observed), @r"
+    ghcr.io
+      remove container ksail-dev-ghcr-io: port changed 5009 -> 5001
+      create container ksail-dev-ghcr-io: port changed 5009 -> 5001
+      connect ksail-dev-ghcr-io to network kind: port changed 5009 -> 5001
+      start ksail-dev-ghcr-io: port changed 5009 -> 5001
+      wait until ksail-dev-ghcr-io serves: port changed 5009 -> 5001
+    ");
+}
+
+#[test]
 fn a_dead_container_is_replaced() {
     assert_snapshot!(after(|found| { exited(found, 1); found.container.state = ContainerState::Dead; }), @r"
     ghcr.io
