@@ -60,26 +60,29 @@ fn compare(size: usize, extent: &Extent) {
     contenders.extend(compose::Compose::installed().map(|compose| Box::new(compose) as Box<dyn Contender>));
     contenders
         .extend(extent.concurrencies.iter().map(|n| Box::new(bare::Bare { concurrency: *n }) as Box<dyn Contender>));
-    for contender in contenders {
-        let [nothing, again, missing] = measure(contender.as_ref(), &scenario, &mirrors, extent.rounds);
+    // Round by round, so that a busy spell of the machine meets every contender alike.
+    let mut times: Vec<[Vec<f64>; 3]> = contenders.iter().map(|_| Default::default()).collect();
+    for _ in 0..extent.rounds {
+        for (contender, times) in contenders.iter().zip(&mut times) {
+            measure(contender.as_ref(), &scenario, &mirrors, times);
+        }
+    }
+    for (contender, times) in contenders.iter().zip(times) {
+        let [nothing, again, missing] = times.map(median);
         println!("{:<28}{nothing:>14.3}{again:>16.3}{missing:>14.3}", contender.name());
     }
 }
 
-/// The medians of every stage.
-fn measure(contender: &dyn Contender, scenario: &Scenario, mirrors: &[Mirror], rounds: usize) -> [f64; 3] {
-    let mut times = [const { Vec::new() }; 3];
-    for _ in 0..rounds {
-        contender::remove_all(scenario, mirrors);
-        for (stage, times) in [Stage::FromNothing, Stage::NothingToDo, Stage::OneMissing].into_iter().zip(&mut times) {
-            if stage == Stage::OneMissing {
-                scenario.docker.run(&["rm", "-f", &scenario.container_name(&mirrors[0])]);
-            }
-            times.push(contender::time(contender, stage, scenario, mirrors).as_secs_f64());
+/// One round of one contender, from nothing to nothing.
+fn measure(contender: &dyn Contender, scenario: &Scenario, mirrors: &[Mirror], times: &mut [Vec<f64>; 3]) {
+    contender::remove_all(scenario, mirrors);
+    for (stage, times) in [Stage::FromNothing, Stage::NothingToDo, Stage::OneMissing].into_iter().zip(times) {
+        if stage == Stage::OneMissing {
+            scenario.docker.run(&["rm", "-f", &scenario.container_name(&mirrors[0])]);
         }
+        times.push(contender::time(contender, stage, scenario, mirrors).as_secs_f64());
     }
     contender::remove_all(scenario, mirrors);
-    times.map(median)
 }
 
 fn median(mut times: Vec<f64>) -> f64 {
