@@ -138,3 +138,20 @@ fn pull_digest(docker: &Docker, port: u16, image: &str) -> String {
     docker.run(&["rmi", &reference]);
     digest.split_once('@').map(|(_, digest)| digest.to_owned()).expect("a digest")
 }
+
+#[test]
+fn an_image_that_cannot_be_pulled_is_reported_in_the_engines_words() {
+    let _turn = beside_one();
+    let scenario = Scenario::new("no-image");
+    let mirror = Mirror::push(free_port());
+    // Nothing listens on port 1: the engine is refused at once, wherever this runs.
+    let image = "127.0.0.1:1/no/registry:3";
+    let text = scenario.text(std::slice::from_ref(&mirror));
+    scenario.write_text(&text.replace("  registries:\n", &format!("  registries:\n    image: {image}\n")));
+    let applied = scenario.ksail(&["apply", "--timeout", "10s"]);
+    assert_eq!(applied.code, 1, "{applied}");
+    for words in ["ImagePullFailed", image, "connection refused"] {
+        assert!(format!("{applied}").contains(words), "{words:?} is in: {applied}");
+    }
+    assert_eq!(scenario.containers(), Vec::<String>::new());
+}

@@ -7,6 +7,7 @@ mod support;
 
 mod broken_manifests;
 mod engine_lost;
+mod examples;
 mod foreign_objects;
 mod from_empty;
 mod instruments;

@@ -9,7 +9,7 @@ use super::support::manifest::Mirror;
 use super::support::registry::Upstream;
 use super::support::scenario::{Scenario, free_port};
 use super::support::watch::{Watch, signal};
-use super::turns::{alone, beside_one};
+use super::turns::alone;
 
 const REPAIRED: Duration = Duration::from_secs(3);
 /// A resync (30 s, jittered), the two seconds that a registry has to answer in, and a restart of one that hangs.
@@ -23,6 +23,8 @@ struct Watched {
     /// What the target was like before.
     healthy: Container,
     untouched: (String, String),
+    /// How long `watch` took to bring both up from nothing.
+    coming_up: Duration,
     watch: Watch,
     _upstream: Option<Upstream>,
 }
@@ -46,11 +48,13 @@ impl Watched {
         scenario.create_network();
         let bystander = Mirror::push(free_port());
         scenario.write(&[target.clone(), bystander.clone()]);
+        let begun = Instant::now();
         let watch = scenario.watch();
+        let coming_up = begun.elapsed();
         assert_eq!(scenario.converged(&[target.clone(), bystander.clone()]), Ok(()));
         let healthy = scenario.running(&target);
         let untouched = scenario.running(&bystander).identity();
-        Self { scenario, target, bystander, healthy, untouched, watch, _upstream: upstream }
+        Self { scenario, target, bystander, healthy, untouched, coming_up, watch, _upstream: upstream }
     }
 
     fn name(&self) -> String {
@@ -67,6 +71,8 @@ impl Watched {
     }
 
     fn await_repair_within(mut self, limit: Duration, broken: Instant) -> Self {
+        // An engine kept busy by others is given as long as both mirrors took from nothing.
+        let limit = limit.max(self.coming_up * 3 / 2);
         let mirrors = [self.target.clone(), self.bystander.clone()];
         eventually("everything is as it was", limit * 3, || {
             self.scenario.converged(&mirrors)?;
@@ -170,7 +176,7 @@ impl Impostor {
 }
 
 fn repairs_replaced(name: &str, change: impl FnOnce(&mut Impostor)) {
-    let _turn = beside_one();
+    let _turn = alone();
     let watched = Watched::with_upstream(name);
     let broken = watched.replace(change);
     watched.await_repair(broken);
@@ -178,7 +184,7 @@ fn repairs_replaced(name: &str, change: impl FnOnce(&mut Impostor)) {
 
 /// Breaks the target with one docker command.
 fn repairs(name: &str, keeps_container: bool, command: &[&str]) {
-    let _turn = beside_one();
+    let _turn = alone();
     let watched = Watched::new(name);
     let broken = Instant::now();
     let target = watched.name();
@@ -275,7 +281,7 @@ fn another_volume_is_replaced() {
 
 #[test]
 fn a_missing_volume_is_made_again_with_its_container() {
-    let _turn = beside_one();
+    let _turn = alone();
     let watched = Watched::new("no-volume");
     let broken = watched.behind_its_back(|| {
         watched.docker(&["rm", "-f", &watched.name()]);
@@ -289,7 +295,7 @@ fn a_missing_volume_is_made_again_with_its_container() {
 
 #[test]
 fn a_detached_network_is_attached_again() {
-    let _turn = beside_one();
+    let _turn = alone();
     let watched = Watched::new("detached");
     let broken = Instant::now();
     watched.docker(&["network", "disconnect", &watched.scenario.network, &watched.name()]);
@@ -298,7 +304,7 @@ fn a_detached_network_is_attached_again() {
 
 #[test]
 fn a_network_removed_and_made_again_is_attached_again_whatever_stale_endpoint_is_left() {
-    let _turn = beside_one();
+    let _turn = alone();
     let watched = Watched::new("stale");
     let network = watched.scenario.network.clone();
     let docker = watched.scenario.docker.clone();
@@ -350,7 +356,7 @@ fn the_network_is_attached_within_a_second_of_its_appearing() {
 
 #[test]
 fn the_leftover_of_an_interrupted_recreate_is_removed() {
-    let _turn = beside_one();
+    let _turn = alone();
     let watched = Watched::new("leftover");
     let mut leftover = Impostor::of(&watched.healthy);
     leftover.name.push_str(".next");
@@ -361,7 +367,7 @@ fn the_leftover_of_an_interrupted_recreate_is_removed() {
 
 #[test]
 fn an_orphan_of_this_cluster_is_removed() {
-    let _turn = beside_one();
+    let _turn = alone();
     let watched = Watched::new("orphan");
     let mut orphan = Impostor::of(&watched.healthy);
     orphan.name.push_str("-orphan");
@@ -376,7 +382,7 @@ fn an_orphan_of_this_cluster_is_removed() {
 
 #[test]
 fn a_registry_that_hangs_is_restarted_by_the_resync() {
-    // Not alone: it mostly waits. No event tells of a stopped process; only asking it does.
+    // In no turn: it mostly waits. No event tells of a stopped process; only asking it does.
     let watched = Watched::new("hung");
     let hung = Instant::now();
     signal(u32::try_from(watched.healthy.pid()).expect("a process id"), "STOP");
@@ -386,7 +392,7 @@ fn a_registry_that_hangs_is_restarted_by_the_resync() {
 
 #[test]
 fn a_silent_registry_never_counts_as_serving() {
-    let _turn = beside_one();
+    let _turn = alone();
     let scenario = Scenario::new("drift-silent");
     let mirror = Mirror::push(free_port());
     let text = scenario
