@@ -15,6 +15,7 @@
 //! | [`manifest`] | the bytes of `ksail.yaml` into a [`manifest::Manifest`], or into problems that point at the text |
 //! | [`mod@desired`] | a manifest into what should exist, fully resolved (pure) |
 //! | [`observed`] | the engine's answers into one snapshot |
+//! | [`distribution`] | a manifest into the configuration of kind or k3d (pure)
 //! | [`plan`] | desired and observed into actions, each with a cause (pure) |
 //! | [`execute`] | a plan into engine calls, several mirrors at once |
 //! | [`probe`] | a running registry into what it answers |
@@ -29,6 +30,7 @@
 pub mod cli;
 pub mod controller;
 pub mod desired;
+pub mod distribution;
 pub mod engine;
 pub mod execute;
 pub mod labels;

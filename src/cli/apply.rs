@@ -17,12 +17,19 @@ use crate::status::Status;
 
 #[derive(Debug, Args)]
 pub(super) struct Arguments {
+    #[command(flatten)]
+    converging: Converging,
+}
+
+/// How long, how loud and how fast.
+#[derive(Debug, Args)]
+pub(super) struct Converging {
     /// Give up after this long (30s, 5m, 1h)
     #[arg(long, value_name = "DURATION", default_value = "5m", value_parser = duration)]
     timeout: Duration,
     /// Format; json is one object per line
     #[arg(short, long, value_enum, default_value_t = Output::Text)]
-    output: Output,
+    pub(super) output: Output,
     /// Engine calls at once
     #[arg(long, value_name = "N", default_value_t = DEFAULT_CONCURRENCY)]
     concurrency: usize,
@@ -36,26 +43,26 @@ fn duration(text: &str) -> Result<Duration, String> {
 
 pub(super) async fn run(global: &Global, arguments: &Arguments) -> Result<u8, Exit> {
     let manifest = load(&manifest_path(global)?)?;
-    converge(global, &manifest, arguments).await
+    converge(global, &manifest, &arguments.converging).await
 }
 
 /// Makes everything as the manifest says, shows progress, and tells how it ended.
-async fn converge(global: &Global, manifest: &Manifest, arguments: &Arguments) -> Result<u8, Exit> {
+pub(super) async fn converge(global: &Global, manifest: &Manifest, converging: &Converging) -> Result<u8, Exit> {
     let stop = stop_on_signals()?;
-    let reporter: Arc<dyn Reporter> = match arguments.output {
+    let reporter: Arc<dyn Reporter> = match converging.output {
         Output::Text => Arc::new(Text::new(stdout(), false)),
         Output::Json => Arc::new(Json::new(stdout())),
     };
-    let controller = controller(global, manifest, reporter, arguments.concurrency)?;
+    let controller = controller(global, manifest, reporter, converging.concurrency)?;
     let started = Instant::now();
-    let applied = controller.apply(resolve(manifest, &around()), arguments.timeout, &stop).await;
-    let show = |status: &Status| match arguments.output {
+    let applied = controller.apply(resolve(manifest, &around()), converging.timeout, &stop).await;
+    let show = |status: &Status| match converging.output {
         Output::Text => print(status_as_table(status, false)),
         Output::Json => {}
     };
     match applied {
         Applied::Converged(status) => {
-            if arguments.output == Output::Text {
+            if converging.output == Output::Text {
                 print(summary(&status, started.elapsed()));
             }
             Ok(OK)
@@ -69,7 +76,7 @@ async fn converge(global: &Global, manifest: &Manifest, arguments: &Arguments) -
             status.iter().for_each(show);
             complain(format!(
                 "not converged within {:#}",
-                SignedDuration::try_from(arguments.timeout).unwrap_or_default()
+                SignedDuration::try_from(converging.timeout).unwrap_or_default()
             ));
             Ok(TIMED_OUT)
         }

@@ -1,7 +1,17 @@
 //! The command line: arguments, where things are, exit codes. One file per verb; only this module prints.
 
 mod apply;
+mod arguments;
+mod cluster;
+mod completions;
 mod diff;
+mod distribution_config;
+mod editing;
+mod files;
+mod man;
+mod mirror;
+mod ports;
+mod schema;
 mod status;
 mod surroundings;
 mod validate;
@@ -37,25 +47,31 @@ pub struct Cli {
     command: Command,
 }
 
+/// Heading of the options every command takes.
+const GLOBAL: &str = "Global options";
+
 /// Options every command takes.
 #[derive(Debug, Args)]
 struct Global {
     /// The manifest; otherwise ksail.yaml in this directory or the closest one above
-    #[arg(short, long, global = true, value_name = "FILE")]
+    #[arg(short, long, global = true, value_name = "FILE", help_heading = GLOBAL)]
     file: Option<PathBuf>,
     /// Address of the engine, as for docker; otherwise found as the docker CLI finds it
-    #[arg(long, global = true, value_name = "ADDRESS")]
+    #[arg(long, global = true, value_name = "ADDRESS", help_heading = GLOBAL)]
     host: Option<String>,
     /// Say more on standard error; twice for every engine call
-    #[arg(short, long, global = true, action = ArgAction::Count)]
+    #[arg(short, long, global = true, action = ArgAction::Count, help_heading = GLOBAL)]
     verbose: u8,
     /// No colours (`NO_COLOR` does the same)
-    #[arg(long, global = true)]
+    #[arg(long, global = true, help_heading = GLOBAL)]
     no_color: bool,
 }
 
 #[derive(Debug, Subcommand)]
 enum Command {
+    /// Write ksail.yaml, or change its state and apply that
+    #[command(subcommand)]
+    Cluster(cluster::Command),
     /// Reconcile until stopped: follow the file, repair what breaks
     Watch(watch::Arguments),
     /// Reconcile once and wait until every mirror is Ready
@@ -66,6 +82,18 @@ enum Command {
     Status(status::Arguments),
     /// Check the manifest, without an engine
     Validate,
+    /// Add, change, remove or print entries of the list in ksail.yaml
+    #[command(subcommand)]
+    Mirror(mirror::Command),
+    /// Print the JSON Schema of ksail.yaml
+    Schema,
+    /// Print the completions of a shell
+    ///
+    /// bash: source <(ksail completions bash); zsh: the same, in .zshrc; fish: ksail completions fish | source
+    Completions(completions::Arguments),
+    /// Write the manual pages
+    #[command(hide = true)]
+    Man(man::Arguments),
 }
 
 /// How events and documents are printed.
@@ -79,6 +107,7 @@ enum Output {
 
 /// Parses the arguments, does what they say, and tells how it went.
 pub fn main() -> ExitCode {
+    completions::answer();
     let cli = Cli::parse();
     if cli.global.no_color {
         ColorChoice::Never.write_global();
@@ -100,11 +129,16 @@ pub fn main() -> ExitCode {
 async fn run(cli: Cli) -> u8 {
     let global = &cli.global;
     let outcome = match cli.command {
+        Command::Cluster(command) => cluster::run(global, &command).await,
         Command::Watch(arguments) => watch::run(global, &arguments).await,
         Command::Apply(arguments) => apply::run(global, &arguments).await,
         Command::Diff(arguments) => diff::run(global, &arguments).await,
         Command::Status(arguments) => status::run(global, &arguments).await,
         Command::Validate => validate::run(global),
+        Command::Mirror(command) => mirror::run(global, &command),
+        Command::Schema => schema::run(),
+        Command::Completions(arguments) => completions::run(&arguments),
+        Command::Man(arguments) => man::run(&arguments),
     };
     match outcome {
         Ok(code) => code,
@@ -134,6 +168,11 @@ fn complain(message: impl AsRef<str>) {
     let heading = if message.starts_with("error") || message.starts_with('\u{1b}') { "" } else { "error: " };
     // Nobody is left to tell when standard error is gone.
     let _ = writeln!(anstream::stderr(), "{heading}{message}");
+}
+
+/// Writes something worth knowing, which is no error, to standard error.
+fn note(message: impl AsRef<str>) {
+    let _ = writeln!(anstream::stderr(), "note: {}", message.as_ref().trim_end());
 }
 
 /// Writes to standard output; a reader that has gone away (`ksail status | head -1`) is not an error.

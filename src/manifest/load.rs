@@ -79,7 +79,7 @@ fn second_opinion(text: &str, as_written: &file::Manifest, root: &Node) -> Optio
     }
 }
 
-fn unreadable(path: &Path, error: &io::Error) -> Problems {
+pub(super) fn unreadable(path: &Path, error: &io::Error) -> Problems {
     let problem = match error.kind() {
         io::ErrorKind::NotFound => {
             Problem::new("there is no such file").hint("'ksail cluster init' writes one, '--file' names another")

@@ -10,6 +10,7 @@ mod expand;
 mod file;
 mod find;
 mod load;
+mod outline;
 mod problems;
 mod redact;
 mod rules;
@@ -24,8 +25,10 @@ pub use edit::{Edit, EditError, MirrorChange, MirrorEntry, MirrorField, MirrorFi
 pub use expand::Environment;
 pub use find::{FILE_NAME, FindError, find};
 pub use load::{load, load_contents, parse};
+pub use outline::{Listed, Outline};
 pub use problems::{Problem, Problems};
 pub use schema::schema;
 pub use types::{Connection, Credentials, Distribution, Lifecycle, Manifest, Mirror, Registries, State, VolumePolicy};
 pub use values::{ClusterName, Host, InvalidValue, Upstream, parse_duration};
 pub use write::{Edited, edit_file};
+pub(crate) use write::{lock, replace};

@@ -39,7 +39,7 @@ pub fn edit_file(path: &Path, edits: &[Edit]) -> Result<Edited, EditError> {
 }
 
 /// Puts `after` where `target` is, if that still holds `before`; `path` is what the user calls it.
-fn replace(path: &Path, target: &Path, before: &[u8], after: &[u8]) -> Result<(), EditError> {
+pub(crate) fn replace(path: &Path, target: &Path, before: &[u8], after: &[u8]) -> Result<(), EditError> {
     let write = |source| EditError::Write { path: path.to_owned(), source };
     let directory = target.parent().unwrap_or(Path::new("/"));
     let temporary = write_beside(target, directory, after).map_err(write)?;
@@ -50,7 +50,8 @@ fn replace(path: &Path, target: &Path, before: &[u8], after: &[u8]) -> Result<()
     File::open(directory).and_then(|directory| directory.sync_all()).map_err(write)
 }
 
-fn lock(directory: &Path, path: &Path) -> Result<File, EditError> {
+/// Keeps other edits of files in a directory out until the handle is dropped.
+pub(crate) fn lock(directory: &Path, path: &Path) -> Result<File, EditError> {
     let failed = |source| EditError::Write { path: path.to_owned(), source };
     let handle = File::open(directory).map_err(failed)?;
     let deadline = Instant::now() + PATIENCE;

@@ -1,1 +1,13 @@
-//! The cli tests.
+//! The command line: what it prints, how it exits, and what it does to files.
+
+#![allow(clippy::unwrap_used, clippy::expect_used)] // A test that meets the unexpected should end there.
+
+mod completions;
+mod editing;
+mod examples;
+mod help;
+mod init;
+mod mirror;
+mod on_the_engine;
+mod ran;
+mod schema;

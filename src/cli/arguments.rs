@@ -1,0 +1,156 @@
+//! Values on the command line that name registries.
+
+use std::str::FromStr;
+
+use crate::manifest::{Host, InvalidValue, Upstream};
+
+/// `HOST=UPSTREAM`, or `HOST` for the upstream everybody knows.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct MirrorRegistry {
+    pub(super) host: Host,
+    /// As the file is to say it: a URL, or a text with `${VAR}` in it.
+    pub(super) upstream: String,
+}
+
+/// `localhost:PORT`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct LocalRegistry {
+    pub(super) host: Host,
+    pub(super) port: u16,
+}
+
+/// A mirror or a registry to push to, as `ksail mirror add` takes either.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) enum Registry {
+    Mirror(MirrorRegistry),
+    Local(LocalRegistry),
+}
+
+impl Registry {
+    pub(super) fn host(&self) -> &Host {
+        match self {
+            Self::Mirror(mirror) => &mirror.host,
+            Self::Local(local) => &local.host,
+        }
+    }
+}
+
+/// An upstream as the file is to say it; with a variable in it, what that holds is checked when the file is read.
+pub(super) fn upstream(text: &str) -> Result<String, String> {
+    if !text.contains("${") {
+        text.parse::<Upstream>().map_err(words)?;
+    }
+    Ok(text.to_owned())
+}
+
+pub(super) fn host(text: &str) -> Result<Host, String> {
+    text.parse().map_err(words)
+}
+
+/// A refusal and what to write instead, in one line.
+pub(super) fn words(error: InvalidValue) -> String {
+    match error.hint {
+        Some(hint) => format!("{}; {hint}", error.problem),
+        None => error.problem,
+    }
+}
+
+impl FromStr for MirrorRegistry {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        let (host, upstream) = match text.split_once('=') {
+            Some((name, _)) if name.is_empty() => {
+                return Err("expected HOST=UPSTREAM, as in docker.io=https://registry-1.docker.io".to_owned());
+            }
+            Some((name, url)) => (host(name)?, upstream(url)?),
+            None => {
+                let host = host(text)?;
+                if host.name() == "localhost" {
+                    return Err(format!("'{text}' is a registry to push to; write --local-registry {text}"));
+                }
+                let upstream = Upstream::well_known(&host).to_string();
+                (host, upstream)
+            }
+        };
+        Ok(Self { host, upstream })
+    }
+}
+
+impl FromStr for LocalRegistry {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        if text.contains('=') {
+            return Err("a registry to push to has no upstream; write --mirror-registry HOST=UPSTREAM".to_owned());
+        }
+        if text.parse::<u16>().is_ok_and(|port| port > 0) {
+            return Err(format!("expected HOST:PORT; write localhost:{text}"));
+        }
+        if text == "localhost" {
+            return Err("expected HOST:PORT; write localhost:5000, or another free port".to_owned());
+        }
+        let host = host(text)?;
+        match host.port() {
+            Some(port) if host.name() == "localhost" => Ok(Self { host, port }),
+            port => Err(format!("a registry to push to is localhost:PORT; write localhost:{}", port.unwrap_or(5000))),
+        }
+    }
+}
+
+impl FromStr for Registry {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        if !text.contains('=') && text.split(':').next() == Some("localhost") {
+            return text.parse().map(Self::Local);
+        }
+        text.parse().map(Self::Mirror)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn mirror(text: &str) -> Result<(String, String), String> {
+        text.parse::<MirrorRegistry>().map(|mirror| (mirror.host.to_string(), mirror.upstream))
+    }
+
+    fn local(text: &str) -> Result<u16, String> {
+        text.parse::<LocalRegistry>().map(|local| local.port)
+    }
+
+    #[test]
+    fn a_host_alone_has_the_upstream_everybody_knows() {
+        assert_eq!(mirror("docker.io").unwrap().1, "https://registry-1.docker.io");
+        assert_eq!(mirror("ghcr.io").unwrap().1, "https://ghcr.io");
+    }
+
+    #[test]
+    fn an_upstream_may_hold_a_variable() {
+        assert_eq!(mirror("docker.io=${HUB}").unwrap().1, "${HUB}");
+    }
+
+    #[test]
+    fn what_is_no_mirror_is_refused_in_words_that_help() {
+        let refused = |text: &str| mirror(text).unwrap_err();
+        insta::assert_snapshot!(refused("=https://a.example"), @"expected HOST=UPSTREAM, as in docker.io=https://registry-1.docker.io");
+        insta::assert_snapshot!(refused("docker.io="), @"the upstream is empty; write scheme://host[:port], such as https://registry-1.docker.io");
+        insta::assert_snapshot!(refused("docker.io=registry-1.docker.io"), @"the upstream has no scheme; write 'https://registry-1.docker.io'");
+        insta::assert_snapshot!(refused("https://ghcr.io"), @"a host has no scheme; write 'ghcr.io'");
+        insta::assert_snapshot!(refused("*.io=https://a.io"), @"a host cannot be a pattern; containerd knows no wildcards: add one mirror per host");
+        insta::assert_snapshot!(refused("localhost:5000"), @"'localhost:5000' is a registry to push to; write --local-registry localhost:5000");
+    }
+
+    #[test]
+    fn a_registry_to_push_to_is_localhost_and_a_port() {
+        assert_eq!(local("localhost:5000"), Ok(5000));
+        let refused = |text: &str| local(text).unwrap_err();
+        insta::assert_snapshot!(refused("5000"), @"expected HOST:PORT; write localhost:5000");
+        insta::assert_snapshot!(refused("localhost"), @"expected HOST:PORT; write localhost:5000, or another free port");
+        insta::assert_snapshot!(refused("127.0.0.1:5005"), @"a registry to push to is localhost:PORT; write localhost:5005");
+        insta::assert_snapshot!(refused("localhost:70000"), @"'70000' is not a port; ports are 1 to 65535");
+        insta::assert_snapshot!(refused("localhost:5000=http://a.b"), @"a registry to push to has no upstream; write --mirror-registry HOST=UPSTREAM");
+    }
+}

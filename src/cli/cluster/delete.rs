@@ -1,0 +1,29 @@
+//! `ksail cluster delete`
+
+use clap::Args;
+
+use super::super::apply::{Converging, converge};
+use super::super::editing::{edit, outline};
+use super::super::surroundings::manifest_path;
+use super::super::{Exit, Global, Output, print};
+use crate::manifest::{Edit, State};
+
+#[derive(Debug, Args)]
+pub(in super::super) struct Arguments {
+    /// Remove the volumes of its registries as well (`state: Purged`)
+    #[arg(long)]
+    delete_registry_volumes: bool,
+    #[command(flatten)]
+    converging: Converging,
+}
+
+pub(super) async fn run(global: &Global, arguments: &Arguments) -> Result<u8, Exit> {
+    let path = manifest_path(global)?;
+    let state = if arguments.delete_registry_volumes { State::Purged } else { State::Absent };
+    let lines = edit(&path, &[Edit::SetState(state)])?;
+    if arguments.converging.output == Output::Text {
+        lines.iter().for_each(|line| print(format!("{line}\n")));
+    }
+    // What is to go needs no credentials: variables that are not set do not stand in the way.
+    converge(global, outline(&path)?.emptied(), &arguments.converging).await
+}

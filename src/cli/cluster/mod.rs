@@ -1,0 +1,28 @@
+//! `ksail cluster …`
+
+mod create;
+mod delete;
+mod document;
+mod init;
+
+use clap::Subcommand;
+
+use super::{Exit, Global};
+
+#[derive(Debug, Subcommand)]
+pub(super) enum Command {
+    /// Write ksail.yaml and the configuration of kind or k3d
+    Init(init::Arguments),
+    /// Set `state: Present` in ksail.yaml, and apply it
+    Create(create::Arguments),
+    /// Set `state: Absent` in ksail.yaml, and apply it
+    Delete(delete::Arguments),
+}
+
+pub(super) async fn run(global: &Global, command: &Command) -> Result<u8, Exit> {
+    match command {
+        Command::Init(arguments) => init::run(global, arguments),
+        Command::Create(arguments) => create::run(global, arguments).await,
+        Command::Delete(arguments) => delete::run(global, arguments).await,
+    }
+}

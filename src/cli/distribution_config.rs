@@ -1,0 +1,67 @@
+//! The distribution's configuration file follows the manifest, as far as it is ksail's to write.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use super::editing::refused;
+use super::{BAD_INPUT, Exit};
+use crate::distribution::{Followed, Route, follow, routes};
+use crate::manifest::{self, Outline};
+
+/// What an edit of the manifest means for the file.
+#[derive(Debug)]
+pub(super) enum Change {
+    /// Nothing.
+    None,
+    /// Other lines in its managed block.
+    Lines { path: PathBuf, before: String, after: String },
+    /// Something for its author to do.
+    Note(String),
+}
+
+/// The routes of the mirrors in a manifest.
+pub(super) fn routes_of(outline: &Outline) -> Vec<Route> {
+    let mirrors: Vec<_> =
+        outline.mirrors.iter().map(|mirror| (mirror.host.clone(), mirror.upstream.is_none())).collect();
+    routes(&outline.name, &mirrors)
+}
+
+/// What `outline`, the manifest at `manifest`, means for the file it names.
+pub(super) fn change(manifest: &Path, outline: &Outline) -> Result<Change, Exit> {
+    let Some(named) = &outline.distribution_config else { return Ok(Change::None) };
+    let path = manifest.parent().unwrap_or(Path::new("")).join(named);
+    let before = match fs::read_to_string(&path) {
+        Ok(text) => text,
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
+            return Ok(Change::Note(format!("{}, the distributionConfig, is not there", path.display())));
+        }
+        Err(error) => {
+            return Err(Exit::new(
+                BAD_INPUT,
+                format!("{}, the distributionConfig, cannot be read: {error}", path.display()),
+            ));
+        }
+    };
+    Ok(match follow(outline.distribution, &routes_of(outline), &before) {
+        Followed::Same => Change::None,
+        Followed::Changed(after) => Change::Lines { path, before, after },
+        Followed::Foreign { hint, lines } => {
+            Change::Note(format!("{} was left alone: {hint}\n{}", path.display(), lines.trim_end()))
+        }
+    })
+}
+
+/// Brings the file up to date with the manifest. The manifest is read under the lock its edits take, so that of two
+/// edits at once the file follows the later one.
+pub(super) fn bring_up_to_date(manifest: &Path) -> Result<Change, Exit> {
+    let target = fs::canonicalize(manifest).unwrap_or_else(|_| manifest.to_owned());
+    let directory = target.parent().unwrap_or(Path::new("/"));
+    let _lock = manifest::lock(directory, manifest).map_err(refused)?;
+    let outline = Outline::load(manifest).map_err(|problems| Exit::new(BAD_INPUT, problems.render(false)))?;
+    let change = change(manifest, &outline)?;
+    if let Change::Lines { path, before, after } = &change {
+        let target = fs::canonicalize(path).unwrap_or_else(|_| path.clone());
+        manifest::replace(path, &target, before.as_bytes(), after.as_bytes()).map_err(refused)?;
+    }
+    Ok(change)
+}

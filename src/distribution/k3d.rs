@@ -1,0 +1,33 @@
+//! k3d: <https://k3d.io/stable/usage/configfile/>, and k3s: <https://docs.k3s.io/installation/private-registry>
+
+use super::{Route, block};
+use crate::manifest::ClusterName;
+
+/// Where the block belongs.
+pub(super) const PLACE: &str = "mirrors:' in 'registries.config";
+
+/// The block stands inside the text that k3d hands to k3s, where its two comments are comments as well.
+pub(super) fn generate(cluster: &ClusterName, routes: &[Route]) -> String {
+    format!(
+        "\
+# The cluster itself; https://k3d.io/stable/usage/configfile/ has all there is to set.
+apiVersion: k3d.io/v1alpha5
+kind: Simple
+metadata:
+  name: {cluster}
+registries:
+  config: |
+    mirrors:
+{}",
+        block::new(&block(routes), 6)
+    )
+}
+
+pub(super) fn block(routes: &[Route]) -> Vec<String> {
+    let entry = |Route { host, endpoint }: &Route| [format!("\"{host}\":"), format!("  endpoint: [\"{endpoint}\"]")];
+    routes.iter().flat_map(entry).collect()
+}
+
+pub(super) fn says_so(text: &str, routes: &[Route]) -> bool {
+    routes.iter().all(|route| text.contains(&route.host) && text.contains(&route.endpoint))
+}
