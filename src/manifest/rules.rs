@@ -324,7 +324,7 @@ impl Rules<'_> {
                 problem.hint("write a name or an address that containers reach, such as host.docker.internal"),
             );
         }
-        Some(upstream)
+        Some(upstream.shown_as(written))
     }
 
     fn expand(&mut self, at: Option<&Node>, written: &str) -> Option<String> {
