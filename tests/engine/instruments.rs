@@ -1,5 +1,7 @@
 //! The tests' own instruments, checked where nothing of ksail takes part.
 
+use std::path::Path;
+use std::process::Command;
 use std::time::Duration;
 
 use super::support::deadline::eventually;
@@ -84,4 +86,13 @@ fn a_private_engine_has_the_images_and_comes_back_with_its_containers() {
     assert!(!docker.output(&["version"]).status.success());
     engine.up();
     eventually("it serves again", Duration::from_secs(20), answers);
+}
+
+#[test]
+fn set_up_without_an_engine_fails_and_says_why() {
+    let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/setup");
+    let output = Command::new(script).env("DOCKER_HOST", "unix:///nonexistent/docker.sock").output().expect("it runs");
+    assert_eq!(output.status.code(), Some(1));
+    let said = String::from_utf8_lossy(&output.stderr);
+    assert!(said.contains("no engine answers at DOCKER_HOST=unix:///nonexistent/docker.sock"), "{said}");
 }
