@@ -60,7 +60,7 @@ impl FromStr for MirrorRegistry {
 
     fn from_str(text: &str) -> Result<Self, String> {
         let (host, upstream) = match text.split_once('=') {
-            Some((name, _)) if name.is_empty() => {
+            Some(("", _)) => {
                 return Err("expected HOST=UPSTREAM, as in docker.io=https://registry-1.docker.io".to_owned());
             }
             Some((name, url)) => (host(name)?, upstream(url)?),

@@ -3,7 +3,7 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use super::editing::refused;
+use super::editing::{refused, shown};
 use super::{BAD_INPUT, Exit};
 use crate::distribution::{Followed, Route, follow, routes};
 use crate::manifest::{self, Outline};
@@ -33,12 +33,12 @@ pub(super) fn change(manifest: &Path, outline: &Outline) -> Result<Change, Exit>
     let before = match fs::read_to_string(&path) {
         Ok(text) => text,
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
-            return Ok(Change::Note(format!("{}, the distributionConfig, is not there", path.display())));
+            return Ok(Change::Note(format!("{}, the distributionConfig, is not there", shown(&path))));
         }
         Err(error) => {
             return Err(Exit::new(
                 BAD_INPUT,
-                format!("{}, the distributionConfig, cannot be read: {error}", path.display()),
+                format!("{}, the distributionConfig, cannot be read: {error}", shown(&path)),
             ));
         }
     };
@@ -46,7 +46,7 @@ pub(super) fn change(manifest: &Path, outline: &Outline) -> Result<Change, Exit>
         Followed::Same => Change::None,
         Followed::Changed(after) => Change::Lines { path, before, after },
         Followed::Foreign { hint, lines } => {
-            Change::Note(format!("{} was left alone: {hint}\n{}", path.display(), lines.trim_end()))
+            Change::Note(format!("{} was left alone: {hint}\n{}", shown(&path), lines.trim_end()))
         }
     })
 }

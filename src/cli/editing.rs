@@ -1,28 +1,34 @@
 //! Edits of the manifest, and what goes with them.
 
+use std::env;
 use std::error::Error as _;
 use std::fs;
 use std::io;
-use std::path::Path;
+use std::path::{Display, Path};
 
 use similar::TextDiff;
 
 use super::arguments::{MirrorRegistry, Registry};
 use super::distribution_config::{Change, bring_up_to_date, change};
 use super::ports::FreePorts;
-use super::{BAD_INPUT, Exit, FAILED, note};
+use super::{BAD_INPUT, Exit, FAILED, note, print};
 use crate::manifest::{self, Edit, EditError, Edited, MirrorEntry, MirrorField, Outline, edit_file};
+
+/// Tells what became of the files.
+pub(super) fn tell(lines: &[String]) {
+    print(lines.iter().fold(String::new(), |text, line| text + line + "\n"));
+}
 
 /// What became of the files, a line each; none when they say so already.
 pub(super) fn edit(path: &Path, edits: &[Edit]) -> Result<Vec<String>, Exit> {
     let edited = edit_file(path, edits).map_err(refused)?;
     let mut lines = match edited {
-        Edited::Changed => vec![format!("{}: {}", path.display(), described(edits))],
+        Edited::Changed => vec![format!("{}: {}", shown(path), described(edits))],
         Edited::Unchanged => Vec::new(),
     };
     let followed = bring_up_to_date(path).map_err(|exit| Exit {
         message: if edited == Edited::Changed {
-            format!("{} is edited, and its distributionConfig could not follow: {}", path.display(), exit.message)
+            format!("{} is edited, and its distributionConfig could not follow: {}", shown(path), exit.message)
         } else {
             exit.message
         },
@@ -30,7 +36,7 @@ pub(super) fn edit(path: &Path, edits: &[Edit]) -> Result<Vec<String>, Exit> {
     })?;
     match followed {
         Change::None => {}
-        Change::Lines { path, .. } => lines.push(format!("{}: follows ksail.yaml", path.display())),
+        Change::Lines { path, .. } => lines.push(format!("{}: follows ksail.yaml", shown(&path))),
         Change::Note(text) => note(text),
     }
     Ok(lines)
@@ -56,7 +62,7 @@ pub(super) fn check(path: &Path, edits: &[Edit]) -> Result<(), Exit> {
     let after = manifest::apply(&read(path)?, edits).map_err(refused)?;
     let checked = manifest::parse(path, &after, &super::surroundings::variable);
     checked.map(drop).map_err(|problems| {
-        Exit::new(BAD_INPUT, format!("{}\n{} was not edited", problems.render(false).trim_end(), path.display()))
+        Exit::new(BAD_INPUT, format!("{}\n{} was not edited", problems.render(false).trim_end(), shown(path)))
     })
 }
 
@@ -65,7 +71,7 @@ fn read(path: &Path) -> Result<Vec<u8>, Exit> {
 }
 
 fn unified(path: &Path, before: &str, after: &str) -> String {
-    let name = path.display().to_string();
+    let name = shown(path).to_string();
     TextDiff::from_lines(before, after).unified_diff().header(&name, &name).to_string()
 }
 
@@ -80,12 +86,27 @@ fn described(edits: &[Edit]) -> String {
     edits.iter().map(one).collect::<Vec<_>>().join(", ")
 }
 
-/// An edit that was refused, with its cause, and the exit code that goes with it.
+/// An edit that was refused, with its cause unless the message says it, and the exit code that goes with it.
+#[expect(clippy::needless_pass_by_value, reason = "for map_err")]
 pub(super) fn refused(error: EditError) -> Exit {
-    let full = matches!(&error, EditError::Write { source, .. }
-        if matches!(source.kind(), io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded));
-    let cause = error.source().map(|cause| format!("\n{cause}")).unwrap_or_default();
-    Exit::new(if full { FAILED } else { BAD_INPUT }, format!("{error}{cause}"))
+    use io::ErrorKind::{PermissionDenied, QuotaExceeded, ReadOnlyFilesystem, StorageFull};
+    let kind = match &error {
+        EditError::Write { source, .. } => Some(source.kind()),
+        _ => None,
+    };
+    let code = if matches!(kind, Some(StorageFull | QuotaExceeded)) { FAILED } else { BAD_INPUT };
+    match error.source() {
+        Some(cause) if !matches!(kind, Some(StorageFull | QuotaExceeded | PermissionDenied | ReadOnlyFilesystem)) => {
+            Exit::new(code, format!("{error}\n{cause}"))
+        }
+        _ => Exit::new(code, error.to_string()),
+    }
+}
+
+/// A path as someone in this directory would write it.
+pub(super) fn shown(path: &Path) -> Display<'_> {
+    let here = env::current_dir().ok();
+    here.and_then(|here| path.strip_prefix(here).ok()).unwrap_or(path).display()
 }
 
 /// The entry a registry on the command line becomes.

@@ -25,7 +25,9 @@ pub(super) fn write_together<'a>(files: impl Iterator<Item = &'a NewFile>) -> Re
     for (temporary, target, is_new) in ready {
         if let Err(error) = temporary.persist(&target) {
             // What was there before is whole either way; only what this call has made goes again.
-            created.iter().for_each(|path| drop(fs::remove_file(path)));
+            for path in created {
+                drop(fs::remove_file(path));
+            }
             return Err(cannot_write(&target, &error.error));
         }
         if is_new {

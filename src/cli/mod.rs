@@ -72,6 +72,9 @@ enum Command {
     /// Write ksail.yaml, or change its state and apply that
     #[command(subcommand)]
     Cluster(cluster::Command),
+    /// Add, change, remove or print entries of the list in ksail.yaml
+    #[command(subcommand)]
+    Mirror(mirror::Command),
     /// Reconcile until stopped: follow the file, repair what breaks
     Watch(watch::Arguments),
     /// Reconcile once and wait until every mirror is Ready
@@ -82,14 +85,14 @@ enum Command {
     Status(status::Arguments),
     /// Check the manifest, without an engine
     Validate,
-    /// Add, change, remove or print entries of the list in ksail.yaml
-    #[command(subcommand)]
-    Mirror(mirror::Command),
     /// Print the JSON Schema of ksail.yaml
     Schema,
     /// Print the completions of a shell
     ///
-    /// bash: source <(ksail completions bash); zsh: the same, in .zshrc; fish: ksail completions fish | source
+    /// bash, in ~/.bashrc:                  source <(ksail completions bash)
+    /// zsh, in ~/.zshrc:                    source <(ksail completions zsh)
+    /// fish, in ~/.config/fish/config.fish: ksail completions fish | source
+    #[command(verbatim_doc_comment)]
     Completions(completions::Arguments),
     /// Write the manual pages
     #[command(hide = true)]
@@ -99,9 +102,7 @@ enum Command {
 /// How events and documents are printed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 enum Output {
-    /// For people
     Text,
-    /// For programs
     Json,
 }
 

@@ -18,20 +18,16 @@ use crate::status::{Evidence, Status};
 
 #[derive(Debug, Args)]
 pub(super) struct Arguments {
-    /// Format
+    /// Format; wide has more columns than table
     #[arg(short, long, value_enum, default_value_t = Format::Table)]
     output: Format,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 enum Format {
-    /// A line per mirror
     Table,
-    /// More columns
     Wide,
-    /// Everything, for programs
     Json,
-    /// Everything, as YAML
     Yaml,
 }
 

@@ -42,10 +42,12 @@ impl Project {
     }
 
     /// Every file and what it holds.
-    pub(crate) fn files(&self) -> BTreeMap<String, Vec<u8>> {
+    pub(crate) fn files(&self) -> BTreeMap<String, String> {
         let entries = fs::read_dir(&self.path).unwrap().map(Result::unwrap);
         let files = entries.filter(|entry| entry.path().is_file());
-        files.map(|entry| (entry.file_name().into_string().unwrap(), fs::read(entry.path()).unwrap())).collect()
+        files
+            .map(|entry| (entry.file_name().into_string().unwrap(), fs::read_to_string(entry.path()).unwrap()))
+            .collect()
     }
 
     pub(crate) fn names(&self) -> Vec<String> {

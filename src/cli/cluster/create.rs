@@ -6,9 +6,9 @@ use clap_complete::engine::ArgValueCompleter;
 use super::super::apply::{Converging, converge};
 use super::super::arguments::{MirrorRegistry, Registry};
 use super::super::completions::well_known_hosts;
-use super::super::editing::{check, edit, entry, free_ports, outline};
+use super::super::editing::{check, edit, entry, free_ports, outline, tell};
 use super::super::surroundings::{load, manifest_path};
-use super::super::{Exit, Global, Output, print};
+use super::super::{Exit, Global, Output};
 use crate::manifest::{Edit, Outline, State};
 
 #[derive(Debug, Args)]
@@ -22,12 +22,15 @@ pub(in super::super) struct Arguments {
 
 pub(super) async fn run(global: &Global, arguments: &Arguments) -> Result<u8, Exit> {
     let path = manifest_path(global)?;
-    let mut edits = additions(&outline(&path)?, &arguments.mirror_registry)?;
-    edits.push(Edit::SetState(State::Present));
+    let outline = outline(&path)?;
+    let mut edits = additions(&outline, &arguments.mirror_registry)?;
+    if outline.emptied().state != State::Present {
+        edits.push(Edit::SetState(State::Present));
+    }
     check(&path, &edits)?;
     let lines = edit(&path, &edits)?;
     if arguments.converging.output == Output::Text {
-        lines.iter().for_each(|line| print(format!("{line}\n")));
+        tell(&lines);
     }
     converge(global, &load(&path)?, &arguments.converging).await
 }

@@ -3,9 +3,9 @@
 use clap::Args;
 
 use super::super::apply::{Converging, converge};
-use super::super::editing::{edit, outline};
+use super::super::editing::{edit, outline, tell};
 use super::super::surroundings::manifest_path;
-use super::super::{Exit, Global, Output, print};
+use super::super::{Exit, Global, Output};
 use crate::manifest::{Edit, State};
 
 #[derive(Debug, Args)]
@@ -22,7 +22,7 @@ pub(super) async fn run(global: &Global, arguments: &Arguments) -> Result<u8, Ex
     let state = if arguments.delete_registry_volumes { State::Purged } else { State::Absent };
     let lines = edit(&path, &[Edit::SetState(state)])?;
     if arguments.converging.output == Output::Text {
-        lines.iter().for_each(|line| print(format!("{line}\n")));
+        tell(&lines);
     }
     // What is to go needs no credentials: variables that are not set do not stand in the way.
     converge(global, outline(&path)?.emptied(), &arguments.converging).await

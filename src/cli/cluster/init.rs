@@ -69,30 +69,24 @@ pub(in super::super) struct Arguments {
 
 #[derive(Debug, Clone, Copy, ValueEnum)]
 enum Distribution {
-    /// <https://kind.sigs.k8s.io>
     #[value(name = "Kind")]
     Kind,
-    /// <https://k3d.io>
     #[value(name = "K3d")]
     K3d,
 }
 
 #[derive(Debug, Clone, Copy, ValueEnum)]
 enum Lifecycle {
-    /// ksail, with kind or k3d
     #[value(name = "Managed")]
     Managed,
-    /// Someone else
     #[value(name = "External")]
     External,
 }
 
 #[derive(Debug, Clone, Copy, ValueEnum)]
 enum VolumePolicy {
-    /// It stays
     #[value(name = "Retain")]
     Retain,
-    /// It is removed
     #[value(name = "Delete")]
     Delete,
 }
@@ -106,7 +100,7 @@ fn duration(text: &str) -> Result<Duration, String> {
 }
 
 pub(super) fn run(global: &Global, arguments: &Arguments) -> Result<u8, Exit> {
-    let path = place(global, arguments)?;
+    let path = place(global, arguments);
     let directory = path.parent().unwrap_or(Path::new(""));
     let document = document(arguments, &path)?;
     let text = document.text();
@@ -134,12 +128,12 @@ pub(super) fn run(global: &Global, arguments: &Arguments) -> Result<u8, Exit> {
 }
 
 /// Path of the manifest to write.
-fn place(global: &Global, arguments: &Arguments) -> Result<PathBuf, Exit> {
-    Ok(match (&global.file, &arguments.output) {
+fn place(global: &Global, arguments: &Arguments) -> PathBuf {
+    match (&global.file, &arguments.output) {
         (Some(file), _) => file.clone(),
         (None, Some(directory)) => directory.join(FILE_NAME),
         (None, None) => PathBuf::from(FILE_NAME),
-    })
+    }
 }
 
 fn document(arguments: &Arguments, path: &Path) -> Result<Document, Exit> {

@@ -7,7 +7,7 @@ use super::super::arguments::Registry;
 use super::super::completions::well_known_hosts;
 use super::super::editing::{entry, free_ports, outline};
 use super::super::surroundings::manifest_path;
-use super::super::{Exit, Global, OK, print};
+use super::super::{Exit, Global};
 use super::carry_out;
 use super::settings::Settings;
 use crate::manifest::{Edit, Listed, MirrorField};
@@ -29,10 +29,8 @@ pub(super) fn run(global: &Global, arguments: &Arguments) -> Result<u8, Exit> {
     let path = manifest_path(global)?;
     let outline = outline(&path)?;
     if outline.mirrors.iter().any(|listed| is_listed(registry, settings, listed)) {
-        if !dry_run {
-            print(format!("{}: {} is there already; nothing to change\n", path.display(), registry.host()));
-        }
-        return Ok(OK);
+        // The distribution's configuration may have fallen behind an edit by hand.
+        return carry_out(&path, &[], *dry_run);
     }
     let port = match (settings.port, registry) {
         (Some(port), _) => Some(port),

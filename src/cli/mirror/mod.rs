@@ -10,7 +10,7 @@ use std::path::Path;
 
 use clap::Subcommand;
 
-use super::editing::{edit, preview};
+use super::editing::{edit, preview, shown, tell};
 use super::{Exit, Global, OK, print};
 use crate::manifest::Edit;
 
@@ -43,8 +43,8 @@ fn carry_out(path: &Path, edits: &[Edit], dry_run: bool) -> Result<u8, Exit> {
     }
     let lines = edit(path, edits)?;
     if lines.is_empty() {
-        print(format!("{}: nothing to change\n", path.display()));
+        print(format!("{}: nothing to change\n", shown(path)));
     }
-    lines.iter().for_each(|line| print(format!("{line}\n")));
+    tell(&lines);
     Ok(OK)
 }

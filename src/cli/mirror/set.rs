@@ -12,13 +12,14 @@ use super::settings::Settings;
 use crate::manifest::{Edit, Host, MirrorChange, MirrorField, MirrorFieldName};
 
 #[derive(Debug, Args)]
+#[command(override_usage = "ksail mirror set [OPTIONS] <HOST>")]
 #[command(group = ArgGroup::new("change").required(true).multiple(true).args([
     "upstream", "port", "listen_address", "fallback", "ttl", "username", "password", "unset",
 ]))]
 pub(in super::super) struct Arguments {
     /// Which mirror
     #[arg(value_name = "HOST", value_parser = host, add = ArgValueCompleter::new(listed_hosts))]
-    host: Host,
+    mirror: Host,
     /// Where it gets what it does not have
     #[arg(long, value_name = "URL", value_parser = upstream)]
     upstream: Option<String>,
@@ -61,6 +62,6 @@ pub(super) fn run(global: &Global, arguments: &Arguments) -> Result<u8, Exit> {
     let fields = first.into_iter().flatten().chain(arguments.settings.fields()?);
     let unset = arguments.unset.iter().map(|field| MirrorChange::Unset((*field).into()));
     let changes = fields.map(MirrorChange::Set).chain(unset).collect();
-    let edit = Edit::SetMirror { host: arguments.host.clone(), changes };
+    let edit = Edit::SetMirror { host: arguments.mirror.clone(), changes };
     carry_out(&path, &[edit], arguments.dry_run)
 }

@@ -1,0 +1,53 @@
+//! A program of one's own that brings registries up before it goes on, and says where they are.
+//!
+//! ```sh
+//! cargo run --example embed -- path/to/ksail.yaml
+//! ```
+
+#![allow(clippy::print_stdout)] // It is a program, not the library.
+
+use std::error::Error;
+use std::path::Path;
+use std::sync::Arc;
+use std::time::Duration;
+
+use ksail::controller::{Applied, ClusterLock, Controller, lock_directory};
+use ksail::desired::{Surroundings, resolve};
+use ksail::engine::docker::Docker;
+use ksail::engine::locate::locate;
+use ksail::execute::DEFAULT_CONCURRENCY;
+use ksail::manifest;
+use ksail::probe::{EngineAt, FromHere};
+use ksail::report::Silent;
+use tokio_util::sync::CancellationToken;
+
+fn variable(name: &str) -> Option<String> {
+    std::env::var(name).ok()
+}
+
+#[tokio::main]
+async fn main() -> Result<(), Box<dyn Error>> {
+    let path = std::env::args().nth(1).ok_or("usage: embed PATH-OF-KSAIL.YAML")?;
+    let manifest = manifest::load(Path::new(&path), &variable)?;
+    let address = locate(None, &variable, std::env::home_dir().as_deref())?;
+    let around = Surroundings::from_env(&variable);
+    let controller = Controller {
+        lock: ClusterLock::new(&lock_directory(&variable)?, &manifest.name, &address.to_string()),
+        engine: Docker::new(address),
+        probe: FromHere::new(EngineAt::ThisMachine),
+        reporter: Arc::new(Silent),
+        concurrency: DEFAULT_CONCURRENCY,
+        around: around.clone(),
+        env: Arc::new(variable),
+    };
+    let desired = resolve(&manifest, &around);
+    match controller.apply(desired, Duration::from_secs(300), &CancellationToken::new()).await {
+        Applied::Converged(status) => {
+            for mirror in status.mirrors {
+                println!("{} is at {}", mirror.host, mirror.address.unwrap_or_default());
+            }
+            Ok(())
+        }
+        other => Err(format!("the registries are not up: {other:?}").into()),
+    }
+}
