@@ -137,10 +137,9 @@ fn resolve_mirror(cluster: &ClusterName, image: &str, name: String, mirror: &man
         host_address: mirror.listen_address,
         host_port: mirror.port.unwrap_or(0),
     };
-    let files = match (&mirror.credentials, &mirror.upstream) {
-        (Some(credentials), Some(upstream)) => Some(SecretFiles::new(upstream, credentials)),
-        _ => None,
-    };
+    let secret = |upstream: &&Upstream| upstream.is_secret() || mirror.credentials.is_some();
+    let upstream = mirror.upstream.as_ref().filter(secret);
+    let files = upstream.map(|upstream| SecretFiles::new(upstream, mirror.credentials.as_ref()));
     let command = match files {
         Some(_) => vec!["serve".to_owned(), format!("/{SECRETS_DIR}/{}", SecretFiles::CONFIG)],
         None => Vec::new(),
@@ -170,7 +169,9 @@ fn configuration(role: Role, upstream: Option<&Upstream>, ttl: Duration) -> BTre
     set("HTTP_DEBUG_ADDR", format!(":{DEBUG_PORT}"));
     match (role, upstream) {
         (Role::Mirror, Some(upstream)) => {
-            set("PROXY_REMOTEURL", upstream.to_string());
+            if !upstream.is_secret() {
+                set("PROXY_REMOTEURL", upstream.to_string());
+            }
             set("PROXY_TTL", format!("{}s", ttl.as_secs()));
             // With a helper set, registry 3 does not ask the upstream for /v2/ when it starts, so it starts
             // offline; a helper that does not exist means anonymous. Registry 2 ignores it.
@@ -265,7 +266,7 @@ fn hex(bytes: &[u8]) -> String {
     bytes.iter().fold(String::new(), |text, byte| text + &format!("{byte:02x}"))
 }
 
-/// Files that carry an upstream's credentials into a registry container, where neither `inspect`
+/// Files that carry an upstream's credentials, or an address that is secret itself, into a registry container, where neither `inspect`
 /// nor a process list shows them.
 #[derive(Clone)]
 pub struct SecretFiles {
@@ -277,25 +278,31 @@ impl SecretFiles {
     const HELPER: &'static str = "credential-helper";
     const ANSWER: &'static str = "credentials.json";
 
-    fn new(upstream: &Upstream, credentials: &Credentials) -> Self {
-        let (username, password) = (credentials.username.expose_secret(), credentials.password.expose_secret());
+    fn new(upstream: &Upstream, credentials: Option<&Credentials>) -> Self {
         // JSON is YAML. The environment adds everything that is not secret.
-        let config = json!({
+        let mut config = json!({
             "version": "0.1",
             "storage": {"filesystem": {"rootdirectory": STORAGE}},
             "http": {"addr": format!(":{REGISTRY_PORT}")},
-            "proxy": {"remoteurl": upstream.as_str(), "username": username, "password": password},
+            "proxy": {"remoteurl": upstream.as_str()},
         });
+        let mut files = BTreeMap::new();
+        let mut add = |name, mode, text: String| files.insert(name, (mode, text.into()));
+        let Some(credentials) = credentials else {
+            add(Self::CONFIG, 0o400, config.to_string());
+            return Self { files };
+        };
+        let (username, password) = (credentials.username.expose_secret(), credentials.password.expose_secret());
+        config["proxy"]["username"] = json!(username);
+        config["proxy"]["password"] = json!(password);
         // What registry 3 asks instead of reading the two fields above: the docker-credential-helper protocol.
         let answer = json!({"ServerURL": upstream.as_str(), "Username": username, "Secret": password});
         let helper =
             format!("#!/bin/sh\nread -r answer </{SECRETS_DIR}/{}\nprintf '%s\\n' \"$answer\"\n", Self::ANSWER);
-        let files = [
-            (Self::CONFIG, (0o400, config.to_string())),
-            (Self::ANSWER, (0o400, format!("{answer}\n"))),
-            (Self::HELPER, (0o500, helper)),
-        ];
-        Self { files: files.into_iter().map(|(name, (mode, text))| (name, (mode, text.into()))).collect() }
+        add(Self::CONFIG, 0o400, config.to_string());
+        add(Self::ANSWER, 0o400, format!("{answer}\n"));
+        add(Self::HELPER, 0o500, helper);
+        Self { files }
     }
 
     /// Where the files are inside the container.
@@ -388,11 +395,11 @@ mod tests {
     fn what_is_put_into_a_container_has_the_digest_that_is_compared_later() {
         let upstream: Upstream = "https://registry-1.docker.io".parse().unwrap();
         let credentials = Credentials { username: "me".into(), password: "0123".into() };
-        let files = SecretFiles::new(&upstream, &credentials);
+        let files = SecretFiles::new(&upstream, Some(&credentials));
         let found = crate::observed::files_in(&files.archive().unwrap()).unwrap();
         assert_eq!(SecretFiles::digest_of(&found), files.digest());
         let other = Credentials { username: "me".into(), password: "0124".into() };
-        assert_ne!(SecretFiles::new(&upstream, &other).digest(), files.digest());
+        assert_ne!(SecretFiles::new(&upstream, Some(&other)).digest(), files.digest());
     }
 
     #[test]
@@ -410,5 +417,24 @@ mod tests {
         let resolved = resolve_mirror(&cluster("dev"), "registry:3", "ksail-dev-docker-io".to_owned(), &mirror);
         let shown = format!("{resolved:?}");
         assert!(!shown.contains("hunter2") && !shown.contains("some-user"), "{shown}");
+    }
+    #[test]
+    fn an_upstream_from_a_variable_is_put_in_as_a_file_and_shown_as_it_is_written() {
+        let upstream: Upstream = "https://hidden.example.com".parse().unwrap();
+        let mirror = manifest::Mirror {
+            host: "docker.io".parse().unwrap(),
+            upstream: Some(upstream.shown_as("https://${HUB}")),
+            port: None,
+            listen_address: manifest::Mirror::LISTEN_ADDRESS,
+            fallback: true,
+            ttl: Duration::ZERO,
+            credentials: None,
+        };
+        let resolved = resolve_mirror(&cluster("dev"), "registry:3", "ksail-dev-docker-io".to_owned(), &mirror);
+        assert!(!format!("{resolved:?}").contains("hidden"), "{resolved:?}");
+        assert_eq!(resolved.upstream.unwrap().to_string(), "https://${HUB}");
+        let files = crate::observed::files_in(&resolved.files.unwrap().archive().unwrap()).unwrap();
+        assert!(String::from_utf8_lossy(&files["registry.yml"]).contains("https://hidden.example.com"));
+        assert_eq!(files.len(), 1);
     }
 }

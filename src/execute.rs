@@ -29,7 +29,7 @@ const STOP_GRACE: u32 = 2;
 /// A registry that is restarted does not answer, or must not go on with what it has.
 const RESTART_GRACE: u32 = 0;
 /// Pause between two looks at a registry that starts: the first and the longest.
-const LOOK_AGAIN: (Duration, Duration) = (Duration::from_millis(20), Duration::from_millis(250));
+const LOOK_AGAIN: (Duration, Duration) = (Duration::from_millis(15), Duration::from_millis(100));
 
 /// What came of a sequence.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -207,7 +207,7 @@ impl<E: Engine, P: Probe> Run<'_, E, P> {
             self.releases.wait(after).await;
         }
         // Taken back even when it fails: an answer that was lost does not say that nothing was done.
-        self.undo.extend(step.undo.clone());
+        self.undo.extend(step.undo.iter().rev().cloned());
         let outcome = self.perform_and_report(&step.action, &step.cause, Some(self.cancel)).await;
         match &step.action {
             Action::StopContainer { container } | Action::RemoveContainer { container } => {
@@ -364,7 +364,7 @@ impl<E: Engine, P: Probe> Executor<E, P> {
                         .iter()
                         .any(|(name, endpoint)| name == network || endpoint.network_id == *network)
                 };
-                self.unless_so(unless_gone(outcome), id, detached).await
+                self.unless_so(outcome, id, detached).await
             }
             Action::StartContainer { .. } => engine.start_container(id).await,
             Action::StopContainer { .. } => unless_gone(engine.stop_container(id, STOP_GRACE).await),

@@ -30,8 +30,8 @@ pub struct Observed {
     pub ports_taken: BTreeSet<(IpAddr, u16)>,
     /// The cluster's network, if it exists.
     pub network: Option<NetworkRef>,
-    /// Ids of all networks.
-    pub networks: BTreeSet<String>,
+    /// Names of all networks by id; several can share one.
+    pub networks: BTreeMap<String, String>,
     /// Volumes by name: the cluster's own, and any that has a name the manifest needs.
     pub volumes: BTreeMap<String, Volume>,
     /// The image the manifest names, if the engine has it.
@@ -106,7 +106,7 @@ pub async fn observe<E: Engine, P: Probe>(engine: &E, desired: &Desired, probe: 
         ports_taken,
         strangers,
         network,
-        networks: networks.into_iter().map(|network| network.id).collect(),
+        networks: networks.into_iter().map(|network| (network.id, network.name)).collect(),
         volumes: volumes
             .into_iter()
             .filter(|volume| concerns(volume, desired))

@@ -11,6 +11,8 @@ mod manifest_source;
 mod probes;
 mod queue;
 mod reconcile;
+#[cfg(test)]
+mod tests;
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
@@ -92,7 +94,7 @@ impl<E: Engine, P: Probe> Controller<E, P> {
     pub async fn apply(&self, desired: Desired, timeout: Duration, stop: &CancellationToken) -> Applied {
         let mut reconciler = Reconciler::new(self, self.probe.clone(), stop.clone());
         reconciler.set_desired(desired);
-        reconciler.queue.push("apply");
+        reconciler.queue.push_now("apply");
         let deadline = Instant::now() + timeout;
         let ended = loop {
             let retry = reconciler.next_retry();

@@ -1,6 +1,7 @@
 //! Registries as a source of triggers: a hung one raises no event, so each is asked all the time.
 
 use std::collections::BTreeMap;
+use std::pin::pin;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
@@ -55,7 +56,8 @@ pub(super) async fn run<P: Probe>(
     out: mpsc::UnboundedSender<String>,
 ) {
     let mut asked = FuturesUnordered::new();
-    let mut next = Instant::now();
+    // One timer that is set anew: to make one for each turn of the loop wakes the runtime each time.
+    let mut next = pin!(sleep_until(Instant::now()));
     loop {
         tokio::select! {
             changed = targets.changed() => {
@@ -71,10 +73,10 @@ pub(super) async fn run<P: Probe>(
                     return;
                 }
             }
-            () = sleep_until(next) => {
+            () = &mut next => {
                 let now: Vec<Container> = targets.borrow().clone();
                 let count = u32::try_from(now.len()).unwrap_or(u32::MAX);
-                next = Instant::now() + EVERY.max(Duration::from_secs(1) / PER_SECOND * count);
+                next.as_mut().reset(Instant::now() + EVERY.max(Duration::from_secs(1) / PER_SECOND * count));
                 for container in now {
                     let probe = probe.clone();
                     asked.push(async move {

@@ -32,6 +32,14 @@ impl Queue {
         burst.triggers.insert(trigger.into());
     }
 
+    /// Asks for a pass at once: nothing more is to be expected.
+    pub(super) fn push_now(&mut self, trigger: impl Into<String>) {
+        self.push(trigger);
+        if let Some(burst) = &mut self.burst {
+            burst.first = burst.last.checked_sub(LONGEST).unwrap_or(burst.first);
+        }
+    }
+
     /// When the next pass starts, if one was asked for.
     pub(super) fn due(&self) -> Option<Instant> {
         self.burst.as_ref().map(|burst| (burst.last + QUIET).min(burst.first + LONGEST))
@@ -57,6 +65,14 @@ mod tests {
         assert_eq!(queue.due(), Some(Instant::now() + QUIET));
         assert_eq!(queue.take(), ["a", "b"]);
         assert_eq!(queue.due(), None);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_trigger_that_nothing_follows_is_answered_at_once() {
+        let mut queue = Queue::default();
+        advance(LONGEST).await;
+        queue.push_now("a");
+        assert_eq!(queue.due(), Some(Instant::now()));
     }
 
     #[tokio::test(start_paused = true)]

@@ -158,6 +158,9 @@ impl<E: Engine, P: Probe> Reconciler<E, P> {
             () = stop.cancelled() => return Err(PassError::Stopped),
             observed = self.take_lock_and_observe(&desired) => observed?,
         };
+        if let (Some(true), Ok(info)) = (self.engine_is_lost, self.engine.info().await) {
+            self.engine_found(info);
+        }
         let plan = plan(&desired, &observed);
         self.blocked =
             plan.sequences.values().any(|sequence| sequence.obstacle.is_some()).then(|| Instant::now() + BLOCKED);
@@ -236,7 +239,11 @@ impl<E: Engine, P: Probe> Reconciler<E, P> {
             Ended::Failed(failure) => self.failed(host, failure),
             Ended::Cancelled => {}
         }
-        self.queue.push("actions ended");
+        if self.under_way.is_empty() {
+            self.queue.push_now("actions ended");
+        } else {
+            self.queue.push("actions ended");
+        }
     }
 
     fn failed(&mut self, host: String, failure: Failure) {
@@ -254,7 +261,7 @@ impl<E: Engine, P: Probe> Reconciler<E, P> {
 
     /// When a mirror that failed or is blocked is next looked at.
     pub(super) fn next_retry(&self) -> Option<Instant> {
-        if self.engine_is_lost == Some(true) || self.queue.due().is_some() {
+        if self.queue.due().is_some() {
             return None;
         }
         let idle = self.failures.iter().filter(|(host, _)| !self.under_way.contains_key(*host));
@@ -293,13 +300,9 @@ impl<E: Engine, P: Probe> Reconciler<E, P> {
         self.engine_is_lost = Some(false);
     }
 
+    /// The engine did not answer; it is asked again soon, whether its events end or not.
     pub(super) fn engine_failed(&mut self, error: &EngineError) {
-        // A call that timed out says little about the others; everything is looked at again.
-        if !error.is_unavailable() && self.engine_is_lost == Some(false) {
-            self.reporter.report(&Event::EngineLost { message: error.to_string() });
-            self.blocked = Some(Instant::now() + BLOCKED);
-            return;
-        }
+        self.blocked = Some(Instant::now() + BLOCKED);
         if self.engine_is_lost == Some(true) {
             return;
         }

@@ -33,7 +33,7 @@ pub trait Engine: Clone + Send + Sync + 'static {
     ///
     /// [`EngineError::NotFound`] when the image is not here, [`EngineError::Conflict`] when the name is taken.
     fn create_container(&self, spec: &ContainerSpec) -> impl Future<Output = Result<String>> + Send;
-    /// Starts a container; already running is `Ok`, paused is [`EngineError::Conflict`].
+    /// Starts a container; already running or restarting is `Ok` and does nothing, paused is [`EngineError::Conflict`].
     ///
     /// [`EngineError::PortInUse`] when a port is taken, [`EngineError::NotFound`] when one of its networks is gone,
     /// [`EngineError::Refused`] when it never ran and several networks have the name of one of its own:

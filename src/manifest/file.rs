@@ -11,13 +11,14 @@ use super::types::{Distribution, Lifecycle, State, VolumePolicy};
 /// The local OCI registries of one Kubernetes development cluster, kept running by ksail.
 #[derive(Debug, Clone, Default, PartialEq, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
+#[schemars(title = "ksail.yaml", extend("required" = ["apiVersion", "kind"]))]
 pub(crate) struct Manifest {
     /// Version of this format.
     #[serde(rename = "apiVersion")]
-    #[schemars(extend("const" = "ksail.dev/v1alpha1"))]
+    #[schemars(with = "String", extend("const" = "ksail.dev/v1alpha1"))]
     pub(crate) api_version: Option<String>,
     /// Kind of object.
-    #[schemars(extend("const" = "Cluster"))]
+    #[schemars(with = "String", extend("const" = "Cluster"))]
     pub(crate) kind: Option<String>,
     /// What the cluster is called.
     pub(crate) metadata: Option<Metadata>,
@@ -28,9 +29,10 @@ pub(crate) struct Manifest {
 /// What the cluster is called.
 #[derive(Debug, Clone, Default, PartialEq, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
+#[schemars(extend("required" = ["name"]))]
 pub(crate) struct Metadata {
     /// Name of the cluster: a DNS label of at most 40 characters. Containers, volumes and network aliases are named after it.
-    #[schemars(length(min = 1, max = 40), regex(pattern = r"^[a-z0-9]([a-z0-9-]*[a-z0-9])?$"), extend("examples" = ["dev"]))]
+    #[schemars(with = "String", length(min = 1, max = 40), regex(pattern = r"^[a-z0-9]([a-z0-9-]*[a-z0-9])?$"), extend("examples" = ["dev"]))]
     pub(crate) name: Option<String>,
     /// Not acted on by ksail.
     pub(crate) labels: Option<BTreeMap<String, String>>,
@@ -112,10 +114,14 @@ pub(crate) struct Registries {
 /// One registry: with an `upstream` a pull-through cache, without one a registry to push to.
 #[derive(Debug, Clone, Default, PartialEq, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, rename_all = "camelCase")]
-#[schemars(extend("required" = ["host"]))]
+#[schemars(extend(
+    "required" = ["host"],
+    "if" = {"required": ["upstream"], "properties": {"upstream": {"type": "string"}}},
+    "else" = {"properties": {"host": {"not": {"enum": ["docker.io", "gcr.io", "ghcr.io", "mcr.microsoft.com", "public.ecr.aws", "quay.io", "registry.k8s.io", "localhost"]}}, "ttl": {"type": "null"}, "credentials": {"type": "null"}}}
+))]
 pub(crate) struct Mirror {
-    /// What image references say: HOST or HOST:PORT. A registry to push to is localhost:PORT.
-    #[schemars(regex(pattern = r"^[a-z0-9]([a-z0-9.-]*[a-z0-9])?(:[1-9][0-9]{0,4})?$"), extend("examples" = ["docker.io", "ghcr.io", "localhost:5000"]))]
+    /// What image references say: HOST or HOST:PORT. A registry to push to on this machine is localhost:PORT.
+    #[schemars(with = "String", regex(pattern = r"^[a-z0-9]([a-z0-9.-]*[a-z0-9])?(:[1-9][0-9]{0,4})?$"), extend("examples" = ["docker.io", "ghcr.io", "localhost:5000"]))]
     pub(crate) host: Option<String>,
     /// Where a pull-through cache gets what it does not have: <scheme://host[:port]>, without a path. ${VAR} and ${VAR:-default} are taken from the environment.
     #[schemars(regex(pattern = r"^(https?://[^/?#@\s]+|.*\$\{.*)$"), extend("examples" = ["https://registry-1.docker.io"]))]
@@ -142,9 +148,9 @@ pub(crate) struct Mirror {
 #[schemars(extend("required" = ["username", "password"]))]
 pub(crate) struct Credentials {
     /// User name. ${VAR} and ${VAR:-default} are taken from the environment.
-    #[schemars(extend("examples" = ["${HUB_USER}"]))]
+    #[schemars(with = "String", extend("examples" = ["${HUB_USER}"]))]
     pub(crate) username: Option<String>,
     /// Password or token, as ${VAR} or ${VAR:-default} and nothing else.
-    #[schemars(regex(pattern = r"^\$\{[A-Za-z_][A-Za-z0-9_]*(:-[^}]*)?\}$"), extend("examples" = ["${HUB_TOKEN}"]))]
+    #[schemars(with = "String", regex(pattern = r"^\$\{[A-Za-z_][A-Za-z0-9_]*(:-[^}]*)?\}$"), extend("examples" = ["${HUB_TOKEN}"]))]
     pub(crate) password: Option<String>,
 }

@@ -33,8 +33,8 @@ pub fn load_contents(
 /// Checks a manifest; `path` is only named, never read.
 pub fn parse(path: &Path, bytes: &[u8], environment: Environment) -> Result<Manifest, Problems> {
     let text = text(path, bytes)?;
-    let fail = |root: Option<&Node>, problems| Problems::new(path, redacted(text, root), problems);
-    let root = read_tree(text).map_err(|problem| fail(None, vec![problem]))?;
+    let fail = |root: Option<&Node>, problems| Problems::new(path, &redacted(text, root), problems);
+    let root = read_tree(text).map_err(|problem| fail(None, vec![*problem]))?;
     let (as_written, mut problems) = shape::check(&root);
     if !matches!(root.target().kind, Kind::Mapping { .. }) {
         return Err(fail(Some(&root), problems));
@@ -53,7 +53,7 @@ pub fn parse(path: &Path, bytes: &[u8], environment: Environment) -> Result<Mani
 /// The file as written and its tree, for an edit: every rule holds but those about what variables hold.
 pub(crate) fn parse_written(path: &Path, bytes: &[u8]) -> Result<(file::Manifest, Node), Problems> {
     let text = text(path, bytes)?;
-    let root = read_tree(text).map_err(|problem| Problems::new(path, redacted(text, None), vec![problem]))?;
+    let root = read_tree(text).map_err(|problem| Problems::new(path, &redacted(text, None), vec![*problem]))?;
     let (as_written, mut problems) = shape::check(&root);
     if problems.is_empty() {
         problems = rules::apply(path, as_written.clone(), &root, &|_| None).1;
@@ -63,7 +63,7 @@ pub(crate) fn parse_written(path: &Path, bytes: &[u8]) -> Result<(file::Manifest
     if problems.is_empty() {
         return Ok((as_written, root));
     }
-    Err(Problems::new(path, redacted(text, Some(&root)), problems))
+    Err(Problems::new(path, &redacted(text, Some(&root)), problems))
 }
 
 /// Two parsers that disagree would let an edit, or a mirror, differ from what its author reads.
@@ -90,7 +90,7 @@ pub(super) fn unreadable(path: &Path, error: &io::Error) -> Problems {
         io::ErrorKind::IsADirectory => Problem::new("it is a directory").hint("name the file in it"),
         _ => Problem::new(format!("it cannot be read: {error}")),
     };
-    Problems::new(path, String::new(), vec![problem])
+    Problems::new(path, "", vec![problem])
 }
 
 /// The text without its byte order mark.
@@ -103,28 +103,28 @@ fn text<'a>(path: &Path, bytes: &'a [u8]) -> Result<&'a str, Problems> {
         let problem = Problem::new(format!("byte {at} of the file is not UTF-8")).at(at..at + 1);
         let problem =
             problem.hint(if utf16 { "the file is UTF-16: save it as UTF-8" } else { "save the file as UTF-8" });
-        Problems::new(path, redacted(&lossy, None), vec![problem])
+        Problems::new(path, &redacted(&lossy, None), vec![problem])
     })
 }
 
-fn read_tree(text: &str) -> Result<Node, Problem> {
+fn read_tree(text: &str) -> Result<Node, Box<Problem>> {
     let empty = || {
         let found = if text.is_empty() { "the file is empty" } else { "the file says nothing" };
         Problem::new(found).hint("'ksail cluster init' writes a new one; to remove every mirror write 'mirrors: []'")
     };
     // serde_yaml stops at a depth and checks all syntax without following an alias, so it goes first.
     if let Err(error) = IgnoredAny::deserialize(serde_yaml::Deserializer::from_str(text)) {
-        return Err(match tree::second_document(text) {
+        return Err(Box::new(match tree::second_document(text) {
             Some(at) if error.location().is_none() => Problem::new("the file holds more than one YAML document")
                 .at(at..at + 3)
                 .hint("keep one cluster in one file: remove this line and what follows it"),
             _ => syntax_problem(text, &error),
-        });
+        }));
     }
     match Node::read(text) {
         Ok(Some(root)) => Ok(root),
-        Ok(None) => Err(empty()),
-        Err(error) => Err(Problem::new(error.reason).at(error.at..error.at)),
+        Ok(None) => Err(Box::new(empty())),
+        Err(error) => Err(Box::new(Problem::new(error.reason).at(error.at..error.at))),
     }
 }
 

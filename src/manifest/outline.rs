@@ -57,7 +57,7 @@ impl Outline {
         let written = file.spec.clone().and_then(|spec| spec.registries).and_then(|registries| registries.mirrors);
         let (manifest, _) = rules::apply(path, file, &root, &|_| None);
         let Some(mut manifest) = manifest else {
-            return Err(Problems::new(path, String::new(), vec![Problem::new("'metadata.name' is missing")]));
+            return Err(Problems::new(path, "", vec![Problem::new("'metadata.name' is missing")]));
         };
         let mirrors = std::mem::take(&mut manifest.registries.mirrors).into_iter();
         let listed = mirrors.zip(written.unwrap_or_default()).map(|(mirror, written)| Listed {

@@ -73,12 +73,12 @@ pub struct Problems {
     path: String,
     /// The text of the file with what may be secret covered.
     text: String,
-    problems: Vec<Problem>,
+    found: Vec<Problem>,
 }
 
 impl Problems {
     /// `text` must no longer contain anything secret, at unchanged positions.
-    pub(crate) fn new(path: &Path, text: String, mut problems: Vec<Problem>) -> Self {
+    pub(crate) fn new(path: &Path, text: &str, mut problems: Vec<Problem>) -> Self {
         // A carriage return would reach the terminal; a space has the same width.
         let text = text.replace('\r', " ");
         for problem in &mut problems {
@@ -89,24 +89,24 @@ impl Problems {
         }
         problems.sort_by_key(|problem| (problem.line, problem.column));
         problems.dedup();
-        Self { path: path.display().to_string(), text, problems }
+        Self { path: path.display().to_string(), text, found: problems }
     }
 
     /// How many there are.
     #[expect(clippy::len_without_is_empty, reason = "there is always at least one")]
     pub fn len(&self) -> usize {
-        self.problems.len()
+        self.found.len()
     }
 
     /// Each of them.
     pub fn iter(&self) -> impl Iterator<Item = &Problem> {
-        self.problems.iter()
+        self.found.iter()
     }
 
     /// The first one in a line: `ksail.yaml:7:13: unknown field 'upstraem' (and 2 more problems)`.
     pub fn summary(&self) -> String {
-        let Some(first) = self.problems.first() else { return self.path.clone() };
-        let more = match self.problems.len() - 1 {
+        let Some(first) = self.found.first() else { return self.path.clone() };
+        let more = match self.found.len() - 1 {
             0 => String::new(),
             1 => " (and 1 more problem)".to_owned(),
             more => format!(" (and {more} more problems)"),
@@ -117,8 +117,8 @@ impl Problems {
     /// All of them, each with the text underlined.
     pub fn render(&self, color: bool) -> String {
         let renderer = if color { Renderer::styled() } else { Renderer::plain() };
-        let rendered = self.problems.iter().map(|problem| renderer.render(&[self.group(problem)]));
-        rendered.collect::<Vec<_>>().join("\n\n")
+        let reports = self.found.iter().map(|problem| renderer.render(&[self.group(problem)]));
+        reports.collect::<Vec<_>>().join("\n\n")
     }
 
     fn group<'a>(&'a self, problem: &'a Problem) -> Group<'a> {

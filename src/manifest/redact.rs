@@ -27,9 +27,8 @@ fn is_secret(key: &str) -> bool {
 fn in_tree(node: &Node, secret: bool, covered: &mut Vec<Range<usize>>) {
     match &node.kind {
         Kind::Scalar { .. } if secret => covered.push(node.span.clone()),
-        Kind::Scalar { .. } => {}
         Kind::Alias(target) if secret => in_tree(target, secret, covered),
-        Kind::Alias(_) => {}
+        Kind::Scalar { .. } | Kind::Alias(_) => {}
         Kind::Sequence { items, .. } => items.iter().for_each(|item| in_tree(item, secret, covered)),
         Kind::Mapping { entries, .. } => {
             for (key, value) in entries {

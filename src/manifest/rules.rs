@@ -11,7 +11,7 @@ use secrecy::SecretString;
 use super::expand::{Environment, ExpandError, expand, is_reference};
 use super::file;
 use super::problems::Problem;
-use super::tree::Node;
+use super::tree::{Kind, Node};
 use super::types::{Connection, Credentials, Manifest, Mirror, Registries};
 use super::values::{ClusterName, Host, InvalidValue, Upstream, check_image, parse_duration};
 
@@ -19,6 +19,10 @@ use super::values::{ClusterName, Host, InvalidValue, Upstream, check_image, pars
 pub(crate) const API_VERSION: &str = "ksail.dev/v1alpha1";
 /// The one kind of object.
 pub(crate) const KIND: &str = "Cluster";
+
+/// Registries nobody can push to by naming them here: without an upstream, that was forgotten.
+const PUBLIC: [&str; 7] =
+    ["docker.io", "gcr.io", "ghcr.io", "mcr.microsoft.com", "public.ecr.aws", "quay.io", "registry.k8s.io"];
 
 /// What KSail-Go acts on and ksail does not.
 const NOT_ACTED_ON: [(&str, &[&str]); 2] = [
@@ -35,8 +39,9 @@ pub(crate) fn apply(
 ) -> (Option<Manifest>, Vec<Problem>) {
     let mut rules = Rules { environment, problems: Vec::new() };
     rules.header(&file, root);
-    let name = rules.name(file.metadata.and_then(|metadata| metadata.name), root);
     let spec = file.spec.unwrap_or_default();
+    let context = spec.connection.as_ref().and_then(|connection| connection.context.as_deref());
+    let name = rules.name(file.metadata.and_then(|metadata| metadata.name), context, root);
     let at = root.get("spec");
     let distribution_config = spec.distribution_config.map(PathBuf::from);
     if distribution_config.as_ref().is_some_and(|path| path.as_os_str().is_empty()) {
@@ -68,6 +73,12 @@ fn not_acted_on(root: &Node) -> Vec<String> {
         names.filter(|name| fields.contains(name)).map(move |name| format!("{parent}.{name}"))
     });
     listed.collect()
+}
+
+/// kind and k3d name their contexts after the cluster: `kind-dev`, `k3d-dev`.
+fn cluster_of_context(context: &str) -> Option<ClusterName> {
+    let name = ["kind-", "k3d-"].iter().find_map(|prefix| context.strip_prefix(prefix))?;
+    name.parse().ok()
 }
 
 struct Rules<'a> {
@@ -119,12 +130,14 @@ impl Rules<'_> {
         self.problems.push(problem.at(start..start + 1));
     }
 
-    fn name(&mut self, name: Option<String>, root: &Node) -> Option<ClusterName> {
+    /// KSail-Go's manifests have no `metadata`; the context it writes names the cluster.
+    fn name(&mut self, name: Option<String>, context: Option<&str>, root: &Node) -> Option<ClusterName> {
         let at = root.get("metadata").and_then(|metadata| metadata.get("name"));
-        match name {
-            Some(name) => self.parse(at, &name),
-            None if given(at) => None,
-            None => {
+        match (name, context.and_then(cluster_of_context)) {
+            (Some(name), _) => self.parse(at, &name),
+            (None, _) if given(at) => None,
+            (None, Some(cluster)) => Some(cluster),
+            (None, None) => {
                 let problem = Problem::new("'metadata.name' is missing")
                     .hint("add 'metadata:' and below it, indented, 'name: dev'");
                 match root.entry("metadata") {
@@ -182,16 +195,15 @@ impl Rules<'_> {
     /// The mirror if its host is good, whatever else is wrong, so that it counts among its neighbours.
     fn mirror(&mut self, file: file::Mirror, node: &Node) -> Option<Mirror> {
         let host_at = node.get("host");
-        let host = match file.host {
-            Some(host) => self.parse::<Host>(host_at, &host),
+        let host = match &file.host {
+            Some(host) => self.parse::<Host>(host_at, host),
+            None if given(host_at) || !matches!(node.target().kind, Kind::Mapping { .. }) => None,
             None => {
-                if !given(host_at) && matches!(node.target().kind, super::tree::Kind::Mapping { .. }) {
-                    let problem = Problem::new("the mirror has no 'host'");
-                    self.report(
-                        Some(node),
-                        problem.hint("add what image references start with, such as 'host: docker.io'"),
-                    );
-                }
+                let problem = Problem::new("the mirror has no 'host'");
+                self.report(
+                    Some(node),
+                    problem.hint("add what image references start with, such as 'host: docker.io'"),
+                );
                 None
             }
         };
@@ -258,20 +270,26 @@ impl Rules<'_> {
 
     fn push_port(&mut self, host: &Host, port: Option<u16>, node: &Node) -> Option<u16> {
         let host_at = node.get("host");
-        let Some(own) = host.port().filter(|_| host.name() == "localhost") else {
+        if PUBLIC.contains(&host.name()) {
             let problem =
-                Problem::new(format!("'{host}' has no 'upstream', and a registry to push to is localhost:PORT"));
-            let loopback = matches!(host.name(), "localhost" | "127.0.0.1");
-            let hint = if loopback {
-                format!("write 'localhost:{}'", host.port().or(port).unwrap_or(5000))
-            } else {
-                format!(
-                    "add 'upstream: {}' for a mirror, or write 'host: localhost:5000' for a registry to push to",
-                    Upstream::well_known(host)
-                )
-            };
+                Problem::new(format!("'{host}' is a public registry, and this mirror of it has no 'upstream'"));
+            let hint = format!(
+                "add 'upstream: {}', or write 'host: localhost:5000' for a registry to push to",
+                Upstream::well_known(host)
+            );
             self.report(host_at, problem.hint(hint));
             return port;
+        }
+        let own = match (host.name(), host.port()) {
+            ("localhost", Some(own)) => own,
+            ("localhost" | "127.0.0.1", own) => {
+                let problem =
+                    Problem::new(format!("a registry to push to on this machine is localhost:PORT, not '{host}'"));
+                self.report(host_at, problem.hint(format!("write 'localhost:{}'", own.or(port).unwrap_or(5000))));
+                return port;
+            }
+            // A name of somebody's own, which resolves to this machine for those who push.
+            (_, own) => return port.or(own),
         };
         if let Some(port) = port.filter(|port| *port != own) {
             let mut problem = Problem::new(format!("the port is {port} here and {own} in 'host'"));
@@ -306,7 +324,7 @@ impl Rules<'_> {
                 problem.hint("write a name or an address that containers reach, such as host.docker.internal"),
             );
         }
-        Some(upstream)
+        Some(upstream.shown_as(written))
     }
 
     fn expand(&mut self, at: Option<&Node>, written: &str) -> Option<String> {

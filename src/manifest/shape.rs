@@ -4,29 +4,23 @@
 //! What does not fit is reported and left out, so that the rules still see everything else.
 
 use std::ops::Range;
-use std::sync::LazyLock;
 
 use saphyr_parser::ScalarStyle;
-use schemars::generate::SchemaSettings;
 use serde_json::Value as Schema;
 use serde_yaml::Value;
 
 use super::file;
 use super::problems::Problem;
+use super::schema::SCHEMA;
 use super::tree::{Kind, Node};
 
 /// More values than any manifest has, also after every alias has been followed.
 const MOST_VALUES: usize = 10_000;
 
-static FORM: LazyLock<Schema> = LazyLock::new(|| {
-    let settings = SchemaSettings::draft2020_12().with(|settings| settings.inline_subschemas = true);
-    settings.into_generator().into_root_schema_for::<file::Manifest>().to_value()
-});
-
 /// The file as far as it has the right form, and what has not.
 pub(crate) fn check(root: &Node) -> (file::Manifest, Vec<Problem>) {
     let mut form = Form { problems: Vec::new(), seen: 0, shown_at: None };
-    let value = form.fit(root, &FORM, "the manifest").unwrap_or(Value::Null);
+    let value = form.fit(root, &SCHEMA, "the manifest").unwrap_or(Value::Null);
     if form.seen > MOST_VALUES {
         let problem = Problem::new("the aliases of this file expand to too many values").at(root.span.clone());
         return (file::Manifest::default(), vec![problem]);
@@ -102,20 +96,14 @@ impl Form {
                 merges = true;
                 continue;
             }
-            let schema = match properties {
+            let schema = match properties.map(|properties| properties.get(text)) {
                 None => schema.get("additionalProperties").unwrap_or(&Schema::Bool(true)),
-                Some(properties) => match properties.get(text) {
-                    Some(schema) => schema,
-                    None => {
-                        self.problems.push(unknown_field(
-                            key,
-                            text,
-                            properties.keys().map(String::as_str).collect(),
-                            name,
-                        ));
-                        continue;
-                    }
-                },
+                Some(Some(schema)) => schema,
+                Some(None) => {
+                    let known = properties.into_iter().flat_map(|properties| properties.keys()).map(String::as_str);
+                    self.problems.push(unknown_field(key, text, &known.collect::<Vec<_>>(), name));
+                    continue;
+                }
             };
             if let Some(value) = self.fit(value, schema, text) {
                 fitting.insert(Value::String(text.to_owned()), value);
@@ -155,7 +143,12 @@ impl Form {
         };
         let choices = choices(schema);
         let fits = match &value {
-            Value::Null => accepts_any(schema) || accepts(schema, "null") || schema.get("anyOf").is_some(),
+            // A required text that is nothing is a missing one, which its own rule explains better.
+            Value::Null => {
+                accepts_any(schema)
+                    || ["null", "string"].iter().any(|kind| accepts(schema, kind))
+                    || schema.get("anyOf").is_some()
+            }
             Value::String(text) if !choices.is_empty() => choices.contains(&text.as_str()),
             Value::String(_) => accepts_any(schema) || accepts(schema, "string"),
             Value::Bool(_) => accepts_any(schema) || accepts(schema, "boolean"),
@@ -186,15 +179,13 @@ fn is_no_start_of_number_or_word(first: char) -> bool {
     first.is_ascii_alphabetic() && !matches!(first, 't' | 'T' | 'f' | 'F' | 'n' | 'N')
 }
 
-fn unknown_field(key: &Node, text: &str, known: Vec<&str>, parent: &str) -> Problem {
+fn unknown_field(key: &Node, text: &str, known: &[&str], parent: &str) -> Problem {
     let problem = Problem::new(format!("unknown field '{text}'")).at(key.span.clone());
-    match nearest(text, &known) {
-        Some(near) => problem.label(format!("did you mean '{near}'?")),
-        None => {
-            let place = if parent.contains(' ') { parent.to_owned() } else { format!("'{parent}'") };
-            problem.hint(format!("known in {place}: {}", known.join(", ")))
-        }
+    if let Some(near) = nearest(text, known) {
+        return problem.label(format!("did you mean '{near}'?"));
     }
+    let place = if parent.contains(' ') { parent.to_owned() } else { format!("'{parent}'") };
+    problem.hint(format!("known in {place}: {}", known.join(", ")))
 }
 
 fn wrong_choice(node: &Node, text: &str, choices: &[&str], name: &str) -> Problem {
@@ -269,12 +260,11 @@ fn accepts_any(schema: &Schema) -> bool {
 
 /// The values of an enumeration, however deep the schema wraps them.
 fn choices(schema: &Schema) -> Vec<&str> {
-    let nested =
-        ["oneOf", "anyOf"].into_iter().filter_map(|key| schema.get(key)?.as_array()).flatten().flat_map(choices);
+    let parts = ["oneOf", "anyOf"].into_iter().filter_map(|key| schema.get(key)?.as_array()).flatten();
+    // A `const` of its own, as `kind` has it, is a field with one value, which its own rule explains better.
+    let nested = parts.flat_map(|part| part.get("const").and_then(Schema::as_str).into_iter().chain(choices(part)));
     let listed = schema.get("enum").and_then(Schema::as_array).into_iter().flatten().filter_map(Schema::as_str);
-    // A `const` beside a `type` is a field with one value, whose own rule explains it better.
-    let constant = schema.get("const").and_then(Schema::as_str).filter(|_| !accepts(schema, "null"));
-    nested.chain(listed).chain(constant).collect()
+    nested.chain(listed).collect()
 }
 
 fn nearest<'a>(text: &str, known: &[&'a str]) -> Option<&'a str> {

@@ -27,8 +27,12 @@ pub struct Host(String);
 
 /// Root of an upstream registry: `scheme://host[:port]`, no path, no trailing slash
 /// (the registry's `proxy.remoteurl` takes nothing else).
-#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct Upstream(String);
+#[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Upstream {
+    text: String,
+    /// The text in the manifest, where that refers to variables: what they hold is never shown.
+    written: Option<String>,
+}
 
 macro_rules! text_value {
     ($($name:ident)*) => {$(
@@ -50,7 +54,7 @@ macro_rules! text_value {
         }
     )*};
 }
-text_value!(ClusterName Host Upstream);
+text_value!(ClusterName Host);
 
 impl InvalidValue {
     fn new(problem: impl Into<String>) -> Self {
@@ -172,19 +176,52 @@ impl FromStr for Host {
 impl Upstream {
     /// What a host's own registry is: `https://HOST`, and for Docker Hub the one name that differs.
     pub fn well_known(host: &Host) -> Self {
-        match host.as_str() {
-            "docker.io" => Self("https://registry-1.docker.io".to_owned()),
-            host => Self(format!("https://{host}")),
-        }
+        Self::plain(match host.as_str() {
+            "docker.io" => "https://registry-1.docker.io".to_owned(),
+            host => format!("https://{host}"),
+        })
+    }
+
+    fn plain(text: String) -> Self {
+        Self { text, written: None }
+    }
+
+    /// The same upstream, shown as `written`: with `${VAR}` where variables were filled in.
+    #[must_use]
+    pub fn shown_as(self, written: &str) -> Self {
+        let written = (written != self.text).then(|| written.to_owned());
+        Self { written, ..self }
+    }
+
+    /// The whole address. What is shown to anybody is the `Display` form.
+    pub fn as_str(&self) -> &str {
+        &self.text
+    }
+
+    /// Whether some of it came from variables, so that it must not show in `inspect`, labels or output.
+    pub fn is_secret(&self) -> bool {
+        self.written.is_some()
     }
 
     /// Its host, without port and without the brackets of an IPv6 address.
     pub fn host(&self) -> &str {
-        let authority = self.0.split_once("://").map_or(self.0.as_str(), |(_, authority)| authority);
+        let authority = self.text.split_once("://").map_or(self.text.as_str(), |(_, authority)| authority);
         match authority.strip_prefix('[').and_then(|rest| rest.split_once(']')) {
             Some((address, _)) => address,
             None => authority.split(':').next().unwrap_or_default(),
         }
+    }
+}
+
+impl fmt::Display for Upstream {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.written.as_ref().unwrap_or(&self.text))
+    }
+}
+
+impl fmt::Debug for Upstream {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Upstream({self})")
     }
 }
 
@@ -221,7 +258,7 @@ impl FromStr for Upstream {
             return Err(InvalidValue::hint(problem, format!("write '{scheme}://{}'", root_of(rest))));
         }
         check_authority(rest).map_err(|error| InvalidValue { hint: error.hint.or(Some(FORM.to_owned())), ..error })?;
-        Ok(Self(text.to_owned()))
+        Ok(Self::plain(text.to_owned()))
     }
 }
 

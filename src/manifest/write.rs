@@ -6,7 +6,7 @@ use std::path::Path;
 use std::thread;
 use std::time::{Duration, Instant};
 
-use super::edit::{Edit, EditError, apply};
+use super::edit::{Edit, EditError, apply_to};
 
 /// Longest wait for another edit of a file in the same directory.
 const PATIENCE: Duration = Duration::from_secs(10);
@@ -30,7 +30,7 @@ pub fn edit_file(path: &Path, edits: &[Edit]) -> Result<Edited, EditError> {
     // The directory itself is the lock: there is no file to leave behind or to be put there by someone else.
     let _lock = lock(directory, path)?;
     let before = fs::read(&target).map_err(read)?;
-    let after = apply(&before, edits)?;
+    let after = apply_to(path, &before, edits)?;
     if after == before {
         return Ok(Edited::Unchanged);
     }

@@ -14,8 +14,8 @@ pub struct Step {
     pub action: Action,
     /// Why, in plain words.
     pub cause: String,
-    /// What takes it back when a later step of its sequence fails.
-    pub undo: Option<Action>,
+    /// What takes it back, in order, when a later step of its sequence fails.
+    pub undo: Vec<Action>,
 }
 
 /// A container an action is about.

@@ -8,6 +8,9 @@ use crate::engine::{Container, ContainerSpec, ContainerState, Endpoint};
 use crate::labels;
 use crate::observed::{Found, NetworkRef, Observed, Serving, is_ours};
 
+/// The cause of most of a first pass.
+const MISSING: &str = "container is missing";
+
 /// What leads from the containers a mirror has to the one it should have.
 pub(super) fn sequence(desired: &Desired, mirror: &Mirror, observed: &Observed) -> Sequence {
     let mut builder =
@@ -104,7 +107,8 @@ impl Builder<'_> {
                     self.push(rename(target(&spare.container), &self.mirror.name), cause);
                 }
             }
-            (None, None) => self.create(),
+            (None, None) if self.port_is_taken() => {}
+            (None, None) => self.create(MISSING),
         }
     }
 
@@ -113,11 +117,7 @@ impl Builder<'_> {
     }
 
     /// From nothing. Nothing is undone when a step fails: what is there already is mended by the next pass.
-    fn create(&mut self) {
-        let cause = "container is missing";
-        if self.port_is_taken() {
-            return;
-        }
+    fn create(&mut self, cause: &str) {
         self.prepare(cause);
         let container = new_target(&self.mirror.name);
         self.push(Action::CreateContainer { spec: Box::new(self.mirror.container.clone()) }, cause);
@@ -132,6 +132,11 @@ impl Builder<'_> {
             self.mend(main);
             return;
         }
+        if main.container.state == ContainerState::Restarting && next.is_none() {
+            // It does not serve, so nothing is lost, and the engine takes long to stop a container that keeps exiting.
+            self.push(remove(main), cause);
+            return self.create(cause);
+        }
         self.prepare(cause);
         let old = target(&main.container);
         let next_name = self.mirror.next_name();
@@ -141,21 +146,25 @@ impl Builder<'_> {
         } else {
             let new = new_target(&next_name);
             let spec = Box::new(ContainerSpec { name: next_name.clone(), ..self.mirror.container.clone() });
-            let undo = Action::RemoveContainer { container: new.clone() };
+            let undo = vec![Action::RemoveContainer { container: new.clone() }];
             self.push_undoable(Action::CreateContainer { spec }, cause, undo);
             self.furnish(&new, cause);
             new
         };
         let was_up = !matches!(main.container.state, ContainerState::Created | ContainerState::Exited);
         if was_up {
-            let undo = Action::StartContainer { container: old.clone(), after: Vec::new() };
+            let undo = vec![
+                Action::StartContainer { container: old.clone(), after: Vec::new() },
+                Action::AwaitServing { container: old.clone() },
+            ];
             self.push_undoable(Action::StopContainer { container: old.clone() }, cause, undo);
         }
         let start = Action::StartContainer {
             container: new.clone(),
             after: self.holders_of_port(&[&main.container.name, &next_name]),
         };
-        self.push_undoable(start, cause, Action::RemoveContainer { container: new.clone() });
+        self.push_undoable(start, cause, vec![Action::RemoveContainer { container: new.clone() }]);
+        self.join_ambiguous_network(&new, cause);
         self.push(Action::AwaitServing { container: new.clone() }, cause);
         self.push(Action::RemoveContainer { container: old }, cause);
         self.push(rename(new, &self.mirror.name), cause);
@@ -168,7 +177,7 @@ impl Builder<'_> {
         }
         if !self.observed.volumes.contains_key(&self.mirror.name) {
             let labels = self.mirror.volume_labels(&self.desired.cluster);
-            let cause = if cause == "container is missing" { "volume is missing" } else { cause };
+            let cause = if cause == MISSING { "volume is missing" } else { cause };
             self.push(Action::CreateVolume { name: self.mirror.name.clone(), labels }, cause);
         }
     }
@@ -178,10 +187,16 @@ impl Builder<'_> {
         if let Some(files) = &self.mirror.files {
             self.push(Action::PutFiles { container: container.clone(), files: files.clone() }, cause);
         }
-        if let Some(network) = &self.observed.network {
+        if let Some(network) = self.observed.network.as_ref().filter(|network| !self.is_ambiguous(network)) {
             let action = self.connect(container, network);
             self.push(action, cause);
         }
+    }
+
+    /// Docker refuses to start a new container that was connected to one of several networks of one name,
+    /// by id or not. It can be connected once it runs.
+    fn is_ambiguous(&self, network: &NetworkRef) -> bool {
+        self.observed.networks.values().filter(|name| **name == network.name).count() > 1
     }
 
     /// The same for one that was left half-way.
@@ -244,7 +259,17 @@ impl Builder<'_> {
     fn start(&mut self, container: &Target, cause: &str) {
         let after = self.holders_of_port(&[&container.name]);
         self.push(Action::StartContainer { container: container.clone(), after }, cause);
+        self.join_ambiguous_network(container, cause);
         self.push(Action::AwaitServing { container: container.clone() }, cause);
+    }
+
+    fn join_ambiguous_network(&mut self, container: &Target, cause: &str) {
+        let is_known = |step: &Step| matches!(step.action, Action::ConnectNetwork { .. });
+        let network = self.observed.network.as_ref().filter(|network| self.is_ambiguous(network));
+        if let Some(network) = network.filter(|_| container.id.is_none() && !self.steps.iter().any(is_known)) {
+            let action = self.connect(container, network);
+            self.push(action, cause);
+        }
     }
 
     fn restart(&mut self, container: &Target, cause: &str) {
@@ -255,7 +280,12 @@ impl Builder<'_> {
     /// A container does not start while one of its networks has been removed.
     fn leave_stale_networks(&mut self, found: &Found) {
         for (name, endpoint) in &found.container.endpoints {
-            if !endpoint.network_id.is_empty() && !self.observed.networks.contains(&endpoint.network_id) {
+            // Until a container first runs, the engine knows its networks by name alone.
+            let exists = match endpoint.network_id.as_str() {
+                "" => self.observed.networks.values().any(|network| network == name),
+                id => self.observed.networks.contains_key(id),
+            };
+            if !exists {
                 let action = Action::DisconnectNetwork { container: target(&found.container), network: name.clone() };
                 self.push(action, &format!("network {name} was removed"));
             }
@@ -323,11 +353,11 @@ impl Builder<'_> {
     }
 
     fn push(&mut self, action: Action, cause: &str) {
-        self.steps.push(Step { action, cause: cause.to_owned(), undo: None });
+        self.steps.push(Step { action, cause: cause.to_owned(), undo: Vec::new() });
     }
 
-    fn push_undoable(&mut self, action: Action, cause: &str, undo: Action) {
-        self.steps.push(Step { action, cause: cause.to_owned(), undo: Some(undo) });
+    fn push_undoable(&mut self, action: Action, cause: &str, undo: Vec<Action>) {
+        self.steps.push(Step { action, cause: cause.to_owned(), undo });
     }
 }
 

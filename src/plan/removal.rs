@@ -41,7 +41,7 @@ fn step(desired: &Desired, action: Action) -> Step {
         State::Absent => "state is Absent",
         State::Purged => "state is Purged",
     };
-    Step { action, cause: cause.to_owned(), undo: None }
+    Step { action, cause: cause.to_owned(), undo: Vec::new() }
 }
 
 fn host_of(labels: &BTreeMap<String, String>, name: &str) -> String {

@@ -61,7 +61,7 @@ fn image() -> Image {
 fn nothing() -> Observed {
     let network = NetworkRef { id: "net1".to_owned(), name: "kind".to_owned() };
     Observed {
-        networks: [network.id.clone()].into(),
+        networks: [(network.id.clone(), network.name.clone()), ("net0".to_owned(), "bridge".to_owned())].into(),
         network: Some(network),
         image: Some(image()),
         ..Observed::default()
@@ -227,6 +227,22 @@ fn a_container_in_a_crash_loop_is_restarted() {
 }
 
 #[test]
+fn a_container_in_a_crash_loop_that_differs_is_removed_before_its_successor_is_made() {
+    let desired = one();
+    let mut observed = converged(&wanted(vec![mirror("ghcr.io", 5009)]));
+    exited(&mut observed.containers[0], 2);
+    observed.containers[0].container.state = ContainerState::Restarting;
+    assert_snapshot!(plan(&desired, &observed), @r"
+    ghcr.io
+      remove container ksail-dev-ghcr-io: port changed 5009 -> 5001
+      create container ksail-dev-ghcr-io: port changed 5009 -> 5001
+      connect ksail-dev-ghcr-io to network kind: port changed 5009 -> 5001
+      start ksail-dev-ghcr-io: port changed 5009 -> 5001
+      wait until ksail-dev-ghcr-io serves: port changed 5009 -> 5001
+    ");
+}
+
+#[test]
 fn a_dead_container_is_replaced() {
     assert_snapshot!(after(|found| { exited(found, 1); found.container.state = ContainerState::Dead; }), @r"
     ghcr.io
@@ -294,6 +310,31 @@ fn a_network_that_was_made_anew_is_joined_before_the_start_it_would_prevent() {
       connect ksail-dev-ghcr-io to network kind: not attached to the cluster's network
       start ksail-dev-ghcr-io: container exited (137)
       wait until ksail-dev-ghcr-io serves: container exited (137)
+    ");
+}
+
+#[test]
+fn a_network_that_went_before_the_first_start_is_left() {
+    let plan = after(|found| {
+        exited(found, 0);
+        found.container.state = ContainerState::Created;
+        let endpoint = Endpoint { network_id: String::new(), aliases: Vec::new(), address: None };
+        found.container.endpoints.insert("gone".to_owned(), endpoint);
+    });
+    assert!(plan.contains("disconnect ksail-dev-ghcr-io from network gone: network gone was removed"), "{plan}");
+}
+
+#[test]
+fn one_of_several_networks_of_a_name_is_joined_after_the_start() {
+    let mut observed = nothing();
+    observed.networks.insert("net2".to_owned(), "kind".to_owned());
+    assert_snapshot!(plan(&one(), &observed), @r"
+    ghcr.io
+      create volume ksail-dev-ghcr-io: volume is missing
+      create container ksail-dev-ghcr-io: container is missing
+      start ksail-dev-ghcr-io: container is missing
+      connect ksail-dev-ghcr-io to network kind: container is missing
+      wait until ksail-dev-ghcr-io serves: container is missing
     ");
 }
 

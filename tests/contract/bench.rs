@@ -10,6 +10,9 @@ use ksail::engine::{ContainerSpec, Engine, EngineError, PublishedPort};
 /// How long anything may take on a slow machine.
 pub(crate) const PATIENCE: Duration = Duration::from_secs(30);
 
+/// How often a condition is looked at while it is waited for.
+pub(crate) const POLL: Duration = Duration::from_millis(20);
+
 pub(crate) const LOOPBACK: IpAddr = IpAddr::V4(Ipv4Addr::LOCALHOST);
 
 /// An engine and the world around it. What a test makes through it is gone when the bench is dropped.
@@ -28,6 +31,8 @@ pub(crate) trait Bench: Sized {
     fn remove_network(&self, id: &str) -> impl Future<Output = Result<(), EngineError>>;
     fn pause(&self, container: &str) -> impl Future<Output = ()>;
     fn kill(&self, container: &str) -> impl Future<Output = ()>;
+    /// A container whose process ends with a failure as soon as it is started.
+    fn crashing_spec(&self, what: &str) -> ContainerSpec;
     /// Lets another process listen on a port of the loopback address until the answer is dropped.
     fn hold_port(&self) -> impl HeldPort;
 

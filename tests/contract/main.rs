@@ -3,9 +3,12 @@
 //! It runs once in memory and once on the Docker engine at its usual address; without one it fails.
 //! `tests/images/build` makes the image it needs.
 
+#![allow(clippy::unwrap_used, clippy::expect_used)] // The whole crate is tests; clippy sees only the functions.
+
 mod bench;
 mod on_docker;
 mod on_memory;
+mod secrets;
 mod suite;
 
 /// Runs every named test of the suite on both engines.
@@ -42,6 +45,8 @@ on_both_engines! {
         a_restart_also_starts_what_was_stopped
         a_paused_container_is_not_started_but_stopped_and_restarted
         a_killed_container_has_exited_with_137
+        a_container_that_crashes_has_exited
+        a_container_that_keeps_crashing_is_restarting_until_it_is_stopped
         renaming_moves_the_name
         the_restart_policy_can_be_changed
         removing_takes_a_running_container_and_leaves_its_volume;

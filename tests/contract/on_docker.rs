@@ -9,18 +9,19 @@ use std::sync::atomic::{AtomicU32, Ordering};
 
 use bollard::models::{ContainerSummary, Network, NetworkCreateRequest, Volume};
 use bollard::query_parameters::{
-    KillContainerOptions, ListContainersOptionsBuilder, ListNetworksOptionsBuilder, ListVolumesOptionsBuilder,
+    KillContainerOptions, ListContainersOptionsBuilder, ListNetworksOptionsBuilder, ListVolumesOptions,
     RemoveContainerOptionsBuilder, RemoveVolumeOptions,
 };
 use ksail::engine::docker::Docker;
 use ksail::engine::locate::{Address, locate};
-use ksail::engine::{Engine, EngineError};
+use ksail::engine::{ContainerSpec, Engine, EngineError};
 use tokio::sync::OnceCell;
 
 use crate::bench::{Bench, HeldPort, LOOPBACK};
 
 const IMAGE: &str = "registry:3";
 const RUN: &str = "ksail-test-run";
+const PREFIX: &str = "ksail-test-";
 
 static BENCHES: AtomicU32 = AtomicU32::new(0);
 static SWEPT: OnceCell<()> = OnceCell::const_new();
@@ -67,7 +68,7 @@ impl Bench for OnDocker {
     }
 
     fn name(&self, what: &str) -> String {
-        format!("ksail-test-{}-{what}", self.world.run.replace('.', "-"))
+        format!("{PREFIX}{}-{what}", self.world.run.replace('.', "-"))
     }
 
     fn labels(&self) -> BTreeMap<String, String> {
@@ -98,6 +99,10 @@ impl Bench for OnDocker {
 
     async fn kill(&self, container: &str) {
         client().kill_container(container, None::<KillContainerOptions>).await.unwrap();
+    }
+
+    fn crashing_spec(&self, what: &str) -> ContainerSpec {
+        ContainerSpec { command: vec!["serve".to_owned(), "/no/such/file".to_owned()], ..self.spec(what) }
     }
 
     fn hold_port(&self) -> impl HeldPort {
@@ -141,6 +146,13 @@ fn start_of(process: u32) -> Option<u64> {
     stat.rsplit_once(')')?.1.split_whitespace().nth(19)?.parse().ok()
 }
 
+/// The run in a name a bench has given: a volume that came along with a container has no labels.
+fn run_in(name: &str) -> Option<String> {
+    let mut parts = name.strip_prefix(PREFIX)?.splitn(4, '-');
+    let run = [parts.next()?, parts.next()?, parts.next()?];
+    run.iter().all(|part| part.parse::<u64>().is_ok()).then(|| run.join("."))
+}
+
 /// Removes every object whose run `is_over`.
 async fn clear(is_over: impl Fn(&str) -> bool) {
     let docker = client();
@@ -161,9 +173,9 @@ async fn clear(is_over: impl Fn(&str) -> bool) {
             let _ = docker.remove_network(&id.unwrap()).await;
         }
     }
-    let volumes = ListVolumesOptionsBuilder::default().filters(&with_run).build();
-    for Volume { name, labels, .. } in docker.list_volumes(Some(volumes)).await.unwrap().volumes.unwrap_or_default() {
-        if over(&labels) {
+    let volumes = docker.list_volumes(None::<ListVolumesOptions>).await.unwrap().volumes;
+    for Volume { name, labels, .. } in volumes.unwrap_or_default() {
+        if over(&labels) || run_in(&name).is_some_and(|run| is_over(&run)) {
             let _ = docker.remove_volume(&name, None::<RemoveVolumeOptions>).await;
         }
     }

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use ksail::engine::memory::Memory;
-use ksail::engine::{EngineError, Image};
+use ksail::engine::{ContainerSpec, EngineError, Image};
 
 use crate::bench::{Bench, HeldPort, LOOPBACK};
 
@@ -61,6 +61,12 @@ impl Bench for OnMemory {
 
     async fn kill(&self, container: &str) {
         self.engine.kill(container, 137).unwrap();
+    }
+
+    fn crashing_spec(&self, what: &str) -> ContainerSpec {
+        let spec = self.spec(what);
+        self.engine.crash_on_start(&spec.name, Some(1));
+        spec
     }
 
     fn hold_port(&self) -> impl HeldPort {

@@ -1,1 +1,19 @@
-//! The engine tests.
+//! ksail on the real engine, end to end: the built program, `docker` as the eye, real registries as upstreams.
+
+#![allow(clippy::unwrap_used, clippy::expect_used, reason = "a test fails by panicking")]
+
+#[path = "../support/mod.rs"]
+mod support;
+
+mod broken_manifests;
+mod engine_lost;
+mod examples;
+mod foreign_objects;
+mod from_empty;
+mod instruments;
+mod interrupted;
+mod ports;
+mod repairs_drift;
+mod saves;
+mod second_apply;
+mod turns;

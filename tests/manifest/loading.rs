@@ -291,3 +291,23 @@ fn a_cluster_name_is_made_from_any_text() {
         assert!(nearest.as_str().parse::<ClusterName>().is_ok());
     }
 }
+
+#[test]
+fn a_registry_to_push_to_may_have_a_name_of_its_own() {
+    let manifest = load(with_mirrors(
+        "    - host: registry.local\n      port: 5005\n    - host: images.example.com:5006\n    - host: other.local\n",
+    ))
+    .unwrap();
+    let ports: Vec<_> =
+        manifest.registries.mirrors.iter().map(|mirror| (mirror.upstream.is_some(), mirror.port)).collect();
+    assert_eq!(ports, [(false, Some(5005)), (false, Some(5006)), (false, None)]);
+}
+
+#[test]
+fn a_manifest_of_ksail_go_loads_and_its_context_names_the_cluster() {
+    let text = "apiVersion: ksail.dev/v1alpha1\nkind: Cluster\nspec:\n  distribution: Kind\n  distributionConfig: kind.yaml\n  \
+                sourceDirectory: k8s\n  connection:\n    kubeconfig: ~/.kube/config\n    context: kind-local\n";
+    let manifest = load(text).unwrap();
+    assert_eq!(manifest.name.as_str(), "local");
+    assert_eq!(manifest.not_acted_on, ["spec.sourceDirectory"]);
+}

@@ -8,6 +8,7 @@ mod finding;
 mod generated;
 mod loading;
 mod refusals;
+mod schema;
 
 use std::path::Path;
 

@@ -778,16 +778,16 @@ fn ports_out_of_range() {
 }
 
 #[test]
-fn a_push_registry_that_is_not_localhost() {
+fn a_public_registry_without_its_upstream() {
     insta::assert_snapshot!(refusal(with_mirrors(r"    - host: docker.io
 ")), @r#"
-    error: 'docker.io' has no 'upstream', and a registry to push to is localhost:PORT
+    error: 'docker.io' is a public registry, and this mirror of it has no 'upstream'
      --> ksail.yaml:8:13
       |
     8 |     - host: docker.io
       |             ^^^^^^^^^
       |
-      = help: add 'upstream: https://registry-1.docker.io' for a mirror, or write 'host: localhost:5000' for a registry to push to
+      = help: add 'upstream: https://registry-1.docker.io', or write 'host: localhost:5000' for a registry to push to
     "#);
 }
 
@@ -796,7 +796,7 @@ fn a_push_registry_without_a_port() {
     insta::assert_snapshot!(refusal(with_mirrors(r"    - host: localhost
       port: 5005
 ")), @r#"
-    error: 'localhost' has no 'upstream', and a registry to push to is localhost:PORT
+    error: a registry to push to on this machine is localhost:PORT, not 'localhost'
      --> ksail.yaml:8:13
       |
     8 |     - host: localhost
@@ -1557,7 +1557,7 @@ fn the_summary_is_one_line() {
         load(with_mirrors("    - host: docker.io\n      upstraem: x\n      upstream: https://registry-1.docker.io\n"));
     insta::assert_snapshot!(one.unwrap_err().summary(), @"ksail.yaml:9:7: unknown field 'upstraem'");
     let three = load(with_mirrors("    - host: docker.io\n      upstraem: x\n      port: 0\n"));
-    insta::assert_snapshot!(three.unwrap_err().summary(), @"ksail.yaml:8:13: 'docker.io' has no 'upstream', and a registry to push to is localhost:PORT (and 2 more problems)");
+    insta::assert_snapshot!(three.unwrap_err().summary(), @"ksail.yaml:8:13: 'docker.io' is a public registry, and this mirror of it has no 'upstream' (and 2 more problems)");
     insta::assert_snapshot!(load("").unwrap_err().summary(), @"ksail.yaml: the file is empty");
 }
 

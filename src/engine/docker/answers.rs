@@ -60,7 +60,7 @@ pub(super) fn container_summary(found: models::ContainerSummary) -> ContainerSum
         id: found.id.unwrap_or_default(),
         name: name.unwrap_or_default(),
         labels: sorted(found.labels),
-        state: found.state.map_or(ContainerState::Dead, |state| container_state(&state.to_string())),
+        state: found.state.map_or(ContainerState::Dead, |state| container_state(state.as_ref())),
         ports: each_once(ports),
     }
 }
@@ -71,7 +71,7 @@ pub(super) fn container(found: models::ContainerInspectResponse) -> Container {
     let host = found.host_config.unwrap_or_default();
     let network = found.network_settings.unwrap_or_default();
     let now = found.state.unwrap_or_default();
-    let state = now.status.map_or(ContainerState::Dead, |status| container_state(&status.to_string()));
+    let state = now.status.map_or(ContainerState::Dead, |status| container_state(status.as_ref()));
     let has_ended = matches!(state, ContainerState::Exited | ContainerState::Dead | ContainerState::Restarting);
     let restart_policy = host.restart_policy.and_then(|policy| policy.name).map(|name| name.to_string());
     let endpoints = network.networks.unwrap_or_default().into_iter();
@@ -106,11 +106,11 @@ fn endpoint(found: models::EndpointSettings, container_id: &str) -> Endpoint {
     let short_id = container_id.get(..SHORT_ID);
     let mut aliases = found.aliases.unwrap_or_default();
     aliases.retain(|alias| Some(alias.as_str()) != short_id);
-    let address = [found.ip_address, found.global_ipv6_address].into_iter().flatten();
+    let mut addresses = [found.ip_address, found.global_ipv6_address].into_iter().flatten();
     Endpoint {
         network_id: found.network_id.unwrap_or_default(),
         aliases,
-        address: address.filter_map(|address| address.parse().ok()).next(),
+        address: addresses.find_map(|address| address.parse().ok()),
     }
 }
 

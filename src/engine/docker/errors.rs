@@ -17,9 +17,8 @@ pub(super) fn translate(error: Error, call: &str, address: &Address) -> EngineEr
         Error::DockerStreamError { error } => EngineError::Refused { status: 0, message: error },
         Error::RequestTimeoutError => EngineError::Timeout { call: call.to_owned(), seconds: super::READ.as_secs() },
         Error::SocketNotFoundError(path) => unavailable(address, why_missing(&path)),
-        Error::IOError { .. } | Error::HyperResponseError { .. } | Error::HyperLegacyError { .. } => {
-            unavailable(address, innermost(&error))
-        }
+        Error::IOError { err } => unavailable(address, io_reason(&err)),
+        Error::HyperResponseError { .. } | Error::HyperLegacyError { .. } => unavailable(address, innermost(&error)),
         Error::UnsupportedURISchemeError { .. } => {
             unavailable(address, "this ksail cannot use addresses of that kind here".to_owned())
         }
@@ -75,5 +74,48 @@ fn io_reason(error: &std::io::Error) -> String {
             format!("{error}; is your user in the `docker` group? (`sudo usermod -aG docker $USER`, then log in again)")
         }
         _ => error.to_string(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn translated(error: Error) -> EngineError {
+        translate(error, "start container", &Address::Unix("/var/run/docker.sock".into()))
+    }
+
+    fn answered(status_code: u16, message: &str) -> EngineError {
+        translated(Error::DockerResponseServerError { status_code, message: message.to_owned() })
+    }
+
+    #[test]
+    fn a_port_clash_is_known_by_each_of_its_wordings() {
+        for message in [
+            "driver failed programming external connectivity on endpoint x: Bind for 127.0.0.1:5001 failed: port is already allocated",
+            "driver failed programming external connectivity on endpoint x: Error starting userland proxy: listen tcp4 127.0.0.1:5001: bind: address already in use",
+            "failed to set up container networking: failed to bind host port 127.0.0.1:5001/tcp: address already in use",
+            "Ports are not available: exposing port TCP 127.0.0.1:5001 -> 0.0.0.0:0: ports are not available",
+        ] {
+            assert_eq!(answered(500, message), EngineError::PortInUse { message: message.to_owned() });
+        }
+    }
+
+    #[test]
+    fn a_refusal_is_sorted_by_its_status() {
+        let message = String::new;
+        assert_eq!(answered(404, ""), EngineError::NotFound { message: message() });
+        assert_eq!(answered(409, ""), EngineError::Conflict { message: message() });
+        assert_eq!(answered(403, ""), EngineError::Conflict { message: message() });
+        assert_eq!(answered(500, ""), EngineError::Refused { status: 500, message: message() });
+        assert!(matches!(answered(500, "Container x is not paused"), EngineError::Conflict { .. }));
+        assert!(answered(500, "container x is not connected to network y").is_not_found());
+    }
+
+    #[test]
+    fn a_socket_one_may_not_open_hints_at_the_group() {
+        let denied = translated(Error::IOError { err: ErrorKind::PermissionDenied.into() });
+        assert!(denied.is_unavailable());
+        assert!(denied.to_string().contains("permission denied; is your user in the `docker` group?"), "{denied}");
     }
 }

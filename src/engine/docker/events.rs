@@ -71,6 +71,7 @@ pub(super) async fn subscribe(connection: &Arc<Connection>) -> Result<BoxStream<
             }
         }
     })
+    .fuse()
     .boxed())
 }
 

@@ -262,3 +262,6 @@ impl Engine for Docker {
         events::subscribe(&self.connection).instrument(debug_span!("engine", call = "events")).await
     }
 }
+
+#[cfg(test)]
+mod tests;

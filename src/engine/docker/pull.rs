@@ -32,7 +32,7 @@ pub(super) async fn pull(
     loop {
         match tokio::time::timeout(SILENCE, lines.next()).await {
             Ok(None) => return Ok(()),
-            Ok(Some(Ok(line))) => progress(said(line)),
+            Ok(Some(Ok(info))) => progress(said(info)),
             Ok(Some(Err(
                 Error::DockerStreamError { error: message } | Error::DockerResponseServerError { message, .. },
             ))) => return Err(EngineError::PullFailed { message }),
@@ -44,12 +44,12 @@ pub(super) async fn pull(
     }
 }
 
-fn said(line: CreateImageInfo) -> PullProgress {
-    let detail = line.progress_detail.unwrap_or_default();
+fn said(info: CreateImageInfo) -> PullProgress {
+    let detail = info.progress_detail.unwrap_or_default();
     let bytes = |count: Option<i64>| count.and_then(|count| u64::try_from(count).ok());
     PullProgress {
-        id: line.id.unwrap_or_default(),
-        status: line.status.unwrap_or_default(),
+        id: info.id.unwrap_or_default(),
+        status: info.status.unwrap_or_default(),
         current: bytes(detail.current),
         total: bytes(detail.total),
     }

@@ -177,7 +177,7 @@ fn with_the_feature_ssh_is_an_address() {
 #[test]
 fn a_context_that_is_missing_or_broken_is_an_error_not_another_engine() {
     let machine = Machine::new().set("DOCKER_CONTEXT", "gone");
-    insta::assert_snapshot!(machine.complaint(), @"DOCKER_CONTEXT: there is no docker context `gone` (~/.docker/contexts/meta/0b12a1ad1d4a6eca7ec3a5eac0fbcb1e2c1bb7ee8a3ac4bdfc1ad7b0c1c0a3a6/meta.json does not exist); `docker context ls` lists those there are");
+    insta::assert_snapshot!(machine.complaint(), @"DOCKER_CONTEXT: there is no docker context `gone` (~/.docker/contexts/meta/283bb9deef02e6843abfb538efa1eca70801bd8a701c3f98191e123496339247/meta.json does not exist); `docker context ls` lists those there are");
 
     let machine = Machine::new().file("config.json", r#"{"currentContext": "gone"}"#);
     assert!(

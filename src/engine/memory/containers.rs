@@ -56,7 +56,7 @@ impl World {
             error: String::new(),
             started_at: None,
             restart_policy: spec.restart_policy.clone(),
-            ports: spec.ports.clone(),
+            ports: sorted(&spec.ports),
             bound_ports: Vec::new(),
             mounts: spec
                 .volumes
@@ -75,12 +75,16 @@ impl World {
         let id = self.container_id(wanted)?;
         let container = self.kept(&id)?.container.clone();
         match container.state {
-            ContainerState::Running => return Ok(()),
+            ContainerState::Running | ContainerState::Restarting => return Ok(()),
             ContainerState::Paused => {
                 let message = "cannot start a paused container, try unpause instead".to_owned();
                 return Err(EngineError::Conflict { message });
             }
-            _ => {}
+            ContainerState::Removing | ContainerState::Dead => {
+                let message = "container is marked for removal and cannot be started".to_owned();
+                return Err(EngineError::Conflict { message });
+            }
+            ContainerState::Created | ContainerState::Exited => {}
         }
         let placed = self.bind_ports(&container).and_then(|ports| Ok((ports, self.join_networks(&container)?)));
         match placed {
@@ -106,7 +110,7 @@ impl World {
             let Some(host_port) = host_port else { return Err(port_taken(&container.name, port)) };
             bound.push(PublishedPort { host_port, ..*port });
         }
-        Ok(bound)
+        Ok(sorted(&bound))
     }
 
     /// Endpoints as they are while the container runs, each with the id of an existing network and an address.
@@ -134,9 +138,24 @@ impl World {
         self.tell_mounts("mount", id);
         self.tell_container("start", id, &[]);
         match self.crashes.get(&name).copied() {
-            Some(code) => self.end(id, code),
+            Some(code) => self.crash(id, code),
             None => Ok(()),
         }
+    }
+
+    /// The process ends by itself, and the restart policy decides what becomes of the container.
+    fn crash(&mut self, id: &str, code: i64) -> Result<()> {
+        self.end(id, code)?;
+        let container = &mut self.kept_mut(id)?.container;
+        let comes_back = match container.restart_policy.as_str() {
+            "always" | "unless-stopped" => true,
+            "on-failure" => code != 0,
+            _ => false,
+        };
+        if comes_back {
+            container.state = ContainerState::Restarting;
+        }
+        Ok(())
     }
 
     /// The process is gone: ports and addresses are free again, the endpoints stay.
@@ -160,8 +179,12 @@ impl World {
         if !kept.is_up() {
             return Ok(());
         }
-        // A frozen process cannot answer a signal, so the grace period runs out.
-        let code = if kept.container.state == ContainerState::Paused { KILLED } else { 0 };
+        let code = match (kept.container.state, kept.container.exit_code) {
+            // A frozen process cannot answer a signal, so the grace period runs out.
+            (ContainerState::Paused, _) => KILLED,
+            (ContainerState::Restarting, Some(code)) => code,
+            _ => 0,
+        };
         self.tell_container("kill", &id, &[("signal", "15")]);
         self.end(&id, code)?;
         self.tell_container("stop", &id, &[]);
@@ -244,10 +267,32 @@ impl World {
     }
 
     pub(super) fn set_crash_on_start(&mut self, name: &str, code: Option<i64>) {
-        match code {
-            Some(code) => self.crashes.insert(name.to_owned(), code),
-            None => self.crashes.remove(name),
+        let Some(code) = code else {
+            self.crashes.remove(name);
+            return self.start_again(name);
         };
+        self.crashes.insert(name.to_owned(), code);
+    }
+
+    /// The next attempt to restart a container that crashed.
+    fn start_again(&mut self, name: &str) {
+        let Ok(kept) = self.kept_mut(name) else { return };
+        if kept.container.state == ContainerState::Restarting {
+            kept.container.state = ContainerState::Exited;
+            // A failed attempt is noted in the container.
+            let _ = self.start_container(name);
+        }
+    }
+
+    pub(super) fn set_state(&mut self, wanted: &str, state: ContainerState) -> Result<()> {
+        let id = self.container_id(wanted)?;
+        let container = &mut self.kept_mut(&id)?.container;
+        if !matches!(state, ContainerState::Running | ContainerState::Paused) {
+            container.bound_ports.clear();
+            container.endpoints.values_mut().for_each(|endpoint| endpoint.address = None);
+        }
+        container.state = state;
+        Ok(())
     }
 }
 
@@ -268,4 +313,10 @@ fn port_taken(name: &str, port: &PublishedPort) -> EngineError {
             port.host_address, port.host_port
         ),
     }
+}
+
+fn sorted(ports: &[PublishedPort]) -> Vec<PublishedPort> {
+    let mut ports = ports.to_vec();
+    ports.sort_unstable();
+    ports
 }

@@ -19,7 +19,7 @@ impl World {
     pub(super) fn subscribe(&mut self) -> BoxStream<'static, Result<Event>> {
         let (sender, receiver) = mpsc::unbounded_channel();
         self.subscribers.push(sender);
-        stream::unfold(receiver, |mut receiver| async move { Some((receiver.recv().await?, receiver)) }).boxed()
+        stream::unfold(receiver, |mut receiver| async move { Some((receiver.recv().await?, receiver)) }).fuse().boxed()
     }
 
     pub(super) fn go_away(&mut self) {

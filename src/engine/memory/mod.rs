@@ -30,8 +30,8 @@ pub use self::snapshot::{ContainerSnapshot, Snapshot, StoredFile};
 use self::calls::Moment;
 use self::world::World;
 use super::{
-    Container, ContainerSpec, ContainerSummary, Engine, EngineError, EngineInfo, Event, Image, Label, Network,
-    PullProgress, Result, Volume,
+    Container, ContainerSpec, ContainerState, ContainerSummary, Engine, EngineError, EngineInfo, Event, Image, Label,
+    Network, PullProgress, Result, Volume,
 };
 
 /// The engine in memory. Clones share it.
@@ -110,8 +110,13 @@ impl Memory {
         self.lock().pause_container(container)
     }
 
-    /// From now on every start of a container of this name answers `Ok` and its process ends at once with `code`;
-    /// `None` makes it run again.
+    /// Puts a container into a state that no call leads to, such as [`ContainerState::Dead`].
+    pub fn set_state(&self, container: &str, state: ContainerState) -> Result<()> {
+        self.lock().set_state(container, state)
+    }
+
+    /// From now on every start of a container of this name answers `Ok` and its process ends at once with `code`:
+    /// it has exited or, if its restart policy says so, is restarting. `None` makes it run again.
     pub fn crash_on_start(&self, name: &str, code: Option<i64>) {
         self.lock().set_crash_on_start(name, code);
     }
@@ -307,3 +312,6 @@ impl Engine for Memory {
         self.call(Call::read("events", ""), |world| Ok(world.subscribe())).await
     }
 }
+
+#[cfg(test)]
+mod tests;

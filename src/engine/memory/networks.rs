@@ -35,8 +35,8 @@ impl World {
 
     pub(super) fn remove_network(&mut self, wanted: &str) -> Result<()> {
         let Network { id, name, .. } = self.network(wanted)?.clone();
-        let mut up = self.containers.values().filter(|kept| kept.is_up());
-        if up.any(|kept| kept.container.endpoints.values().any(|endpoint| endpoint.network_id == id)) {
+        let mut endpoints = self.containers.values().flat_map(|kept| kept.container.endpoints.values());
+        if endpoints.any(|endpoint| endpoint.network_id == id && endpoint.address.is_some()) {
             let message = format!("error while removing network: network {name} id {id} has active endpoints");
             return Err(EngineError::Conflict { message });
         }

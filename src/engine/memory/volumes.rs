@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use super::world::{World, carries};
+use super::world::{Kept, World, carries};
 use crate::engine::{EngineError, Label, Result, Volume};
 
 impl World {
@@ -25,13 +25,9 @@ impl World {
 
     pub(super) fn remove_volume(&mut self, name: &str) -> Result<()> {
         self.inspect_volume(name)?;
-        let uses = |mounts: &[crate::engine::Mount]| mounts.iter().any(|mount| mount.volume.as_deref() == Some(name));
-        let users: Vec<&str> = self
-            .containers
-            .iter()
-            .filter(|(_, kept)| uses(&kept.container.mounts))
-            .map(|(id, _)| id.as_str())
-            .collect();
+        let mounts_it = |kept: &Kept| kept.container.mounts.iter().any(|mount| mount.volume.as_deref() == Some(name));
+        let users: Vec<&str> =
+            self.containers.iter().filter(|(_, kept)| mounts_it(kept)).map(|(id, _)| id.as_str()).collect();
         if !users.is_empty() {
             let message = format!("remove {name}: volume is in use - [{}]", users.join(", "));
             return Err(EngineError::Conflict { message });

@@ -45,8 +45,10 @@ pub(super) struct Kept {
 }
 
 impl Kept {
+    /// Docker takes a container for running while it waits to be restarted.
     pub(super) fn is_up(&self) -> bool {
-        matches!(self.container.state, ContainerState::Running | ContainerState::Paused)
+        use ContainerState::{Paused, Restarting, Running};
+        matches!(self.container.state, Running | Paused | Restarting)
     }
 }
 

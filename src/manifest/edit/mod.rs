@@ -10,6 +10,7 @@ use std::net::IpAddr;
 use std::path::{Path, PathBuf};
 
 use super::file;
+use super::find::FILE_NAME;
 use super::load::parse_written;
 use super::problems::Problems;
 use super::tree::Node;
@@ -205,7 +206,11 @@ fn write_hint(error: &std::io::Error) -> &'static str {
 
 /// The text of a manifest after the edits, one after the other.
 pub fn apply(bytes: &[u8], edits: &[Edit]) -> Result<Vec<u8>, EditError> {
-    let path = Path::new("ksail.yaml");
+    apply_to(Path::new(FILE_NAME), bytes, edits)
+}
+
+/// The same, where problems name `path`.
+pub(crate) fn apply_to(path: &Path, bytes: &[u8], edits: &[Edit]) -> Result<Vec<u8>, EditError> {
     let (mark, mut text) = split_mark(bytes, path)?;
     let (before, mut root) = parse_written(path, text.as_bytes()).map_err(EditError::Manifest)?;
     let mut file = before.clone();
@@ -276,7 +281,9 @@ fn intend(file: &mut file::Manifest, edit: &Edit) -> Result<(), EditError> {
         Edit::SetMirror { host, changes } => {
             let mirrors = spec.registries.get_or_insert_default().mirrors.get_or_insert_default();
             let index = position(mirrors, host)?;
-            changes.iter().for_each(|change| change_field(&mut mirrors[index], change));
+            for change in changes {
+                change_field(&mut mirrors[index], change);
+            }
         }
         Edit::RemoveMirror(host) => {
             let mirrors = spec.registries.get_or_insert_default().mirrors.get_or_insert_default();
@@ -297,7 +304,9 @@ fn position(mirrors: &[file::Mirror], host: &Host) -> Result<usize, EditError> {
 
 fn as_written(entry: &MirrorEntry) -> file::Mirror {
     let mut mirror = file::Mirror { host: Some(entry.host.as_str().to_owned()), ..file::Mirror::default() };
-    entry.fields.iter().for_each(|field| change_field(&mut mirror, &MirrorChange::Set(field.clone())));
+    for field in &entry.fields {
+        change_field(&mut mirror, &MirrorChange::Set(field.clone()));
+    }
     mirror
 }
 

@@ -242,7 +242,7 @@ impl Text {
         let Kind::Sequence { flow, items } = &list.kind else { return Err("'mirrors' is no list".to_owned()) };
         let model = items.iter().rev().find(|item| matches!(item.kind, Kind::Mapping { .. }));
         let like = model.map(like).unwrap_or_default();
-        let Some(last) = items.last() else {
+        let Some(final_item) = items.last() else {
             if is_flow(parent) {
                 self.insert_in_flow(list.span.clone(), None, &flow_fields(fields, &like));
                 return Ok(());
@@ -258,11 +258,11 @@ impl Text {
             return Ok(());
         };
         if *flow {
-            self.insert_in_flow(list.span.clone(), Some(last.span.end), &flow_fields(fields, &like));
+            self.insert_in_flow(list.span.clone(), Some(final_item.span.end), &flow_fields(fields, &like));
             return Ok(());
         }
         let before = items.len().checked_sub(2).map(|index| items[index].span.end);
-        let dash = self.dash(last, before)?;
+        let dash = self.dash(final_item, before)?;
         let column = self.column(dash);
         let lines = match model {
             Some(model) if is_flow(model) => {
@@ -279,7 +279,7 @@ impl Text {
         if self.are_set_apart(items) {
             lines.insert(0, String::new());
         }
-        let end = self.own_end(last, column);
+        let end = self.own_end(final_item, column);
         self.insert_lines(end, &lines);
         Ok(())
     }

@@ -2,10 +2,10 @@
 
 use std::collections::BTreeMap;
 
-use ksail::engine::{ContainerState, Engine, Mount};
+use ksail::engine::{Container, ContainerState, Engine, Mount};
 
 use super::{assert_bad_request, assert_conflict, assert_not_found};
-use crate::bench::{Bench, ephemeral, published};
+use crate::bench::{Bench, PATIENCE, POLL, ephemeral, published};
 
 pub(crate) async fn the_engine_says_who_it_is(bench: impl Bench) {
     let info = bench.engine().info().await.unwrap();
@@ -25,7 +25,7 @@ pub(crate) async fn a_container_is_created_as_asked(bench: impl Bench) {
     spec.labels.insert("ksail.dev/host".to_owned(), "docker.io".to_owned());
     spec.ports = vec![published(5000, 45_999), ephemeral(5001)];
     spec.volumes = vec![(volume.clone(), "/var/lib/registry".to_owned())];
-    spec.restart_policy = "always".to_owned();
+    spec.restart_policy = String::from("always");
 
     let id = engine.create_container(&spec).await.unwrap();
     let container = engine.inspect_container(&spec.name).await.unwrap();
@@ -74,7 +74,7 @@ pub(crate) async fn lists_are_filtered_by_label(bench: impl Bench) {
 pub(crate) async fn a_missing_image_or_container_is_not_found(bench: impl Bench) {
     let engine = bench.engine();
     let mut spec = bench.spec("without-image");
-    spec.image = "ksail-test/no-such-image:0".to_owned();
+    spec.image = String::from("ksail-test/no-such-image:0");
     assert_not_found(engine.create_container(&spec).await);
 
     let name = bench.name("nobody");
@@ -189,6 +189,44 @@ pub(crate) async fn a_killed_container_has_exited_with_137(bench: impl Bench) {
     bench.kill(&id).await;
     let killed = engine.inspect_container(&id).await.unwrap();
     assert_eq!((killed.state, killed.exit_code), (ContainerState::Exited, Some(137)));
+}
+
+pub(crate) async fn a_container_that_crashes_has_exited(bench: impl Bench) {
+    let engine = bench.engine();
+    let id = engine.create_container(&bench.crashing_spec("c")).await.unwrap();
+    engine.start_container(&id).await.expect("a start does not wait for the process to prove itself");
+    let crashed = reaches(&bench, &id, ContainerState::Exited).await;
+    assert_eq!(crashed.exit_code, Some(1));
+    assert_eq!(crashed.error, "");
+}
+
+pub(crate) async fn a_container_that_keeps_crashing_is_restarting_until_it_is_stopped(bench: impl Bench) {
+    let engine = bench.engine();
+    let mut spec = bench.crashing_spec("c");
+    spec.restart_policy = String::from("always");
+    let id = engine.create_container(&spec).await.unwrap();
+    engine.start_container(&id).await.unwrap();
+    assert_eq!(reaches(&bench, &id, ContainerState::Restarting).await.exit_code, Some(1));
+    engine.start_container(&id).await.expect("it counts as running");
+    assert_conflict(engine.unpause_container(&id).await);
+    engine.stop_container(&id, 1).await.unwrap();
+    let stopped = engine.inspect_container(&id).await.unwrap();
+    assert_eq!(stopped.state, ContainerState::Exited);
+    assert_ne!(stopped.exit_code, Some(0));
+}
+
+/// Waits until the container is in that state.
+async fn reaches(bench: &impl Bench, id: &str, state: ContainerState) -> Container {
+    let until_then = async {
+        loop {
+            let container = bench.engine().inspect_container(id).await.unwrap();
+            if container.state == state {
+                return container;
+            }
+            tokio::time::sleep(POLL).await;
+        }
+    };
+    tokio::time::timeout(PATIENCE, until_then).await.unwrap_or_else(|_| panic!("{id} is not {state}"))
 }
 
 pub(crate) async fn renaming_moves_the_name(bench: impl Bench) {

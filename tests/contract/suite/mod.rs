@@ -1,5 +1,7 @@
 //! The suite itself. Each test is one sentence about any engine.
 
+#![allow(clippy::needless_pass_by_value)] // `assert_not_found(engine.call().await)` reads as the sentence it is.
+
 pub(crate) mod containers;
 pub(crate) mod events;
 pub(crate) mod files;

@@ -1,0 +1,307 @@
+//! The loop on the engine in memory, with a real file and a real clock: what is waited for is always a condition.
+
+use std::path::Path;
+use std::sync::Mutex;
+
+use tokio::task::JoinHandle;
+use tokio::time::sleep;
+
+use super::*;
+use crate::engine::memory::{CallKind, Memory};
+use crate::engine::{Container, ContainerState};
+use crate::manifest::{Upstream, load};
+use crate::observed::Serving;
+use crate::report::ActionResult;
+use crate::status::{ConditionStatus, ConditionType, Reason};
+
+const LONG_ENOUGH: Duration = Duration::from_secs(20);
+
+#[derive(Default)]
+struct Recorder(Mutex<Vec<Event>>);
+
+impl Reporter for Recorder {
+    fn report(&self, event: &Event) {
+        self.0.lock().unwrap().push(event.clone());
+    }
+}
+
+impl Recorder {
+    fn has(&self, matches: impl Fn(&Event) -> bool) -> bool {
+        self.0.lock().unwrap().iter().any(matches)
+    }
+
+    fn actions(&self, host: &str) -> Vec<&'static str> {
+        let events = self.0.lock().unwrap();
+        let actions = events.iter().filter_map(|event| match event {
+            Event::Action(report) if report.mirror == host => Some(report.action),
+            _ => None,
+        });
+        actions.collect()
+    }
+}
+
+/// Registries in memory answer while they run, unless their name is in the list.
+#[derive(Clone, Default)]
+struct Answering(Arc<Mutex<Vec<String>>>);
+
+impl Probe for Answering {
+    async fn serving(&self, container: &Container) -> Serving {
+        match container.state {
+            ContainerState::Running if self.0.lock().unwrap().contains(&container.name) => Serving::Refused,
+            ContainerState::Running => Serving::Answers,
+            _ => Serving::Silent,
+        }
+    }
+
+    async fn port_is_taken(&self, _: std::net::IpAddr, _: u16) -> bool {
+        false
+    }
+
+    async fn upstream(&self, _: &Upstream) -> Result<(), String> {
+        Ok(())
+    }
+}
+
+struct World {
+    engine: Memory,
+    probe: Answering,
+    recorder: Arc<Recorder>,
+    directory: tempfile::TempDir,
+    stop: CancellationToken,
+}
+
+fn manifest_text(mirrors: &[(&str, u16)]) -> String {
+    let entry =
+        |(host, port): &(&str, u16)| format!("      - {{host: {host}, upstream: \"https://{host}\", port: {port}}}\n");
+    let mirrors: String = mirrors.iter().map(entry).collect();
+    format!(
+        "apiVersion: ksail.dev/v1alpha1\nkind: Cluster\nmetadata: {{name: dev}}\nspec:\n  registries:\n    mirrors:\n{mirrors}"
+    )
+}
+
+impl World {
+    fn new() -> Self {
+        let engine = Memory::new();
+        engine.pullable("registry:3");
+        Self {
+            engine,
+            probe: Answering::default(),
+            recorder: Arc::default(),
+            directory: tempfile::tempdir().unwrap(),
+            stop: CancellationToken::new(),
+        }
+    }
+
+    fn path(&self) -> PathBuf {
+        self.directory.path().join("ksail.yaml")
+    }
+
+    fn save(&self, mirrors: &[(&str, u16)]) {
+        std::fs::write(self.path(), manifest_text(mirrors)).unwrap();
+    }
+
+    fn controller(&self) -> Controller<Memory, Answering> {
+        let cluster = "dev".parse().unwrap();
+        Controller {
+            engine: self.engine.clone(),
+            probe: self.probe.clone(),
+            reporter: self.recorder.clone(),
+            concurrency: 8,
+            lock: ClusterLock::new(self.directory.path(), &cluster, "memory"),
+            around: Surroundings::default(),
+            env: Arc::new(|_| None),
+        }
+    }
+
+    async fn apply(&self) -> Applied {
+        let manifest = load(&self.path(), &|_| None).unwrap();
+        let desired = resolve(&manifest, &Surroundings::default());
+        self.controller().apply(desired, LONG_ENOUGH, &self.stop).await
+    }
+
+    fn watch(&self) -> JoinHandle<std::io::Result<()>> {
+        let (controller, path, stop) = (self.controller(), self.path(), self.stop.clone());
+        let manifest = load(&path, &|_| None).unwrap();
+        tokio::spawn(async move { controller.watch(path, manifest, &stop).await })
+    }
+
+    fn container(&self, name: &str) -> Option<Container> {
+        let containers = self.engine.snapshot().containers.into_values().map(|snapshot| snapshot.container);
+        containers.into_iter().find(|container| container.name == name)
+    }
+
+    fn runs(&self, name: &str) -> bool {
+        self.container(name).is_some_and(|container| container.state == ContainerState::Running)
+    }
+
+    async fn until(&self, what: &str, holds: impl Fn(&Self) -> bool) {
+        let waited = tokio::time::timeout(LONG_ENOUGH, async {
+            while !holds(self) {
+                sleep(Duration::from_millis(5)).await;
+            }
+        });
+        assert!(waited.await.is_ok(), "not within {LONG_ENOUGH:?}: {what}; {:#?}", self.recorder.0.lock().unwrap());
+    }
+}
+
+#[tokio::test]
+async fn apply_converges_and_a_second_one_only_reads() {
+    let world = World::new();
+    world.save(&[("docker.io", 5001), ("ghcr.io", 5002)]);
+    assert!(matches!(world.apply().await, Applied::Converged(status) if status.mirrors.len() == 2));
+    world.engine.clear_calls();
+    assert!(matches!(world.apply().await, Applied::Converged(_)));
+    assert!(world.engine.calls().iter().all(|call| call.kind == CallKind::Read));
+}
+
+#[tokio::test]
+async fn one_pull_serves_every_mirror_that_needs_the_image() {
+    let world = World::new();
+    world.save(&[("docker.io", 5001), ("ghcr.io", 5002), ("quay.io", 5003)]);
+    world.apply().await;
+    assert_eq!(world.engine.calls().iter().filter(|call| call.name == "pull_image").count(), 1);
+}
+
+#[tokio::test]
+async fn apply_gives_up_on_an_image_that_cannot_be_pulled_and_says_why() {
+    let world = World::new();
+    world.engine.unpullable("registry:3", "toomanyrequests: slow down");
+    world.save(&[("docker.io", 5001)]);
+    let Applied::Failed(status) = world.apply().await else { panic!("not failed") };
+    let ready = status.mirrors[0].condition(ConditionType::Ready).unwrap();
+    assert_eq!((ready.status, ready.reason), (ConditionStatus::False, Reason::ImagePullFailed));
+    assert!(ready.message.contains("slow down"), "{}", ready.message);
+}
+
+#[tokio::test]
+async fn apply_says_at_once_that_the_engine_is_away() {
+    let world = World::new();
+    world.save(&[("docker.io", 5001)]);
+    world.engine.go_away();
+    assert!(matches!(world.apply().await, Applied::EngineAway(_)));
+}
+
+#[tokio::test]
+async fn watch_follows_the_file_and_repairs_what_breaks() {
+    let world = World::new();
+    world.save(&[("docker.io", 5001)]);
+    let watch = world.watch();
+    world.until("the first mirror runs", |world| world.runs("ksail-dev-docker-io")).await;
+    world.save(&[("docker.io", 5001), ("ghcr.io", 5002)]);
+    world.until("the second mirror runs", |world| world.runs("ksail-dev-ghcr-io")).await;
+    world.engine.kill("ksail-dev-docker-io", 137).unwrap();
+    world.until("the first mirror runs again", |world| world.runs("ksail-dev-docker-io")).await;
+    world.save(&[("ghcr.io", 5002)]);
+    world.until("the first mirror is gone", |world| world.container("ksail-dev-docker-io").is_none()).await;
+    world.stop.cancel();
+    watch.await.unwrap().unwrap();
+    assert!(world.runs("ksail-dev-ghcr-io"), "registries are left running");
+}
+
+#[tokio::test]
+async fn a_file_that_does_not_load_or_is_gone_removes_nothing() {
+    let world = World::new();
+    world.save(&[("docker.io", 5001)]);
+    let watch = world.watch();
+    world.until("the mirror runs", |world| world.runs("ksail-dev-docker-io")).await;
+    let before = world.container("ksail-dev-docker-io");
+    let rejections = |recorder: &Recorder| {
+        recorder.0.lock().unwrap().iter().filter(|event| matches!(event, Event::ManifestRejected { .. })).count()
+    };
+    for (broken, text) in ["", "spec: [", "kind: Cluster\n"].into_iter().enumerate() {
+        std::fs::write(world.path(), text).unwrap();
+        world.until("the file is refused", |world| rejections(&world.recorder) > broken).await;
+    }
+    std::fs::remove_file(world.path()).unwrap();
+    world.until("the missing file is noticed", |world| rejections(&world.recorder) == 4).await;
+    assert_eq!(before, world.container("ksail-dev-docker-io"));
+    world.save(&[("docker.io", 5001), ("ghcr.io", 5002)]);
+    world.until("the next good save converges", |world| world.runs("ksail-dev-ghcr-io")).await;
+    assert_eq!(before, world.container("ksail-dev-docker-io"));
+    world.stop.cancel();
+    watch.await.unwrap().unwrap();
+}
+
+#[tokio::test]
+async fn an_engine_that_comes_back_is_resynchronised() {
+    let world = World::new();
+    world.save(&[("docker.io", 5001)]);
+    let watch = world.watch();
+    world.until("the mirror runs", |world| world.runs("ksail-dev-docker-io")).await;
+    world.engine.go_away();
+    world
+        .until("the loss is told", |world| world.recorder.has(|event| matches!(event, Event::EngineLost { .. })))
+        .await;
+    let is_unavailable = |event: &Event| matches!(event, Event::Condition { condition, .. } if condition.reason == Reason::EngineUnavailable);
+    world.until("conditions are unknown", |world| world.recorder.has(is_unavailable)).await;
+    world.engine.come_back();
+    // No event tells of this one: it happened while nobody listened.
+    world.engine.outsider().kill("ksail-dev-docker-io", 137).unwrap();
+    world.until("the mirror runs again", |world| world.runs("ksail-dev-docker-io")).await;
+    world.stop.cancel();
+    watch.await.unwrap().unwrap();
+}
+
+#[tokio::test]
+async fn a_mirror_that_does_not_come_up_delays_no_other() {
+    let world = World::new();
+    world.probe.0.lock().unwrap().push("ksail-dev-docker-io".to_owned());
+    world.save(&[("docker.io", 5001), ("ghcr.io", 5002)]);
+    let watch = world.watch();
+    world.until("the healthy one runs", |world| world.runs("ksail-dev-ghcr-io")).await;
+    world.until("the other is waited for", |world| world.runs("ksail-dev-docker-io")).await;
+    world.engine.kill("ksail-dev-ghcr-io", 137).unwrap();
+    let killed = Instant::now();
+    world.until("the healthy one runs again", |world| world.runs("ksail-dev-ghcr-io")).await;
+    assert!(killed.elapsed() < crate::execute::SERVE_WITHIN / 3, "it waited for the other: {:?}", killed.elapsed());
+    world.stop.cancel();
+    watch.await.unwrap().unwrap();
+}
+
+#[tokio::test]
+async fn a_save_that_changes_the_mind_about_a_mirror_under_way_wins() {
+    let world = World::new();
+    world.probe.0.lock().unwrap().push("ksail-dev-docker-io".to_owned());
+    world.save(&[("docker.io", 5001)]);
+    let watch = world.watch();
+    world.until("it is waited for", |world| world.runs("ksail-dev-docker-io")).await;
+    world.save(&[]);
+    let saved = Instant::now();
+    world.until("it is gone", |world| world.container("ksail-dev-docker-io").is_none()).await;
+    assert!(saved.elapsed() < crate::execute::SERVE_WITHIN / 2, "{:?}", saved.elapsed());
+    world.stop.cancel();
+    watch.await.unwrap().unwrap();
+}
+
+#[tokio::test]
+async fn two_controllers_of_one_cluster_take_turns() {
+    let world = World::new();
+    world.save(&[("docker.io", 5001), ("ghcr.io", 5002)]);
+    let (first, second) = tokio::join!(world.apply(), world.apply());
+    assert!(matches!((first, second), (Applied::Converged(_), Applied::Converged(_))));
+    assert_eq!(world.recorder.actions("docker.io").iter().filter(|action| **action == "CreateContainer").count(), 1);
+    let failed = |event: &Event| matches!(event, Event::Action(report) if report.result != ActionResult::Done);
+    assert!(!world.recorder.has(failed));
+}
+
+#[cfg(unix)]
+#[tokio::test]
+async fn a_file_behind_a_swapped_link_is_followed() {
+    let world = World::new();
+    let at = |name: &str| world.directory.path().join(name);
+    let write = |directory: &Path, mirrors: &[(&str, u16)]| {
+        std::fs::create_dir(directory).unwrap();
+        std::fs::write(directory.join("ksail.yaml"), manifest_text(mirrors)).unwrap();
+    };
+    write(&at("v1"), &[("docker.io", 5001)]);
+    std::os::unix::fs::symlink("v1", at("data")).unwrap();
+    std::os::unix::fs::symlink("data/ksail.yaml", world.path()).unwrap();
+    let watch = world.watch();
+    world.until("the mirror runs", |world| world.runs("ksail-dev-docker-io")).await;
+    write(&at("v2"), &[("ghcr.io", 5002)]);
+    std::os::unix::fs::symlink("v2", at("data.new")).unwrap();
+    std::fs::rename(at("data.new"), at("data")).unwrap();
+    world.until("the other file is in force", |world| world.runs("ksail-dev-ghcr-io")).await;
+    world.stop.cancel();
+    watch.await.unwrap().unwrap();
+}

@@ -1,0 +1,237 @@
+//! What the contract suite cannot ask of a real engine: being old, hung, gone and back, or rude.
+
+#![cfg(unix)]
+
+use std::path::{Path, PathBuf};
+use std::sync::Mutex as StdMutex;
+
+use futures_util::StreamExt;
+use futures_util::future::join_all;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::{UnixListener, UnixStream};
+use tokio::task::JoinHandle;
+
+use super::*;
+use crate::engine::EventKind;
+
+const VERSION: &str =
+    r#"{"Components":[{"Name":"Engine","Version":"20.10.24"}],"Version":"20.10.24","ApiVersion":"1.41"}"#;
+
+/// What a false engine does with one request.
+enum Reply {
+    Json(u16, &'static str),
+    /// Lines of a stream that then ends.
+    Lines(&'static [&'static str]),
+    Silence,
+}
+
+/// An engine on a socket of its own that answers as a test tells it to.
+struct FalseEngine {
+    _directory: tempfile::TempDir,
+    socket: PathBuf,
+    requests: Arc<StdMutex<Vec<String>>>,
+    serving: JoinHandle<()>,
+}
+
+impl FalseEngine {
+    fn new(reply: fn(&str) -> Reply) -> Self {
+        let directory = tempfile::tempdir().unwrap();
+        let socket = directory.path().join("docker.sock");
+        let requests = Arc::default();
+        let serving = serve(&socket, reply, &requests);
+        Self { _directory: directory, socket, requests, serving }
+    }
+
+    fn docker(&self) -> Docker {
+        Docker::new(Address::Unix(self.socket.clone()))
+    }
+
+    async fn go_away(&mut self) {
+        self.serving.abort();
+        let _ = (&mut self.serving).await;
+        std::fs::remove_file(&self.socket).unwrap();
+    }
+
+    fn come_back(&mut self, reply: fn(&str) -> Reply) {
+        self.serving = serve(&self.socket, reply, &self.requests);
+    }
+
+    /// Heads of the requests for a path, in order.
+    fn asked_for(&self, path: &str) -> Vec<String> {
+        let requests = self.requests.lock().unwrap();
+        requests
+            .iter()
+            .filter(|head| head.split(' ').nth(1).is_some_and(|uri| uri.starts_with(path)))
+            .cloned()
+            .collect()
+    }
+}
+
+fn serve(socket: &Path, reply: fn(&str) -> Reply, requests: &Arc<StdMutex<Vec<String>>>) -> JoinHandle<()> {
+    let listener = UnixListener::bind(socket).unwrap();
+    let requests = Arc::clone(requests);
+    tokio::spawn(async move {
+        // Dropped, and with it every open connection, when the engine goes away.
+        let mut connections = tokio::task::JoinSet::new();
+        while let Ok((stream, _)) = listener.accept().await {
+            connections.spawn(answer(stream, reply, Arc::clone(&requests)));
+        }
+    })
+}
+
+async fn answer(mut stream: UnixStream, reply: fn(&str) -> Reply, requests: Arc<StdMutex<Vec<String>>>) {
+    let mut head = Vec::new();
+    while !head.ends_with(b"\r\n\r\n") {
+        match stream.read_u8().await {
+            Ok(byte) => head.push(byte),
+            Err(_) => return,
+        }
+    }
+    let head = String::from_utf8(head).unwrap();
+    let uri = head.split(' ').nth(1).unwrap().to_owned();
+    requests.lock().unwrap().push(head);
+    let response = match reply(&uri) {
+        Reply::Json(status, body) => {
+            format!("HTTP/1.1 {status} x\r\nContent-Length: {}\r\nConnection: close\r\n\r\n{body}", body.len())
+        }
+        Reply::Lines(lines) => format!("HTTP/1.1 200 OK\r\nConnection: close\r\n\r\n{}\n", lines.join("\n")),
+        Reply::Silence => std::future::pending().await,
+    };
+    let _ = stream.write_all(response.as_bytes()).await;
+}
+
+fn empty_engine(uri: &str) -> Reply {
+    match uri {
+        "/version" => Reply::Json(200, VERSION),
+        _ => Reply::Json(200, "[]"),
+    }
+}
+
+#[tokio::test]
+async fn calls_at_once_share_one_attempt_to_connect() {
+    let engine = FalseEngine::new(empty_engine);
+    let docker = engine.docker();
+    let answers = join_all((0..32).map(|_| docker.list_containers(&[]))).await;
+    assert!(answers.iter().all(|answer| answer.as_ref().is_ok_and(Vec::is_empty)), "{answers:?}");
+    assert_eq!(engine.asked_for("/containers/json").len(), 32);
+    assert_eq!(engine.asked_for("/version").len(), 2, "one to negotiate, one to learn who answers");
+}
+
+#[tokio::test]
+async fn calls_at_once_share_the_failure_of_an_attempt_and_the_next_one_tries_again() {
+    let engine = FalseEngine::new(|_| Reply::Json(500, r#"{"message":"starting"}"#));
+    let docker = engine.docker();
+    let answers = join_all((0..32).map(|_| docker.list_networks())).await;
+    let expected = EngineError::Refused { status: 500, message: "starting".to_owned() };
+    assert!(answers.iter().all(|answer| answer == &Err(expected.clone())), "{answers:?}");
+    assert_eq!(engine.asked_for("/version").len(), 1);
+    assert_eq!(docker.list_networks().await, Err(expected));
+    assert_eq!(engine.asked_for("/version").len(), 2);
+}
+
+#[tokio::test]
+async fn after_it_was_away_the_engine_is_greeted_anew() {
+    let mut engine = FalseEngine::new(empty_engine);
+    let docker = engine.docker();
+    docker.list_containers(&[]).await.unwrap();
+    engine.go_away().await;
+    let gone = docker.list_containers(&[]).await.unwrap_err();
+    assert!(gone.is_unavailable(), "{gone:?}");
+
+    engine.come_back(|uri| match uri {
+        "/version" => Reply::Json(200, r#"{"Version":"19.03.1","ApiVersion":"1.40"}"#),
+        _ => Reply::Json(200, "[]"),
+    });
+    let older = docker.list_containers(&[]).await.unwrap_err();
+    assert_eq!(
+        older.to_string(),
+        "Docker Engine 19.03.1 is too old: ksail needs Docker 20.10 or newer (API 1.41), this one offers API 1.40"
+    );
+}
+
+#[tokio::test]
+async fn a_missing_socket_and_a_refused_connection_name_the_cause() {
+    let directory = tempfile::tempdir().unwrap();
+    let socket = directory.path().join("docker.sock");
+    let docker = Docker::new(Address::Unix(socket.clone()));
+    let missing = docker.info().await.unwrap_err();
+    assert!(missing.is_unavailable());
+    let expected = format!("cannot reach the engine at unix://{}: No such file or directory", socket.display());
+    assert!(missing.to_string().starts_with(&expected), "{missing}");
+
+    drop(UnixListener::bind(&socket).unwrap());
+    let refused = docker.info().await.unwrap_err();
+    assert!(refused.is_unavailable());
+    assert!(refused.to_string().contains("Connection refused"), "{refused}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_engine_that_hangs_is_a_timeout() {
+    let engine = FalseEngine::new(|_| Reply::Silence);
+    let timeout = |call: &str, seconds| EngineError::Timeout { call: call.to_owned(), seconds };
+    assert_eq!(engine.docker().info().await, Err(timeout("version", 10)));
+}
+
+#[tokio::test]
+async fn the_event_stream_asks_for_everything_since_now_and_ends_with_the_engine() {
+    let engine = FalseEngine::new(|uri| match uri.split('?').next() {
+        Some("/info") => Reply::Json(200, r#"{"SystemTime":"2026-01-02T03:04:05.000000006Z"}"#),
+        Some("/events") => Reply::Lines(&[
+            r#"{"Type":"container","Action":"die","Actor":{"ID":"abc","Attributes":{"name":"one","exitCode":"1"}}}"#,
+            r#"{"Type":"network","Action":"remove","Actor":{"ID":"def","Attributes":{"name":"kind"}}}"#,
+        ]),
+        _ => empty_engine(uri),
+    });
+    let docker = engine.docker();
+    let mut events = docker.events().await.unwrap();
+    let died = events.next().await.unwrap().unwrap();
+    assert_eq!((died.kind, died.action.as_str(), died.id.as_str()), (EventKind::Container, "die", "abc"));
+    assert_eq!(died.attributes["exitCode"], "1");
+    let removed = events.next().await.unwrap().unwrap();
+    assert_eq!((removed.kind, removed.action.as_str()), (EventKind::Network, "destroy"), "Podman's word in Docker's");
+    assert!(!matches!(events.next().await, Some(Ok(_))));
+    assert!(events.next().await.is_none());
+
+    let asked = engine.asked_for("/events").remove(0);
+    assert!(asked.contains("since=1767323045.000000006"), "{asked}");
+    docker.list_containers(&[]).await.unwrap();
+    assert_eq!(engine.asked_for("/version").len(), 4, "whoever answers next may be another version");
+}
+
+#[tokio::test]
+async fn a_pull_tells_its_progress_and_then_what_went_wrong() {
+    let engine = FalseEngine::new(|uri| match uri.split('?').next() {
+        Some("/images/create") => Reply::Lines(&[
+            r#"{"status":"Downloading","progressDetail":{"current":10,"total":20},"id":"layer"}"#,
+            r#"{"errorDetail":{"message":"toomanyrequests"},"error":"toomanyrequests"}"#,
+        ]),
+        _ => empty_engine(uri),
+    });
+    let said = StdMutex::new(Vec::new());
+    let failed = engine.docker().pull_image("registry", |line| said.lock().unwrap().push(line)).await;
+    assert_eq!(failed, Err(EngineError::PullFailed { message: "toomanyrequests".to_owned() }));
+    let line =
+        PullProgress { id: "layer".to_owned(), status: "Downloading".to_owned(), current: Some(10), total: Some(20) };
+    assert_eq!(said.into_inner().unwrap(), [line]);
+    let asked = engine.asked_for("/images/create").remove(0);
+    assert!(asked.contains("fromImage=registry%3Alatest"), "all tags of the repository otherwise: {asked}");
+}
+
+#[tokio::test]
+async fn credentials_of_a_pull_are_in_the_alphabet_docker_reads() {
+    let engine = FalseEngine::new(|uri| match uri.split('?').next() {
+        Some("/images/create") => Reply::Lines(&[r#"{"status":"Pulled"}"#]),
+        _ => empty_engine(uri),
+    });
+    let login = tempfile::tempdir().unwrap();
+    // me:??>>~~??>>~~, which needs both characters in which the alphabets differ.
+    let config = r#"{"auths":{"example.com":{"auth":"bWU6Pz8+Pn5+Pz8+Pn5+"}}}"#;
+    std::fs::write(login.path().join("config.json"), config).unwrap();
+    let docker = engine.docker().with_cli_config(Some(login.path().to_owned()));
+    docker.pull_image("example.com/private:1", |_| {}).await.unwrap();
+
+    let asked = engine.asked_for("/images/create").remove(0).to_lowercase();
+    let header = asked.lines().find_map(|line| line.strip_prefix("x-registry-auth: ")).unwrap();
+    assert!(header.contains(['-', '_']), "{header}");
+    assert!(!header.contains(['+', '/']), "{header}");
+}

@@ -1,0 +1,164 @@
+//! What the engine in memory has beyond the contract: the controls of a test.
+
+use futures_util::StreamExt;
+
+use super::*;
+
+const IMAGE: &str = "registry:3";
+
+fn engine() -> Memory {
+    let engine = Memory::new();
+    engine.add_image(IMAGE, Image::default());
+    engine
+}
+
+fn spec(name: &str) -> ContainerSpec {
+    ContainerSpec {
+        name: name.to_owned(),
+        image: IMAGE.to_owned(),
+        command: Vec::new(),
+        env: BTreeMap::new(),
+        labels: BTreeMap::new(),
+        ports: Vec::new(),
+        volumes: Vec::new(),
+        restart_policy: "always".to_owned(),
+    }
+}
+
+fn broken() -> EngineError {
+    EngineError::Refused { status: 500, message: "broken".to_owned() }
+}
+
+#[tokio::test]
+async fn a_fault_strikes_as_often_as_told_and_has_no_effect() {
+    let engine = engine();
+    engine.fail(|call| call.name == "create_container", 2, broken());
+    let before = engine.snapshot();
+    assert_eq!(engine.create_container(&spec("a")).await, Err(broken()));
+    assert_eq!(engine.create_container(&spec("b")).await, Err(broken()));
+    assert_eq!(engine.snapshot(), before);
+    engine.create_container(&spec("a")).await.unwrap();
+}
+
+#[tokio::test]
+async fn a_lost_answer_has_its_effect() {
+    let engine = engine();
+    engine.fail_after(|call| call.kind == CallKind::Write, 1, broken());
+    assert_eq!(engine.create_container(&spec("a")).await, Err(broken()));
+    engine.inspect_container("a").await.unwrap();
+}
+
+#[tokio::test]
+async fn calls_are_recorded_in_order_unless_an_outsider_makes_them() {
+    let engine = engine();
+    let id = engine.create_container(&spec("a")).await.unwrap();
+    engine.outsider().remove_container(&id).await.unwrap();
+    engine.list_volumes(&[]).await.unwrap();
+    assert_eq!(engine.calls(), [Call::write("create_container", "a"), Call::read("list_volumes", "")]);
+    engine.clear_calls();
+    assert_eq!(engine.calls(), []);
+}
+
+#[tokio::test]
+async fn a_fault_does_not_strike_an_outsider() {
+    let engine = engine();
+    engine.fail(|_| true, usize::MAX, broken());
+    engine.outsider().create_container(&spec("a")).await.unwrap();
+    engine.clear_faults();
+    engine.inspect_container("a").await.unwrap();
+}
+
+#[tokio::test]
+async fn while_the_engine_is_away_nothing_answers_and_streams_end() {
+    let engine = engine();
+    let mut events = engine.events().await.unwrap();
+    let before = engine.snapshot();
+    engine.go_away();
+    assert!(engine.info().await.unwrap_err().is_unavailable());
+    assert!(engine.create_container(&spec("a")).await.unwrap_err().is_unavailable());
+    assert!(engine.events().await.is_err_and(|error| error.is_unavailable()));
+    assert!(events.next().await.unwrap().unwrap_err().is_unavailable());
+    assert!(events.next().await.is_none());
+    engine.come_back();
+    assert_eq!(engine.snapshot(), before);
+    engine.create_container(&spec("a")).await.unwrap();
+}
+
+#[tokio::test]
+async fn a_call_dropped_before_its_answer_may_have_had_its_effect() {
+    let engine = engine();
+    let volumes = |engine: &Memory| engine.snapshot().volumes.len();
+    for (polls, expected) in [(1, 0), (2, 1)] {
+        let labels = BTreeMap::new();
+        let mut call = Box::pin(engine.create_volume("data", &labels));
+        for _ in 0..polls {
+            assert!(futures_util::poll!(&mut call).is_pending());
+        }
+        drop(call);
+        assert_eq!(volumes(&engine), expected, "after {polls} polls");
+    }
+}
+
+#[tokio::test]
+async fn a_pull_brings_the_image_or_fails_as_told() {
+    let engine = Memory::new();
+    let pull = async |reference: &str| engine.pull_image(reference, |_| {}).await.map_err(|error| error.to_string());
+    engine.pullable("registry:3");
+    engine.unpullable("registry:2", "toomanyrequests: rate limit");
+    pull("docker.io/library/registry:3").await.unwrap();
+    engine.inspect_image("registry:3").await.unwrap();
+    assert_eq!(pull("registry:2").await.unwrap_err(), "toomanyrequests: rate limit");
+    assert!(pull("private").await.unwrap_err().starts_with("pull access denied for private,"));
+}
+
+#[tokio::test]
+async fn lists_come_newest_first_until_they_are_shuffled() {
+    let engine = engine();
+    for name in ["a", "b", "c", "d"] {
+        engine.create_container(&spec(name)).await.unwrap();
+    }
+    let names = async || -> String {
+        engine.list_containers(&[]).await.unwrap().into_iter().map(|container| container.name).collect()
+    };
+    assert_eq!(names().await, "dcba");
+    let mut orders = std::collections::BTreeSet::new();
+    for seed in 0..20 {
+        engine.shuffle(seed);
+        orders.insert(names().await);
+    }
+    assert!(orders.len() > 5, "{orders:?}");
+}
+
+#[tokio::test]
+async fn two_starts_never_look_alike() {
+    let engine = engine();
+    let now = Timestamp::from_second(1_000_000).unwrap();
+    engine.set_time(now);
+    let id = engine.create_container(&spec("a")).await.unwrap();
+    engine.start_container(&id).await.unwrap();
+    let first = engine.inspect_container(&id).await.unwrap().started_at;
+    engine.restart_container(&id, 0).await.unwrap();
+    let second = engine.inspect_container(&id).await.unwrap().started_at;
+    assert!(Some(now) < first && first < second, "{first:?} {second:?}");
+}
+
+#[tokio::test]
+async fn what_crashed_comes_back_when_it_no_longer_crashes() {
+    let engine = engine();
+    engine.crash_on_start("a", Some(2));
+    let id = engine.create_container(&spec("a")).await.unwrap();
+    engine.start_container(&id).await.unwrap();
+    let crashed = engine.inspect_container(&id).await.unwrap();
+    assert_eq!((crashed.state, crashed.exit_code), (ContainerState::Restarting, Some(2)));
+    engine.crash_on_start("a", None);
+    assert_eq!(engine.inspect_container(&id).await.unwrap().state, ContainerState::Running);
+}
+
+#[tokio::test]
+async fn a_dead_container_can_only_be_removed() {
+    let engine = engine();
+    let id = engine.create_container(&spec("a")).await.unwrap();
+    engine.set_state(&id, ContainerState::Dead).unwrap();
+    assert!(matches!(engine.start_container(&id).await, Err(EngineError::Conflict { .. })));
+    engine.remove_container(&id).await.unwrap();
+}

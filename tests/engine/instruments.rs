@@ -1,0 +1,98 @@
+//! The tests' own instruments, checked where nothing of ksail takes part.
+
+use std::path::Path;
+use std::process::Command;
+use std::time::Duration;
+
+use super::support::deadline::eventually;
+use super::support::docker::Docker;
+use super::support::http;
+use super::support::image::Image;
+use super::support::manifest::Mirror;
+use super::support::private_engine::PrivateEngine;
+use super::support::recorder::Recorder;
+use super::support::registry::Upstream;
+use super::support::scenario::{Scenario, free_port};
+
+#[test]
+fn the_recorder_writes_down_every_call_of_a_connection_and_can_be_shut() {
+    let recorder = Recorder::start();
+    let docker = Docker::at(recorder.address());
+    docker.run(&["volume", "ls"]);
+    assert!(recorder.calls().iter().any(|call| call.is_read() && call.path.ends_with("/volumes")));
+    let name = format!("{}-recorded", super::support::sweep::prefix());
+    docker.run(&["volume", "create", "--label", &super::support::sweep::label(), &name]);
+    docker.run(&["volume", "rm", &name]);
+    let written: Vec<String> =
+        recorder.calls().iter().filter(|call| !call.is_read()).map(|call| call.method.clone()).collect();
+    assert_eq!(written, ["POST", "DELETE"]);
+    recorder.shut();
+    assert!(!docker.output(&["volume", "ls"]).status.success(), "nobody answers while it is shut");
+    recorder.open();
+    docker.run(&["volume", "ls"]);
+}
+
+#[test]
+fn an_upstream_has_what_was_pushed_and_is_gone_once_stopped() {
+    let docker = Docker::default();
+    let upstream = Upstream::start(&docker, "instrument");
+    let image = Image::containing("instrument");
+    upstream.push(&image, "team/tool", "1.0");
+    image.fetch(upstream.port, "team/tool", "1.0").expect("what was pushed");
+    Image::containing("another").fetch(upstream.port, "team/tool", "1.0").expect_err("not what was not");
+    upstream.stop();
+    assert!(!http::serves(upstream.port));
+}
+
+#[test]
+fn a_scenario_leaves_nothing_behind() {
+    let docker = Docker::default();
+    let (name, network) = {
+        let scenario = Scenario::new("instrument-gone");
+        scenario.create_network();
+        let mirror = Mirror::push(free_port());
+        let name = scenario.container_name(&mirror);
+        let label = format!("ksail.dev/cluster={}", scenario.cluster);
+        docker.run(&["volume", "create", "--label", &label, &name]);
+        docker.run(&["create", "--pull", "never", "--name", &name, "--label", &label, "registry:3"]);
+        (name, scenario.network.clone())
+    };
+    assert!(docker.container(&name).is_none());
+    eventually("volume and network are gone", Duration::from_secs(2), || {
+        let left = ["volume", "network"].into_iter().find(|kind| {
+            let listed = docker.lines(&[kind, "ls", "--format", "{{.Name}}"]);
+            listed.contains(&name) || listed.contains(&network)
+        });
+        left.map_or(Ok(()), |kind| Err(format!("a {kind} is left")))
+    });
+}
+
+#[test]
+fn a_private_engine_has_the_images_and_comes_back_with_its_containers() {
+    let mut engine = PrivateEngine::start(&["registry:3"]);
+    let docker = engine.docker();
+    let mut scenario = Scenario::on(docker.clone(), "instrument-engine");
+    scenario.within = engine.within();
+    let mirror = Mirror::push(free_port());
+    let publish = format!("127.0.0.1:{}:5000", mirror.host_port());
+    let always =
+        ["run", "-d", "--pull", "never", "--restart", "always", "--name", "private", "-p", &publish, "registry:3"];
+    docker.run(&always);
+    let answers = || if scenario.serves(&mirror) { Ok(()) } else { Err("no answer".to_owned()) };
+    eventually("it serves in its namespace", Duration::from_secs(10), answers);
+    assert!(!http::serves(mirror.host_port()), "and not in ours");
+    assert!(Docker::default().container("private").is_none(), "the machine's engine knows nothing of it");
+    engine.down();
+    assert!(!docker.output(&["version"]).status.success());
+    engine.up();
+    eventually("it serves again", Duration::from_secs(20), answers);
+}
+
+#[test]
+fn set_up_without_an_engine_fails_and_says_why() {
+    let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/setup");
+    let output = Command::new(script).env("DOCKER_HOST", "unix:///nonexistent/docker.sock").output().expect("it runs");
+    assert_eq!(output.status.code(), Some(1));
+    let said = String::from_utf8_lossy(&output.stderr);
+    assert!(said.contains("no engine answers at DOCKER_HOST=unix:///nonexistent/docker.sock"), "{said}");
+}

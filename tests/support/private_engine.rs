@@ -1,0 +1,154 @@
+//! A Docker engine of the test's own, which it may stop and start.
+//!
+//! It has a network namespace of its own: in a shared one it would flush the rules of the machine's engine.
+
+use std::fs;
+use std::path::PathBuf;
+use std::process::{Child, Command, Stdio};
+use std::time::Duration;
+
+use serde_json::json;
+use tempfile::TempDir;
+
+use super::deadline::{eventually, holds};
+use super::docker::Docker;
+use super::scenario::text;
+use super::watch::signal;
+
+const START: Duration = Duration::from_secs(60);
+
+/// Stopped, and all it had removed, when dropped.
+pub(crate) struct PrivateEngine {
+    directory: TempDir,
+    /// A process that keeps the network namespace in being.
+    namespace: Child,
+    daemon: Option<Child>,
+}
+
+impl PrivateEngine {
+    /// Starts an engine and gives it the images of the machine's own.
+    pub(crate) fn start(images: &[&str]) -> Self {
+        let directory = TempDir::with_prefix("ksail-test-").expect("a temporary directory");
+        // `setpriv` ends what it runs when this test does, however that ends.
+        let namespace = Command::new("setpriv")
+            .args(["--pdeathsig", "KILL", "unshare", "--net", "sleep", "infinity"])
+            .stdin(Stdio::null())
+            .spawn()
+            .expect("a network namespace can be made (this needs root)");
+        let mut engine = Self { directory, namespace, daemon: None };
+        engine.configure();
+        engine.up();
+        engine.load(images);
+        engine
+    }
+
+    /// Words that run a command in the engine's network namespace.
+    pub(crate) fn within(&self) -> Vec<String> {
+        vec!["nsenter".to_owned(), format!("--net=/proc/{}/ns/net", self.namespace.id()), "--".to_owned()]
+    }
+
+    pub(crate) fn docker(&self) -> Docker {
+        Docker::at(self.address())
+    }
+
+    fn address(&self) -> String {
+        format!("unix://{}", self.path("docker.sock").display())
+    }
+
+    fn path(&self, name: &str) -> PathBuf {
+        self.directory.path().join(name)
+    }
+
+    fn configure(&self) {
+        let driver = Docker::default().run(&["info", "--format", "{{.Driver}}"]);
+        let settings =
+            json!({"storage-driver": driver, "data-root": self.path("data"), "exec-root": self.path("exec")});
+        fs::write(self.path("daemon.json"), settings.to_string()).expect("its directory is ours");
+        eventually("the namespace", Duration::from_secs(10), || {
+            let up = self.inside("ip").args(["link", "set", "lo", "up"]).output();
+            holds(self.is_apart() && up.is_ok_and(|output| output.status.success()), "not there")
+        });
+    }
+
+    /// Whether the process that holds the namespace has left ours.
+    fn is_apart(&self) -> bool {
+        let namespace = |process: &str| fs::read_link(format!("/proc/{process}/ns/net")).ok();
+        namespace(&self.namespace.id().to_string()) != namespace("self")
+    }
+
+    fn inside(&self, program: &str) -> Command {
+        let words = self.within();
+        let mut command = Command::new(&words[0]);
+        command.args(&words[1..]).arg(program).stdin(Stdio::null());
+        command
+    }
+
+    /// Starts the daemon and waits until it answers.
+    pub(crate) fn up(&mut self) {
+        let log = fs::File::options().create(true).append(true).open(self.path("log")).expect("a log file");
+        let daemon = self
+            .inside("setpriv")
+            .args(["--pdeathsig", "TERM", "dockerd"])
+            .args(["--config-file", text(&self.path("daemon.json")), "--pidfile", text(&self.path("pid"))])
+            .args(["--host", &self.address(), "--bip", "172.31.255.1/24"])
+            // Where the machine runs a containerd of its own, dockerd uses that one.
+            .args(["--containerd-namespace", &self.containerd_namespace()])
+            .args(["--containerd-plugins-namespace", &format!("{}-plugins", self.containerd_namespace())])
+            .stdout(log.try_clone().expect("a log file"))
+            .stderr(log)
+            .spawn()
+            .expect("dockerd is installed");
+        self.daemon = Some(daemon);
+        eventually("the private engine answers", START, || {
+            let answers = self.docker().output(&["version", "--format", "{{.Server.Version}}"]).status.success();
+            holds(answers, fs::read_to_string(self.path("log")).unwrap_or_default())
+        });
+    }
+
+    fn containerd_namespace(&self) -> String {
+        format!("ksail-test-{}", self.namespace.id())
+    }
+
+    /// Stops the daemon as a service manager does, and waits for its end.
+    pub(crate) fn down(&mut self) {
+        if let Some(mut daemon) = self.daemon.take() {
+            signal(daemon.id(), "TERM");
+            let _ = eventually("the private engine ends", START, || {
+                daemon.try_wait().ok().flatten().ok_or_else(|| "it runs".to_owned())
+            });
+        }
+    }
+
+    fn load(&self, images: &[&str]) {
+        let mut save = Docker::default()
+            .command(&["save"])
+            .args(images)
+            .stdout(Stdio::piped())
+            .spawn()
+            .expect("the docker command runs");
+        let archive = save.stdout.take().expect("it is piped");
+        let loaded = self.docker().command(&["load"]).stdin(archive).output().expect("the docker command runs");
+        assert!(save.wait().is_ok_and(|status| status.success()), "docker save");
+        assert!(loaded.status.success(), "docker load: {}", String::from_utf8_lossy(&loaded.stderr));
+    }
+
+    fn remove_containers(&self) {
+        let docker = self.docker();
+        let listed = docker.output(&["ps", "-aq"]).stdout;
+        for container in String::from_utf8_lossy(&listed).lines() {
+            let _ = docker.output(&["rm", "-fv", container]);
+        }
+    }
+}
+
+impl Drop for PrivateEngine {
+    fn drop(&mut self) {
+        if let Some(mut daemon) = self.daemon.take() {
+            self.remove_containers();
+            let _ = Command::new("kill").arg(daemon.id().to_string()).status();
+            let _ = daemon.wait();
+        }
+        let _ = self.namespace.kill();
+        let _ = self.namespace.wait();
+    }
+}

@@ -1,0 +1,149 @@
+//! A unix socket in front of the engine that writes down every call.
+
+use std::io::{BufRead, BufReader, Read, Write};
+use std::os::unix::net::{UnixListener, UnixStream};
+use std::path::PathBuf;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex};
+use std::thread;
+
+use tempfile::TempDir;
+
+/// One request line.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) struct Call {
+    pub(crate) method: String,
+    pub(crate) path: String,
+}
+
+impl Call {
+    /// Whether it leaves the engine as it was.
+    pub(crate) fn is_read(&self) -> bool {
+        matches!(self.method.as_str(), "GET" | "HEAD")
+    }
+}
+
+/// Records until dropped.
+pub(crate) struct Recorder {
+    directory: TempDir,
+    shared: Arc<Shared>,
+}
+
+struct Shared {
+    engine: PathBuf,
+    calls: Mutex<Vec<Call>>,
+    connections: Mutex<Vec<UnixStream>>,
+    open: AtomicBool,
+}
+
+impl Recorder {
+    /// In front of the engine the environment names, which has to be on a unix socket.
+    pub(crate) fn start() -> Self {
+        let host = std::env::var("DOCKER_HOST").ok().filter(|host| !host.is_empty());
+        let engine = host.unwrap_or_else(|| "unix:///var/run/docker.sock".to_owned());
+        let engine = PathBuf::from(engine.strip_prefix("unix://").expect("the tests need an engine on a unix socket"));
+        let directory = TempDir::with_prefix("ksail-test-").expect("a temporary directory");
+        let listener = UnixListener::bind(directory.path().join("engine.sock")).expect("a socket in it");
+        let shared = Arc::new(Shared {
+            engine,
+            calls: Mutex::default(),
+            connections: Mutex::default(),
+            open: AtomicBool::new(true),
+        });
+        thread::spawn({
+            let shared = Arc::clone(&shared);
+            move || accept(&listener, &shared)
+        });
+        Self { directory, shared }
+    }
+
+    /// What to put into `DOCKER_HOST`.
+    pub(crate) fn address(&self) -> String {
+        format!("unix://{}", self.directory.path().join("engine.sock").display())
+    }
+
+    /// The calls so far, oldest first.
+    pub(crate) fn calls(&self) -> Vec<Call> {
+        self.shared.calls.lock().expect("no recorder panics").clone()
+    }
+
+    /// Cuts every connection and takes no new one, as an engine that has gone.
+    pub(crate) fn shut(&self) {
+        self.shared.open.store(false, Ordering::SeqCst);
+        for connection in self.shared.connections.lock().expect("no recorder panics").drain(..) {
+            let _ = connection.shutdown(std::net::Shutdown::Both);
+        }
+    }
+
+    /// Takes connections again.
+    pub(crate) fn open(&self) {
+        self.shared.open.store(true, Ordering::SeqCst);
+    }
+}
+
+fn accept(listener: &UnixListener, shared: &Arc<Shared>) {
+    for client in listener.incoming().map_while(Result::ok) {
+        if shared.open.load(Ordering::SeqCst) {
+            let shared = Arc::clone(shared);
+            thread::spawn(move || serve(client, &shared));
+        }
+    }
+}
+
+/// Carries one connection, both ways at once; only the way to the engine is read as HTTP.
+fn serve(client: UnixStream, shared: &Shared) -> Option<()> {
+    let engine = UnixStream::connect(&shared.engine).ok()?;
+    shared.connections.lock().expect("no recorder panics").extend([client.try_clone().ok()?, engine.try_clone().ok()?]);
+    let (mut answers, mut back) = (engine.try_clone().ok()?, client.try_clone().ok()?);
+    thread::spawn(move || {
+        let _ = std::io::copy(&mut answers, &mut back);
+        let _ = back.shutdown(std::net::Shutdown::Both);
+    });
+    let mut requests = BufReader::new(client);
+    let mut engine = engine;
+    while let Some(()) = forward_request(&mut requests, &mut engine, &shared.calls) {}
+    let _ = engine.shutdown(std::net::Shutdown::Write);
+    Some(())
+}
+
+/// Forwards one request and records it; `None` when the client has gone.
+fn forward_request(from: &mut impl BufRead, to: &mut impl Write, calls: &Mutex<Vec<Call>>) -> Option<()> {
+    let request = forward_line(from, to)?;
+    let mut words = request.split_whitespace();
+    let call = Call { method: words.next()?.to_owned(), path: words.next()?.to_owned() };
+    calls.lock().expect("no recorder panics").push(call);
+    let (mut length, mut chunked) = (0, false);
+    loop {
+        let line = forward_line(from, to)?.to_ascii_lowercase();
+        if line.trim().is_empty() {
+            break;
+        }
+        if let Some(value) = line.strip_prefix("content-length:") {
+            length = value.trim().parse().ok()?;
+        }
+        chunked |= line.starts_with("transfer-encoding:") && line.contains("chunked");
+    }
+    if chunked { forward_chunks(from, to) } else { forward_bytes(from, to, length) }
+}
+
+fn forward_line(from: &mut impl BufRead, to: &mut impl Write) -> Option<String> {
+    let mut line = Vec::new();
+    from.read_until(b'\n', &mut line).ok().filter(|read| *read > 0)?;
+    to.write_all(&line).ok()?;
+    Some(String::from_utf8_lossy(&line).into_owned())
+}
+
+fn forward_bytes(from: &mut impl BufRead, to: &mut impl Write, length: u64) -> Option<()> {
+    std::io::copy(&mut from.take(length), to).ok().filter(|copied| *copied == length).map(drop)
+}
+
+fn forward_chunks(from: &mut impl BufRead, to: &mut impl Write) -> Option<()> {
+    loop {
+        let line = forward_line(from, to)?;
+        let size = u64::from_str_radix(line.trim().split(';').next()?, 16).ok()?;
+        forward_bytes(from, to, size + 2)?;
+        if size == 0 {
+            return Some(());
+        }
+    }
+}

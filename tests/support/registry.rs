@@ -1,0 +1,80 @@
+//! A real registry that stands for an upstream.
+
+use std::sync::OnceLock;
+use std::time::Duration;
+
+use super::deadline::{eventually, holds};
+use super::docker::Docker;
+use super::http;
+use super::image::Image;
+use super::sweep;
+
+/// A `registry:3` container of our own with content in it. Removed when dropped.
+pub(crate) struct Upstream {
+    docker: Docker,
+    name: String,
+    /// Where the test reaches it: a port of 127.0.0.1.
+    pub(crate) port: u16,
+    url: String,
+}
+
+impl Upstream {
+    pub(crate) fn start(docker: &Docker, name: &str) -> Self {
+        let name = format!("{}-{name}", sweep::prefix());
+        let label = sweep::label();
+        // Containers reach it by a port of the bridge's gateway, which refuses at once when the upstream has been
+        // stopped. A container's own address would have no route then (15 s), or belong to another container.
+        let gateway = bridge_gateway(docker);
+        docker.line(&format!(
+            "run -d --pull never --name {name} --label {label} -p 127.0.0.1::5000 -p {gateway}::5000 registry:3"
+        ));
+        let (port, url) = reach(docker, &name, gateway);
+        Self { docker: docker.clone(), name, port, url }
+    }
+
+    /// What a manifest says in `upstream`.
+    pub(crate) fn url(&self) -> &str {
+        &self.url
+    }
+
+    pub(crate) fn push(&self, image: &Image, repository: &str, tag: &str) {
+        image.push(self.port, repository, tag).expect("the upstream takes the image");
+    }
+
+    /// Takes the upstream away: whoever asks it is refused.
+    pub(crate) fn stop(&self) {
+        self.docker.run(&["stop", "-t", "1", &self.name]);
+    }
+}
+
+impl Drop for Upstream {
+    fn drop(&mut self) {
+        let _ = self.docker.output(&["rm", "-fv", &self.name]);
+    }
+}
+
+/// The engine's own address on the default bridge. `docker network inspect` does not tell it when it is the default
+/// one, so a container is asked.
+fn bridge_gateway(docker: &Docker) -> &'static str {
+    static GATEWAY: OnceLock<String> = OnceLock::new();
+    GATEWAY.get_or_init(|| {
+        let label = sweep::label();
+        let container = docker.line(&format!("run -d --pull never --label {label} ksail-test/silent:1"));
+        let gateway = docker.line(&format!("inspect -f {{{{.NetworkSettings.Networks.bridge.Gateway}}}} {container}"));
+        docker.line(&format!("rm -f {container}"));
+        gateway
+    })
+}
+
+fn reach(docker: &Docker, name: &str, gateway: &str) -> (u16, String) {
+    let ports = || -> Option<(u16, u16)> {
+        let bound = docker.container(name)?.bound();
+        let port_at =
+            |address: &str| bound.iter().find(|(at, _)| at == address).and_then(|(_, port)| port.parse().ok());
+        Some((port_at("127.0.0.1")?, port_at(gateway)?))
+    };
+    let ((port, outside), _) =
+        eventually("the upstream's ports", Duration::from_secs(10), || ports().ok_or_else(|| "none".to_owned()));
+    eventually("the upstream answers", Duration::from_secs(20), || holds(http::serves(port), "no answer"));
+    (port, format!("http://{gateway}:{outside}"))
+}
