@@ -316,7 +316,12 @@ fn assess_mirror(mirror: &Mirror, evidence: &Evidence<'_>) -> MirrorStatus {
         conditions.push(upstream_reachable(mirror, evidence.upstreams.get(&host)));
     }
     conditions.push(network_attached(mirror, found, evidence));
-    conditions.insert(0, ready(&conditions, evidence.plan.sequences.get(&host), evidence.failures.get(&host)));
+    let mut ready = ready(&conditions, evidence.plan.sequences.get(&host), evidence.failures.get(&host));
+    if let (Reason::ConfigRejected, Some(Err(error))) = (ready.reason, evidence.upstreams.get(&host)) {
+        // Registry 2 asks its upstream when it starts, and exits when nobody answers.
+        ready.message += &format!("; its upstream does not answer from here: {error}");
+    }
+    conditions.insert(0, ready);
     let conditions = conditions.into_iter().map(|verdict| verdict.at(evidence.now)).collect();
 
     MirrorStatus {

@@ -134,6 +134,8 @@ impl<E: Engine, P: Probe> Reconciler<E, P> {
         }
         self.upstreams.retain(|host, _| desired.mirrors.values().any(|mirror| mirror.host.as_str() == host));
         self.desired = Some(desired);
+        // It says nothing about another desired state.
+        self.last = None;
     }
 
     /// Whether a desired state is the one in force already, so that a save changed nothing that matters here.
