@@ -12,7 +12,7 @@ pub(super) struct MirrorRegistry {
     pub(super) upstream: String,
 }
 
-/// `localhost:PORT`.
+/// `HOST:PORT`, mostly `localhost:PORT`.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct LocalRegistry {
     pub(super) host: Host,
@@ -92,8 +92,9 @@ impl FromStr for LocalRegistry {
         }
         let host = host(text)?;
         match host.port() {
-            Some(port) if host.name() == "localhost" => Ok(Self { host, port }),
-            port => Err(format!("a registry to push to is localhost:PORT; write localhost:{}", port.unwrap_or(5000))),
+            Some(port) if host.name() != "127.0.0.1" => Ok(Self { host, port }),
+            Some(port) => Err(format!("a registry to push to has a name; write localhost:{port}")),
+            None => Err(format!("expected HOST:PORT; write {host}:5000, or another free port")),
         }
     }
 }
@@ -144,12 +145,13 @@ mod tests {
     }
 
     #[test]
-    fn a_registry_to_push_to_is_localhost_and_a_port() {
+    fn a_registry_to_push_to_is_a_name_and_a_port() {
         assert_eq!(local("localhost:5000"), Ok(5000));
+        assert_eq!(local("registry.test:5000"), Ok(5000));
         let refused = |text: &str| local(text).unwrap_err();
         insta::assert_snapshot!(refused("5000"), @"expected HOST:PORT; write localhost:5000");
         insta::assert_snapshot!(refused("localhost"), @"expected HOST:PORT; write localhost:5000, or another free port");
-        insta::assert_snapshot!(refused("127.0.0.1:5005"), @"a registry to push to is localhost:PORT; write localhost:5005");
+        insta::assert_snapshot!(refused("127.0.0.1:5005"), @"a registry to push to has a name; write localhost:5005");
         insta::assert_snapshot!(refused("localhost:70000"), @"'70000' is not a port; ports are 1 to 65535");
         insta::assert_snapshot!(refused("localhost:5000=http://a.b"), @"a registry to push to has no upstream; write --mirror-registry HOST=UPSTREAM");
     }

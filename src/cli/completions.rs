@@ -10,11 +10,7 @@ use clap_complete::env::Shells;
 use clap_complete::{CompleteEnv, Shell as Known};
 
 use super::{Cli, Exit, FAILED, OK, print};
-use crate::manifest::{Outline, find};
-
-/// Registries that people mirror.
-const WELL_KNOWN: [&str; 7] =
-    ["docker.io", "ghcr.io", "quay.io", "registry.k8s.io", "gcr.io", "mcr.microsoft.com", "public.ecr.aws"];
+use crate::manifest::{Outline, PUBLIC, find};
 
 /// The variable by which the scripts ask for candidates.
 const ASKED_BY: &str = "KSAIL_COMPLETE";
@@ -66,7 +62,7 @@ pub(super) fn well_known_hosts(typed: &OsStr) -> Vec<CompletionCandidate> {
     let typed = typed.to_string_lossy();
     let listed = outline().map(|outline| outline.mirrors).unwrap_or_default();
     let new = |host: &&&str| !listed.iter().any(|mirror| mirror.host.as_str() == **host);
-    let fitting = WELL_KNOWN.iter().filter(|host| host.starts_with(&*typed)).filter(new);
+    let fitting = PUBLIC.iter().filter(|host| host.starts_with(&*typed)).filter(new);
     fitting.map(CompletionCandidate::new).collect()
 }
 

@@ -21,7 +21,7 @@ pub(crate) const API_VERSION: &str = "ksail.dev/v1alpha1";
 pub(crate) const KIND: &str = "Cluster";
 
 /// Registries nobody can push to by naming them here: without an upstream, that was forgotten.
-const PUBLIC: [&str; 7] =
+pub(crate) const PUBLIC: [&str; 7] =
     ["docker.io", "gcr.io", "ghcr.io", "mcr.microsoft.com", "public.ecr.aws", "quay.io", "registry.k8s.io"];
 
 /// What KSail-Go acts on and ksail does not.

@@ -110,18 +110,18 @@ fn an_edit_after_which_the_manifest_would_be_wrong_is_refused() {
     let project = Project::with(MANIFEST);
     assert_snapshot!(refused(&project, &["mirror", "set", "docker.io", "--unset", "upstream"]), @r"
     error: with this change the manifest would be wrong
-    error: 'docker.io' has no 'upstream', and a registry to push to is localhost:PORT
-     --> ksail.yaml:8:15
+    error: 'docker.io' is a public registry, and this mirror of it has no 'upstream'
+     --> [PROJECT]/ksail.yaml:8:15
       |
     8 |       - host: docker.io
       |               ^^^^^^^^^
       |
-      = help: add 'upstream: https://registry-1.docker.io' for a mirror, or write 'host: localhost:5000' for a registry to push to
+      = help: add 'upstream: https://registry-1.docker.io', or write 'host: localhost:5000' for a registry to push to
     ");
     assert_snapshot!(refused(&project, &["mirror", "add", "localhost:5000", "--ttl", "1h"]), @r"
     error: with this change the manifest would be wrong
     error: 'ttl' is for the upstream, and this mirror has none
-      --> ksail.yaml:11:9
+      --> [PROJECT]/ksail.yaml:11:9
        |
     11 |         ttl: 1h
        |         ^^^

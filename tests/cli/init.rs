@@ -337,8 +337,8 @@ fn what_cannot_be_is_refused_and_nothing_is_written() {
 
     For more information, try '--help'.
     ");
-    assert_snapshot!(refused(&["--local-registry", "registry.example.com:5000"]), @r"
-    error: invalid value 'registry.example.com:5000' for '--local-registry <HOST:PORT>': a registry to push to is localhost:PORT; write localhost:5000
+    assert_snapshot!(refused(&["--local-registry", "127.0.0.1:5000"]), @r"
+    error: invalid value '127.0.0.1:5000' for '--local-registry <HOST:PORT>': a registry to push to has a name; write localhost:5000
 
     For more information, try '--help'.
     ");

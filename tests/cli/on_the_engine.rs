@@ -22,7 +22,6 @@ static WORLDS: AtomicU32 = AtomicU32::new(0);
 pub(crate) struct World {
     pub(crate) cluster: String,
     /// Held and never looked at.
-    #[expect(dead_code, reason = "a guard")]
     ports: Option<MutexGuard<'static, ()>>,
 }
 
