@@ -1,8 +1,9 @@
-//! Figures to compare by, printed and never asserted: `cargo bench --bench figures [-- --quick]`.
+//! Figures to compare by, printed and never asserted: `cargo bench --bench figures [-- --quick | --once]`.
 //!
 //! The same registries are brought up from nothing, again with nothing to do, and with one of them missing: by
 //! `ksail apply`, by a loop of `docker run`, by docker compose where it is installed, and by the bare API calls at
 //! the best concurrency, which is the floor. Then `ksail watch` is left alone for a minute.
+//! `--once` does everything once instead of three times, `--quick` less of it too.
 
 #![allow(clippy::unwrap_used, clippy::expect_used, reason = "a benchmark that cannot go on panics")]
 #![allow(clippy::print_stdout, reason = "figures are printed")]
@@ -37,13 +38,14 @@ const FULL: Extent =
 const QUICK: Extent = Extent { sizes: &[1, 4], rounds: 1, idle: Duration::from_secs(10), concurrencies: &[8] };
 
 fn main() {
-    let quick = std::env::args().any(|argument| argument == "--quick");
-    let extent = if quick { &QUICK } else { &FULL };
+    let asked = |name: &str| std::env::args().any(|argument| argument == name);
+    let extent = if asked("--quick") { QUICK } else { FULL };
+    let extent = if asked("--once") { Extent { rounds: 1, ..extent } } else { extent };
     let engine = Docker::default().line("version --format {{.Server.Version}}");
     let cores = std::thread::available_parallelism().map_or(0, usize::from);
     println!("Docker {engine}, {cores} cores; seconds until every registry answers, median of {}", extent.rounds);
     for size in extent.sizes {
-        compare(*size, extent);
+        compare(*size, &extent);
     }
     idle::print(*extent.sizes.last().unwrap_or(&1), extent.idle);
 }
