@@ -319,7 +319,7 @@ fn assess_mirror(mirror: &Mirror, evidence: &Evidence<'_>) -> MirrorStatus {
     let mut ready = ready(&conditions, evidence.plan.sequences.get(&host), evidence.failures.get(&host));
     if let (Reason::ConfigRejected, Some(Err(error))) = (ready.reason, evidence.upstreams.get(&host)) {
         // Registry 2 asks its upstream when it starts, and exits when nobody answers.
-        ready.message += &format!("; its upstream does not answer from here: {error}");
+        ready.message = format!("{}; its upstream does not answer from here: {error}", ready.message);
     }
     conditions.insert(0, ready);
     let conditions = conditions.into_iter().map(|verdict| verdict.at(evidence.now)).collect();

@@ -17,6 +17,8 @@ const RESYNCED: Duration = Duration::from_secs(60);
 
 /// A running watch over two mirrors: one that a test breaks, and one that nobody touches.
 struct Watched {
+    /// The first to be dropped: it would make anew what the scenario removes.
+    watch: Watch,
     scenario: Scenario,
     target: Mirror,
     bystander: Mirror,
@@ -25,7 +27,6 @@ struct Watched {
     untouched: (String, String),
     /// How long `watch` took to bring both up from nothing.
     coming_up: Duration,
-    watch: Watch,
     _upstream: Option<Upstream>,
 }
 
@@ -71,9 +72,7 @@ impl Watched {
     }
 
     fn await_repair_within(mut self, limit: Duration, broken: Instant) -> Self {
-        // Both come up in about a second. An engine kept so busy by others that this took longer than half the limit
-        // is given more.
-        let limit = limit.max(self.coming_up * 2);
+        let limit = self.at_this_speed(limit);
         let mirrors = [self.target.clone(), self.bystander.clone()];
         eventually("everything is as it was", limit * 3, || {
             self.scenario.converged(&mirrors)?;
@@ -89,6 +88,12 @@ impl Watched {
         );
         assert_eq!(self.watch.stop(), Some(0), "{}", self.watch.stderr());
         self
+    }
+
+    /// Both come up in about a second. An engine kept so busy by others that this took longer than half the limit
+    /// is given more.
+    fn at_this_speed(&self, limit: Duration) -> Duration {
+        limit.max(self.coming_up * 2)
     }
 
     /// The repair kept the container.
@@ -315,10 +320,11 @@ fn a_network_removed_and_made_again_is_attached_again_whatever_stale_endpoint_is
         docker.run(&["stop", "-t", "1", &names[0], &names[1]]);
         docker.run(&["network", "rm", &network]);
     });
+    let limit = watched.at_this_speed(REPAIRED);
     let mirrors = [watched.target.clone(), watched.bystander.clone()];
-    eventually("both serve without the network", REPAIRED * 3, || watched.scenario.converged(&mirrors));
+    eventually("both serve without the network", limit * 3, || watched.scenario.converged(&mirrors));
     let took = broken.elapsed();
-    assert!(took <= REPAIRED, "started without the network after {took:?}");
+    assert!(took <= limit, "started without the network after {took:?}");
     watched.scenario.create_network();
     let attached = || {
         let stray =
@@ -326,9 +332,9 @@ fn a_network_removed_and_made_again_is_attached_again_whatever_stale_endpoint_is
         holds(stray.is_none(), format!("{stray:?} is not on the network"))
     };
     let made = Instant::now();
-    eventually("both are on the new network", REPAIRED * 3, attached);
+    eventually("both are on the new network", limit * 3, attached);
     let took = made.elapsed();
-    assert!(took <= REPAIRED, "attached after {took:?}");
+    assert!(took <= limit, "attached after {took:?}");
 }
 
 #[test]
@@ -337,7 +343,10 @@ fn the_network_is_attached_within_a_second_of_its_appearing() {
     let scenario = Scenario::new("drift-appears");
     let mirror = Mirror::push(free_port());
     scenario.write(std::slice::from_ref(&mirror));
+    let begun = Instant::now();
     let mut watch = scenario.watch();
+    // More than a second, and it is the engine that is slow.
+    let limit = Duration::from_secs(1).max(begun.elapsed());
     assert_eq!(scenario.converged(std::slice::from_ref(&mirror)), Ok(()), "it serves without the network");
     let identity = scenario.running(&mirror).identity();
     watch.await_event("NetworkAttached=False", REPAIRED, |event| {
@@ -350,7 +359,7 @@ fn the_network_is_attached_within_a_second_of_its_appearing() {
         holds(scenario.running(&mirror).aliases(&scenario.network).contains(&name), "no alias on the network")
     });
     let took = made.elapsed();
-    assert!(took <= Duration::from_secs(1), "attached after {took:?}");
+    assert!(took <= limit, "attached after {took:?}");
     assert_eq!(scenario.running(&mirror).identity(), identity, "connected, not made again");
     assert_eq!(watch.stop(), Some(0));
 }
