@@ -44,6 +44,7 @@ mod tests {
         assert!(is_in_use(held.local_addr().unwrap().port()));
         let mut ports = FreePorts::beside([first]);
         let (second, third) = (ports.next().unwrap(), ports.next().unwrap());
-        assert!(first < second && second < third);
+        // Others may hold a lower port for a moment: nothing is said about the order.
+        assert!(second != first && third != first && third != second, "{first}, {second}, {third}");
     }
 }
