@@ -1,9 +1,11 @@
 //! The Docker-compatible daemon, as far as ksail needs it.
 //!
 //! [`Engine`] is implemented by [`docker::Docker`] and by [`memory::Memory`]; one contract suite
-//! (`tests/contract`) holds both to the same behaviour. Every method is one engine call.
+//! (`tests/contract`) holds both to the same behaviour. Every method is one engine call, but for
+//! [`Engine::exec`], which needs several.
 
 pub mod docker;
+mod exec;
 pub mod locate;
 pub mod memory;
 
@@ -14,6 +16,8 @@ use std::net::IpAddr;
 
 use futures_util::stream::BoxStream;
 use jiff::Timestamp;
+
+pub use self::exec::{Exec, Executed};
 
 /// A Docker-compatible daemon. Cloning is cheap and shares the connection.
 ///
@@ -57,6 +61,15 @@ pub trait Engine: Clone + Send + Sync + 'static {
     fn put_archive(&self, id: &str, path: &str, tar: Vec<u8>) -> impl Future<Output = Result<()>> + Send;
     /// A file or directory of the container's file system as a tar archive.
     fn get_archive(&self, id: &str, path: &str) -> impl Future<Output = Result<Vec<u8>>> + Send;
+    /// What is at a path of the container's file system, running or not, without reading it;
+    /// [`EngineError::NotFound`] when nothing is. A symbolic link is not followed.
+    fn stat_path(&self, id: &str, path: &str) -> impl Future<Output = Result<PathStat>> + Send;
+    /// Runs a program in a running container, without a shell, and waits for its end (several calls of the API).
+    ///
+    /// [`EngineError::Conflict`] when the container does not run or is paused, [`EngineError::NotFound`] when there is
+    /// none. A program that is not in the container is an exit code of 126 or 127, as shells have it, on every engine.
+    /// After [`EngineError::Timeout`] the program may still run: no call of the API ends it.
+    fn exec(&self, id: &str, exec: &Exec) -> impl Future<Output = Result<Executed>> + Send;
 
     /// Every network.
     fn list_networks(&self) -> impl Future<Output = Result<Vec<Network>>> + Send;
@@ -99,8 +112,10 @@ pub trait Engine: Clone + Send + Sync + 'static {
         progress: impl Fn(PullProgress) + Send + Sync,
     ) -> impl Future<Output = Result<()>> + Send;
 
-    /// Container, network and volume events from now on, those that change something. The stream ends with `Err` or `None` when
-    /// the engine goes away; what happened meanwhile is lost, so the caller observes anew.
+    /// Container, network and volume events from now on, those that change something. A program somebody else ran in a
+    /// container (`exec_die`) and files put into one (`extract-to-dir`, our own included) may have: they are told too,
+    /// but not the end of a program this connection ran. The stream ends with `Err` or `None` when the engine goes
+    /// away; what happened meanwhile is lost, so the caller observes anew.
     fn events(&self) -> impl Future<Output = Result<BoxStream<'static, Result<Event>>>> + Send;
 }
 
@@ -263,6 +278,20 @@ pub struct ContainerSpec {
     pub restart_policy: String,
 }
 
+/// What is at a path of a container's file system.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct PathStat {
+    /// Bytes in a file; for anything else whatever the file system says.
+    pub size: u64,
+    /// Whether it is a directory.
+    pub is_directory: bool,
+    /// When it was last modified, as the engine says it: to be compared, not to be read.
+    ///
+    /// A program that edits a file sets it to now, and an entry that comes or goes sets that of the directory. A file
+    /// or directory that comes in an archive has the time the archive gives it, which may be the same as before.
+    pub modified: String,
+}
+
 /// A network of the engine.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Network {
@@ -314,7 +343,7 @@ pub struct PullProgress {
 pub struct Event {
     /// What it happened to.
     pub kind: EventKind,
-    /// Docker's word: `start`, `die`, `connect`, `destroy` …
+    /// Docker's word: `start`, `die`, `connect`, `destroy`, `exec_die` …
     pub action: String,
     /// Id of the container or network, name of the volume.
     pub id: String,
@@ -358,7 +387,8 @@ pub enum EngineError {
         /// The engine's words.
         message: String,
     },
-    /// The name is taken, the volume is in use, the container is already connected or not paused (409, 403).
+    /// The name is taken, the volume is in use, the container is already connected, not paused or, for a program that is
+    /// to run in it, not running (409, 403).
     #[error("{message}")]
     Conflict {
         /// The engine's words.

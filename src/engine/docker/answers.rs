@@ -7,12 +7,15 @@ use bollard::models;
 
 use crate::engine::locate::Address;
 use crate::engine::{
-    Container, ContainerState, ContainerSummary, Endpoint, EngineError, EngineInfo, Image, Mount, Network,
+    Container, ContainerState, ContainerSummary, Endpoint, EngineError, EngineInfo, Image, Mount, Network, PathStat,
     PublishedPort, Result, Volume,
 };
 
 /// The API of Docker 20.10.
 const OLDEST_API: (u32, u32) = (1, 41);
+
+/// The bit of a mode that says "directory", as Go has it and therefore the API.
+const DIRECTORY: u32 = 1 << 31;
 
 /// Length of the short id that Docker adds to the aliases of a container.
 const SHORT_ID: usize = 12;
@@ -94,6 +97,14 @@ pub(super) fn container(found: models::ContainerInspectResponse) -> Container {
         mounts: found.mounts.unwrap_or_default().into_iter().map(mount).collect(),
         endpoints: endpoints.map(|(name, settings)| (name, endpoint(settings, &id))).collect(),
         id,
+    }
+}
+
+pub(super) fn path_stat(found: bollard::container::PathStatResponse) -> PathStat {
+    PathStat {
+        size: u64::try_from(found.size).unwrap_or(0),
+        is_directory: found.file_mode & DIRECTORY != 0,
+        modified: found.modification_time.unwrap_or_default(),
     }
 }
 

@@ -1,5 +1,6 @@
 //! The connection: made when first needed, made again after the engine was away.
 
+use std::collections::VecDeque;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
@@ -15,6 +16,9 @@ use crate::engine::{EngineError, Result};
 /// bollard's own limit. Every call has a shorter one of ours.
 const LONGEST_CALL: Duration = Duration::from_secs(60 * 60);
 
+/// How many programs of ours are remembered. Their ends are told within moments, and few run at a time.
+const REMEMBERED_EXECS: usize = 1024;
+
 /// An established connection: the address answered, and its API is recent enough.
 #[derive(Debug)]
 pub(super) struct Link {
@@ -29,6 +33,8 @@ pub(super) struct Connection {
     /// Held by the one caller that connects; keeps the error of the last attempt for those who waited for it.
     attempt: tokio::sync::Mutex<Option<EngineError>>,
     attempts_ended: AtomicU64,
+    /// Ids of the programs we ran last, oldest first: what the engine tells of them is no news.
+    own_execs: Mutex<VecDeque<String>>,
 }
 
 impl Connection {
@@ -38,6 +44,7 @@ impl Connection {
             link: Mutex::new(None),
             attempt: tokio::sync::Mutex::new(None),
             attempts_ended: AtomicU64::new(0),
+            own_execs: Mutex::default(),
         }
     }
 
@@ -79,6 +86,19 @@ impl Connection {
         if current.as_ref().is_some_and(|current| Arc::ptr_eq(current, link)) {
             *current = None;
         }
+    }
+
+    /// Notes a program of ours, before it is started. It is not forgotten when its end was told: several may listen.
+    pub(super) fn remember_exec(&self, id: &str) {
+        let mut own = self.own_execs.lock().unwrap_or_else(PoisonError::into_inner);
+        if own.len() == REMEMBERED_EXECS {
+            own.pop_front();
+        }
+        own.push_back(id.to_owned());
+    }
+
+    pub(super) fn ran(&self, exec: &str) -> bool {
+        self.own_execs.lock().unwrap_or_else(PoisonError::into_inner).iter().any(|own| own == exec)
     }
 
     fn current(&self) -> Option<Arc<Link>> {

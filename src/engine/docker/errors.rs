@@ -44,6 +44,19 @@ fn refusal(status: u16, message: String) -> EngineError {
     }
 }
 
+/// Words for the refusal of a HEAD request, which comes without any.
+pub(super) fn of_head(error: EngineError, object: &str) -> EngineError {
+    match error {
+        EngineError::NotFound { message } if message.is_empty() => {
+            EngineError::NotFound { message: format!("Could not find {object}") }
+        }
+        EngineError::Refused { status, message } if message.is_empty() => {
+            EngineError::Refused { status, message: format!("Could not look at {object}") }
+        }
+        other => other,
+    }
+}
+
 fn unavailable(address: &Address, reason: String) -> EngineError {
     EngineError::Unavailable { address: address.to_string(), reason }
 }

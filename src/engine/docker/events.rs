@@ -13,9 +13,11 @@ use super::READ;
 use super::connection::Connection;
 use crate::engine::{EngineError, Event, EventKind, Result};
 
-/// What changes an object. Left out is what only looks at one: health checks, exec, archives, mounts.
-/// `died` and `remove` are Podman's words for `die` and `destroy`.
-const ACTIONS: [&str; 16] = [
+/// What changes an object or may have: a program that ran in a container may have changed its files, and so has who put
+/// some there. Left out is what only looks at one (archives read, mounts), and that a program was created or started.
+/// A health check is a program to Docker and is told like any other.
+/// `died`, `remove` and `exec_died` are Podman's words for `die`, `destroy` and `exec_die`.
+const ACTIONS: [&str; 19] = [
     "create",
     "start",
     "restart",
@@ -32,6 +34,9 @@ const ACTIONS: [&str; 16] = [
     "disconnect",
     "destroy",
     "remove",
+    "exec_die",
+    "exec_died",
+    "extract-to-dir",
 ];
 
 pub(super) async fn subscribe(connection: &Arc<Connection>) -> Result<BoxStream<'static, Result<Event>>> {
@@ -56,7 +61,7 @@ pub(super) async fn subscribe(connection: &Arc<Connection>) -> Result<BoxStream<
         loop {
             match messages.next().await {
                 Some(Ok(message)) => {
-                    if let Some(event) = event(message) {
+                    if let Some(event) = event(message).filter(|event| !is_own_exec(event, &connection)) {
                         return Some((Ok(event), Some((messages, connection, link))));
                     }
                 }
@@ -75,6 +80,11 @@ pub(super) async fn subscribe(connection: &Arc<Connection>) -> Result<BoxStream<
     .boxed())
 }
 
+/// Whether it tells the end of a program that this very connection ran.
+fn is_own_exec(event: &Event, connection: &Connection) -> bool {
+    event.action == "exec_die" && event.attributes.get("execID").is_some_and(|id| connection.ran(id))
+}
+
 fn event(message: EventMessage) -> Option<Event> {
     let kind = match message.typ? {
         EventMessageTypeEnum::CONTAINER => EventKind::Container,
@@ -85,6 +95,7 @@ fn event(message: EventMessage) -> Option<Event> {
     let action = match message.action?.as_str() {
         "died" => "die".to_owned(),
         "remove" => "destroy".to_owned(),
+        "exec_died" => "exec_die".to_owned(),
         action => action.to_owned(),
     };
     let actor = message.actor.unwrap_or_default();

@@ -5,6 +5,7 @@ mod connection;
 mod credentials;
 mod errors;
 mod events;
+mod exec;
 mod pull;
 mod requests;
 
@@ -24,8 +25,8 @@ use tracing::{Instrument, debug_span};
 use self::connection::Connection;
 use super::locate::Address;
 use super::{
-    Container, ContainerSpec, ContainerSummary, Engine, EngineError, EngineInfo, Event, Image, Label, Network,
-    PullProgress, Result, Volume,
+    Container, ContainerSpec, ContainerSummary, Engine, EngineError, EngineInfo, Event, Exec, Executed, Image, Label,
+    Network, PathStat, PullProgress, Result, Volume,
 };
 
 /// Calls that only look.
@@ -188,6 +189,23 @@ impl Engine for Docker {
                 .await
         })
         .await
+    }
+
+    async fn stat_path(&self, id: &str, path: &str) -> Result<PathStat> {
+        let options = query::ContainerArchiveInfoOptionsBuilder::default().path(path).build();
+        self.call(
+            "stat path",
+            id,
+            READ,
+            |docker| async move { docker.get_container_archive_info(id, Some(options)).await },
+        )
+        .await
+        .map(answers::path_stat)
+        .map_err(|error| errors::of_head(error, &format!("the file {path} in container {id}")))
+    }
+
+    async fn exec(&self, id: &str, exec: &Exec) -> Result<Executed> {
+        self.call("exec", id, exec.limit, |docker| exec::run(docker, &self.connection, id, exec)).await
     }
 
     async fn list_networks(&self) -> Result<Vec<Network>> {

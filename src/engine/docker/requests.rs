@@ -3,11 +3,11 @@
 use std::collections::{BTreeMap, HashMap};
 
 use bollard::models::{
-    ContainerCreateBody, ContainerUpdateBody, EndpointSettings, HostConfig, Mount, MountType, NetworkConnectRequest,
-    PortBinding, PortMap, RestartPolicy, VolumeCreateRequest,
+    ContainerCreateBody, ContainerUpdateBody, EndpointSettings, ExecConfig, HostConfig, Mount, MountType,
+    NetworkConnectRequest, PortBinding, PortMap, RestartPolicy, VolumeCreateRequest,
 };
 
-use crate::engine::{ContainerSpec, EngineError, Label, PublishedPort, Result};
+use crate::engine::{ContainerSpec, EngineError, Exec, Label, PublishedPort, Result};
 
 pub(super) fn label_filter(labels: &[Label<'_>]) -> HashMap<String, Vec<String>> {
     let wanted = labels.iter().map(|(key, value)| match value {
@@ -51,6 +51,17 @@ pub(super) fn connection(container: &str, aliases: &[String]) -> NetworkConnectR
 
 pub(super) fn volume(name: &str, labels: &BTreeMap<String, String>) -> VolumeCreateRequest {
     VolumeCreateRequest { name: Some(name.to_owned()), labels: Some(owned(labels)), ..VolumeCreateRequest::default() }
+}
+
+/// A program without input has none attached: then nothing depends on half of a connection being closed.
+pub(super) fn exec(exec: &Exec) -> ExecConfig {
+    ExecConfig {
+        cmd: Some(exec.command.clone()),
+        attach_stdin: Some(!exec.stdin.is_empty()),
+        attach_stdout: Some(true),
+        attach_stderr: Some(true),
+        ..ExecConfig::default()
+    }
 }
 
 /// Seconds as the API counts them.

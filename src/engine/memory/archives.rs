@@ -3,43 +3,31 @@
 use std::collections::BTreeMap;
 use std::io::Read;
 
+use jiff::Timestamp;
+
+use super::files::{Files, absolute};
 use super::snapshot::StoredFile;
 use super::world::World;
-use crate::engine::{EngineError, Result};
-
-/// Directories any image has.
-const DIRECTORIES: [&str; 6] = ["/", "/etc", "/run", "/tmp", "/var", "/var/lib"];
-const DIRECTORY_MODE: u32 = 0o755;
-
-impl StoredFile {
-    fn directory() -> Self {
-        Self { mode: DIRECTORY_MODE, content: None }
-    }
-
-    /// The files of a fresh container: the directories any image has, and the targets of its mounts.
-    pub(super) fn directories_of_an_image<'a>(mounts: impl Iterator<Item = &'a str>) -> BTreeMap<String, Self> {
-        let mut files = BTreeMap::new();
-        for path in DIRECTORIES.into_iter().chain(mounts) {
-            insert_with_parents(&mut files, path, Self::directory());
-        }
-        files
-    }
-}
+use crate::engine::{EngineError, PathStat, Result};
 
 impl World {
     pub(super) fn put_archive(&mut self, wanted: &str, path: &str, tar: &[u8]) -> Result<()> {
-        let kept = self.kept_mut(wanted)?;
+        let id = self.container_id(wanted)?;
+        let now = self.next_change();
+        let kept = self.kept_mut(&id)?;
         let base = absolute(path);
-        if kept.files.get(&base).is_none_or(|file| file.content.is_some()) {
+        if !kept.files.is_directory(&base) {
             return Err(no_such_file(path, wanted));
         }
-        extract(tar, &base, &mut kept.files).map_err(|error| cannot_archive(&error))
+        extract(tar, &base, &now, &mut kept.files).map_err(|error| cannot_archive(&error))?;
+        self.tell_container("extract-to-dir", &id, &[]);
+        Ok(())
     }
 
     pub(super) fn get_archive(&self, wanted: &str, path: &str) -> Result<Vec<u8>> {
         let kept = self.kept(wanted)?;
         let top = absolute(path);
-        if !kept.files.contains_key(&top) {
+        if kept.files.get(&top).is_none() {
             return Err(no_such_file(path, wanted));
         }
         let parent = top.rfind('/').map_or("", |slash| &top[..slash]);
@@ -51,19 +39,38 @@ impl World {
         }
         archive.into_inner().map_err(|error| cannot_archive(&error))
     }
+
+    pub(super) fn stat_path(&self, wanted: &str, path: &str) -> Result<PathStat> {
+        self.kept(wanted)?.files.stat(&absolute(path)).ok_or_else(|| no_such_file(path, wanted))
+    }
 }
 
-fn extract(tar: &[u8], base: &str, files: &mut BTreeMap<String, StoredFile>) -> std::io::Result<()> {
+fn extract(tar: &[u8], base: &str, now: &str, files: &mut Files) -> std::io::Result<()> {
+    let mut directories = BTreeMap::new();
     for entry in tar::Archive::new(tar).entries()? {
         let mut entry = entry?;
         let path = absolute(&format!("{base}/{}", entry.path()?.to_string_lossy()));
         let mode = entry.header().mode()? & 0o7777;
+        let modified = time_of(entry.header())?;
         let mut content = Vec::new();
         entry.read_to_end(&mut content)?;
         let content = (!entry.header().entry_type().is_dir()).then_some(content);
-        insert_with_parents(files, &path, StoredFile { mode, content });
+        if content.is_none() {
+            directories.insert(path.clone(), modified.clone());
+        }
+        files.put(&path, StoredFile { mode, content }, &modified, now);
+    }
+    // Last, as Docker does it: what comes into a directory does not change the time the archive gives it.
+    for (path, modified) in directories {
+        files.touch(&path, &modified);
     }
     Ok(())
+}
+
+fn time_of(header: &tar::Header) -> std::io::Result<String> {
+    let seconds = header.mtime()?;
+    let time = i64::try_from(seconds).ok().and_then(|seconds| Timestamp::from_second(seconds).ok());
+    Ok(time.map_or_else(|| seconds.to_string(), |time| time.to_string()))
 }
 
 fn append(archive: &mut tar::Builder<Vec<u8>>, name: &str, file: &StoredFile) -> std::io::Result<()> {
@@ -79,20 +86,6 @@ fn append(archive: &mut tar::Builder<Vec<u8>>, name: &str, file: &StoredFile) ->
         header.set_entry_type(tar::EntryType::Directory);
         archive.append_data(&mut header, format!("{}/", if name.is_empty() { "." } else { name }), content)
     }
-}
-
-fn insert_with_parents(files: &mut BTreeMap<String, StoredFile>, path: &str, file: StoredFile) {
-    for (slash, _) in path.match_indices('/') {
-        let parent = if slash == 0 { "/" } else { &path[..slash] };
-        files.entry(parent.to_owned()).or_insert_with(StoredFile::directory);
-    }
-    files.insert(path.to_owned(), file);
-}
-
-/// `/a/b` for `a/b/`, `/a//b`, `/a/./b`.
-fn absolute(path: &str) -> String {
-    let parts: Vec<&str> = path.split('/').filter(|part| !part.is_empty() && *part != ".").collect();
-    format!("/{}", parts.join("/"))
 }
 
 fn no_such_file(path: &str, container: &str) -> EngineError {

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use super::snapshot::StoredFile;
+use super::files::Files;
 use super::world::{BRIDGE, Kept, World, carries};
 use crate::engine::{
     Container, ContainerSpec, ContainerState, ContainerSummary, Endpoint, EngineError, Label, Mount, PublishedPort,
@@ -65,7 +65,7 @@ impl World {
                 .collect(),
             endpoints: BTreeMap::from([(BRIDGE.to_owned(), bridge)]),
         };
-        let files = StoredFile::directories_of_an_image(container.mounts.iter().map(|mount| mount.target.as_str()));
+        let files = Files::of_an_image(container.mounts.iter().map(|mount| mount.target.as_str()));
         self.containers.insert(id.clone(), Kept { container, files });
         self.tell_container("create", &id, &[]);
         Ok(id)

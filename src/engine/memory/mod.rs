@@ -11,6 +11,8 @@ mod archives;
 mod calls;
 mod containers;
 mod events;
+mod exec;
+mod files;
 mod images;
 mod networks;
 mod snapshot;
@@ -30,8 +32,8 @@ pub use self::snapshot::{ContainerSnapshot, Snapshot, StoredFile};
 use self::calls::Moment;
 use self::world::World;
 use super::{
-    Container, ContainerSpec, ContainerState, ContainerSummary, Engine, EngineError, EngineInfo, Event, Image, Label,
-    Network, PullProgress, Result, Volume,
+    Container, ContainerSpec, ContainerState, ContainerSummary, Engine, EngineError, EngineInfo, Event, Exec, Executed,
+    Image, Label, Network, PathStat, PullProgress, Result, Volume,
 };
 
 /// The engine in memory. Clones share it.
@@ -53,7 +55,8 @@ impl Memory {
         Self { world: Arc::new(Mutex::new(World::new())), outsider: false }
     }
 
-    /// Someone else's connection to the same engine: its calls are neither recorded nor failed.
+    /// Someone else's connection to the same engine: its calls are neither recorded nor failed, and the end of a
+    /// program it ran is told.
     #[must_use]
     pub fn outsider(&self) -> Self {
         Self { world: Arc::clone(&self.world), outsider: true }
@@ -119,6 +122,19 @@ impl Memory {
     /// it has exited or, if its restart policy says so, is restarting. `None` makes it run again.
     pub fn crash_on_start(&self, name: &str, code: Option<i64>) {
         self.lock().set_crash_on_start(name, code);
+    }
+
+    /// Scripts the programs of all containers: `handler` is asked first with the container's name, and what it answers
+    /// `None` to the engine runs itself: `rm [-f] PATH…`, `rmdir PATH…` and `sleep SECONDS` (which takes no time, but is
+    /// [`EngineError::Timeout`] when longer than its limit), also as `busybox rm …`. Everything else is not in the
+    /// container and ends with 127. The handler must not call the engine.
+    pub fn on_exec(&self, handler: impl Fn(&str, &Exec) -> Option<Executed> + Send + 'static) {
+        self.lock().programs.script(handler);
+    }
+
+    /// Containers of this name have no such program (`rm`, `busybox`), unless the handler of [`Memory::on_exec`] has it.
+    pub fn without_program(&self, container: &str, program: &str) {
+        self.lock().programs.take_away(container, program);
     }
 
     /// The engine stops answering: every call is [`EngineError::Unavailable`], event streams end.
@@ -263,6 +279,15 @@ impl Engine for Memory {
 
     async fn get_archive(&self, id: &str, path: &str) -> Result<Vec<u8>> {
         self.call(Call::read("get_archive", id), |world| world.get_archive(id, path)).await
+    }
+
+    async fn stat_path(&self, id: &str, path: &str) -> Result<PathStat> {
+        self.call(Call::read("stat_path", id), |world| world.stat_path(id, path)).await
+    }
+
+    async fn exec(&self, id: &str, exec: &Exec) -> Result<Executed> {
+        let call = if exec.changes { Call::write("exec", id) } else { Call::read("exec", id) };
+        self.call(call, |world| world.exec(id, exec, !self.outsider)).await
     }
 
     async fn list_networks(&self) -> Result<Vec<Network>> {

@@ -5,7 +5,8 @@ use std::collections::BTreeMap;
 use super::world::World;
 use crate::engine::{Container, Image, Network, Volume};
 
-/// Everything in the engine at one moment. Equal snapshots mean that nothing changed.
+/// Everything in the engine at one moment. Equal snapshots mean that nothing changed, or that files were written again
+/// as they were: when a file was modified is not in it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Snapshot {
     /// Containers by id.
@@ -39,7 +40,8 @@ pub struct StoredFile {
 impl World {
     pub(super) fn snapshot(&self) -> Snapshot {
         let containers = self.containers.iter().map(|(id, kept)| {
-            let snapshot = ContainerSnapshot { container: kept.container.clone(), files: kept.files.clone() };
+            let files = kept.files.iter().map(|(path, file)| (path.clone(), file.clone()));
+            let snapshot = ContainerSnapshot { container: kept.container.clone(), files: files.collect() };
             (id.clone(), snapshot)
         });
         Snapshot {

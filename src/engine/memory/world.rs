@@ -7,7 +7,8 @@ use jiff::{SignedDuration, Timestamp};
 
 use super::calls::{Call, Faults};
 use super::events::Subscriber;
-use super::snapshot::StoredFile;
+use super::exec::Programs;
+use super::files::Files;
 use crate::engine::{Container, ContainerState, EngineError, Image, Label, Network, PublishedPort, Volume};
 
 /// Where the engine in memory says it is.
@@ -31,17 +32,19 @@ pub(super) struct World {
     pub(super) subscribers: Vec<Subscriber>,
     pub(super) calls: Vec<Call>,
     pub(super) faults: Faults,
+    pub(super) programs: Programs,
     pub(super) away: bool,
     pub(super) now: Timestamp,
     pub(super) order_seed: Option<u64>,
     ids: u32,
+    changes: u64,
 }
 
 /// A container and the files put into it.
 #[derive(Debug, Clone)]
 pub(super) struct Kept {
     pub(super) container: Container,
-    pub(super) files: BTreeMap<String, StoredFile>,
+    pub(super) files: Files,
 }
 
 impl Kept {
@@ -65,10 +68,12 @@ impl World {
             subscribers: Vec::new(),
             calls: Vec::new(),
             faults: Faults::default(),
+            programs: Programs::default(),
             away: false,
             now: Timestamp::UNIX_EPOCH,
             order_seed: None,
             ids: 0,
+            changes: 0,
         };
         world.create_network(BRIDGE, &BTreeMap::new());
         world
@@ -84,6 +89,13 @@ impl World {
     pub(super) fn tick(&mut self) -> Timestamp {
         self.now = self.now.saturating_add(SignedDuration::from_millis(1)).unwrap_or(self.now);
         self.now
+    }
+
+    /// The time of a change of files, as [`PathStat::modified`](crate::engine::PathStat::modified) tells it: no two
+    /// are equal, and the clock need not move.
+    pub(super) fn next_change(&mut self) -> String {
+        self.changes += 1;
+        format!("change {}", self.changes)
     }
 
     pub(super) fn next_address(&mut self) -> IpAddr {
