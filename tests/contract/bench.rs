@@ -13,6 +13,15 @@ pub(crate) const PATIENCE: Duration = Duration::from_secs(30);
 /// How often a condition is looked at while it is waited for.
 pub(crate) const POLL: Duration = Duration::from_millis(20);
 
+/// A program of [`Bench::image_with_programs`] that writes `out` and, as an error, `err`, and ends with 3.
+pub(crate) const SAYS: [&str; 4] = ["busybox", "sh", "-c", "echo out; echo err >&2; exit 3"];
+
+/// One that writes what it reads.
+pub(crate) const CAT: [&str; 2] = ["busybox", "cat"];
+
+/// One that takes long.
+pub(crate) const SLEEP: [&str; 3] = ["busybox", "sleep", "60"];
+
 pub(crate) const LOOPBACK: IpAddr = IpAddr::V4(Ipv4Addr::LOCALHOST);
 
 /// An engine and the world around it. What a test makes through it is gone when the bench is dropped.
@@ -22,6 +31,10 @@ pub(crate) trait Bench: Sized {
     fn engine(&self) -> &Self::Engine;
     /// An image that is in the store, and whose containers run until they are stopped.
     fn image(&self) -> &str;
+    /// Another one, with `busybox`: its `rm` and `rmdir`, and [`SAYS`], [`CAT`] and [`SLEEP`].
+    fn image_with_programs(&self) -> &str;
+    /// The engine as somebody else reaches it.
+    fn outsider(&self) -> Self::Engine;
     /// A name no other test uses.
     fn name(&self, what: &str) -> String;
     /// Labels every object of a test carries.
@@ -52,7 +65,15 @@ pub(crate) trait Bench: Sized {
 
     /// A running container.
     fn running(&self, what: &str) -> impl Future<Output = String> {
-        let spec = self.spec(what);
+        self.started(self.spec(what))
+    }
+
+    /// A running container with programs to run.
+    fn with_programs(&self, what: &str) -> impl Future<Output = String> {
+        self.started(ContainerSpec { image: self.image_with_programs().to_owned(), ..self.spec(what) })
+    }
+
+    fn started(&self, spec: ContainerSpec) -> impl Future<Output = String> {
         async move {
             let id = self.engine().create_container(&spec).await.unwrap();
             self.engine().start_container(&id).await.unwrap();

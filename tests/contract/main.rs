@@ -1,7 +1,7 @@
 //! One suite that every [`ksail::engine::Engine`] passes, so that the engine in memory cannot drift from Docker.
 //!
 //! It runs once in memory and once on the Docker engine at its usual address; without one it fails.
-//! `tests/images/build` makes the image it needs.
+//! `tests/images/build` makes the images it needs.
 
 #![allow(clippy::unwrap_used, clippy::expect_used)] // The whole crate is tests; clippy sees only the functions.
 
@@ -73,12 +73,26 @@ on_both_engines! {
         a_directory_is_read_with_what_is_below_it
         a_file_survives_a_restart_but_not_a_recreate
         a_missing_path_is_not_found
-        an_empty_archive_is_fine_and_a_torn_one_is_refused;
+        an_empty_archive_is_fine_and_a_torn_one_is_refused
+        a_file_or_directory_is_told_apart_without_reading_it
+        a_file_that_is_replaced_has_the_time_its_archive_gives_it
+        a_directory_changes_when_an_entry_comes_or_goes_or_is_replaced;
+    exec:
+        a_program_answers_its_output_its_complaints_and_its_exit_code
+        the_input_of_a_program_reaches_it_and_ends
+        input_nobody_reads_is_fine
+        a_missing_program_is_126_or_127
+        a_container_that_does_not_run_runs_no_program
+        a_program_that_takes_too_long_is_a_timeout
+        a_file_is_removed
+        a_directory_is_removed_only_when_it_is_empty;
     images:
         a_container_takes_over_what_its_image_says
         an_image_that_cannot_be_pulled_says_why;
     events:
         a_container_tells_its_life_in_order
         networks_and_volumes_tell_theirs
-        a_failed_start_is_no_start;
+        a_failed_start_is_no_start
+        the_end_of_a_program_is_told_unless_it_is_ones_own
+        a_file_put_into_a_container_is_told;
 }

@@ -20,6 +20,7 @@ use tokio::sync::OnceCell;
 use crate::bench::{Bench, HeldPort, LOOPBACK};
 
 const IMAGE: &str = "registry:3";
+const WITH_PROGRAMS: &str = "ksail-test/silent:1";
 const RUN: &str = "ksail-test-run";
 const PREFIX: &str = "ksail-test-";
 
@@ -40,7 +41,10 @@ impl OnDocker {
     pub(crate) async fn new() -> Self {
         let engine = Docker::new(address());
         engine.info().await.expect("these tests need a Docker engine");
-        engine.inspect_image(IMAGE).await.expect("these tests need registry:3; tests/images/build makes it");
+        for image in [IMAGE, WITH_PROGRAMS] {
+            let found = engine.inspect_image(image).await;
+            found.unwrap_or_else(|_| panic!("these tests need {image}; tests/images/build makes it"));
+        }
         SWEPT.get_or_init(sweep).await;
         let (process, started) = (std::process::id(), start_of(std::process::id()).unwrap_or_default());
         let run = format!("{process}.{started}.{}", BENCHES.fetch_add(1, Ordering::SeqCst));
@@ -65,6 +69,14 @@ impl Bench for OnDocker {
 
     fn image(&self) -> &str {
         IMAGE
+    }
+
+    fn image_with_programs(&self) -> &str {
+        WITH_PROGRAMS
+    }
+
+    fn outsider(&self) -> Docker {
+        Docker::new(address())
     }
 
     fn name(&self, what: &str) -> String {

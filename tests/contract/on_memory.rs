@@ -3,9 +3,9 @@
 use std::collections::BTreeMap;
 
 use ksail::engine::memory::Memory;
-use ksail::engine::{ContainerSpec, EngineError, Image};
+use ksail::engine::{ContainerSpec, EngineError, Exec, Executed, Image};
 
-use crate::bench::{Bench, HeldPort, LOOPBACK};
+use crate::bench::{Bench, CAT, HeldPort, LOOPBACK, SAYS};
 
 const IMAGE: &str = "registry:3";
 const SOME_PORT: u16 = 40_000;
@@ -24,7 +24,21 @@ impl OnMemory {
             env: BTreeMap::from([("PATH".to_owned(), "/bin".to_owned())]),
         };
         engine.add_image(IMAGE, image);
+        engine.on_exec(|_, exec| program(exec));
         Self { engine }
+    }
+}
+
+/// The programs that the engine in memory does not have itself.
+fn program(exec: &Exec) -> Option<Executed> {
+    let ended = |exit_code, stdout: &[u8], stderr: &str| {
+        let stdout = String::from_utf8_lossy(stdout).into_owned();
+        Some(Executed { exit_code, stdout, stderr: stderr.to_owned() })
+    };
+    match &exec.command {
+        command if *command == SAYS => ended(3, b"out\n", "err\n"),
+        command if *command == CAT => ended(0, &exec.stdin, ""),
+        _ => None,
     }
 }
 
@@ -37,6 +51,14 @@ impl Bench for OnMemory {
 
     fn image(&self) -> &str {
         IMAGE
+    }
+
+    fn image_with_programs(&self) -> &str {
+        IMAGE
+    }
+
+    fn outsider(&self) -> Memory {
+        self.engine.outsider()
     }
 
     fn name(&self, what: &str) -> String {

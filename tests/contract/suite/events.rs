@@ -2,10 +2,10 @@
 
 use futures_util::StreamExt;
 use futures_util::stream::BoxStream;
-use ksail::engine::{Engine, Event, EventKind, Result};
+use ksail::engine::{Engine, Event, EventKind, Exec, Result};
 
-use super::assert_port_in_use;
-use crate::bench::{Bench, HeldPort, PATIENCE, published};
+use super::{archive, assert_port_in_use};
+use crate::bench::{Bench, CAT, HeldPort, PATIENCE, SAYS, published};
 
 /// Reads until `is_last` is seen and answers the actions on one object, in order.
 async fn actions_on(events: &mut BoxStream<'static, Result<Event>>, id: &str, last: &str) -> Vec<Event> {
@@ -91,4 +91,38 @@ pub(crate) async fn a_failed_start_is_no_start(bench: impl Bench) {
     assert_port_in_use(engine.start_container(&id).await);
     engine.remove_container(&id).await.unwrap();
     assert_eq!(words(&actions_on(&mut events, &id, "destroy").await), ["create", "destroy"]);
+}
+
+pub(crate) async fn the_end_of_a_program_is_told_unless_it_is_ones_own(bench: impl Bench) {
+    let engine = bench.engine();
+    let id = bench.with_programs("c").await;
+    let mut events = engine.events().await.unwrap();
+    let mut second = engine.clone().events().await.unwrap();
+    engine.exec(&id, &Exec::reading(CAT)).await.unwrap();
+    engine.clone().exec(&id, &Exec::reading(["no-such-program"])).await.unwrap();
+    bench.outsider().exec(&id, &Exec::reading(SAYS)).await.unwrap();
+    engine.exec(&id, &Exec::reading(CAT).with_stdin("more")).await.unwrap();
+    engine.remove_container(&id).await.unwrap();
+
+    for events in [&mut events, &mut second] {
+        let seen = actions_on(events, &id, "destroy").await;
+        assert_eq!(words(&seen), ["exec_die", "kill", "die", "destroy"]);
+        assert_eq!(seen[0].kind, EventKind::Container);
+        assert_eq!(seen[0].attributes["exitCode"], "3", "the one of somebody else");
+        let (key, value) = bench.labels().pop_first().unwrap();
+        assert_eq!(seen[0].attributes.get(&key), Some(&value), "labels come along");
+    }
+}
+
+pub(crate) async fn a_file_put_into_a_container_is_told(bench: impl Bench) {
+    let engine = bench.engine();
+    let id = bench.running("c").await;
+    let mut events = engine.events().await.unwrap();
+    engine.put_archive(&id, "/", archive(&[("ksail/file", 0o644, "mine")])).await.unwrap();
+    bench.outsider().put_archive(&id, "/", archive(&[("ksail/file", 0o644, "theirs")])).await.unwrap();
+    engine.get_archive(&id, "/ksail/file").await.unwrap();
+    engine.stat_path(&id, "/ksail/file").await.unwrap();
+    engine.remove_container(&id).await.unwrap();
+    let seen = actions_on(&mut events, &id, "destroy").await;
+    assert_eq!(words(&seen), ["extract-to-dir", "extract-to-dir", "kill", "die", "destroy"]);
 }

@@ -3,21 +3,10 @@
 use std::collections::BTreeMap;
 use std::io::Read;
 
-use ksail::engine::{Engine, EngineError};
+use ksail::engine::{Engine, EngineError, Exec};
 
-use super::assert_not_found;
+use super::{archive, archive_of, assert_not_found};
 use crate::bench::Bench;
-
-fn archive(files: &[(&str, u32, &str)]) -> Vec<u8> {
-    let mut archive = tar::Builder::new(Vec::new());
-    for (path, mode, content) in files {
-        let mut header = tar::Header::new_gnu();
-        header.set_mode(*mode);
-        header.set_size(content.len() as u64);
-        archive.append_data(&mut header, path, content.as_bytes()).unwrap();
-    }
-    archive.into_inner().unwrap()
-}
 
 /// Mode and content of every regular file.
 fn files(tar: &[u8]) -> BTreeMap<String, (u32, String)> {
@@ -93,4 +82,55 @@ pub(crate) async fn an_empty_archive_is_fine_and_a_torn_one_is_refused(bench: im
     let refused = engine.put_archive(&id, "/", torn).await;
     assert!(matches!(refused, Err(EngineError::Refused { .. })), "{refused:?}");
     assert_not_found(engine.get_archive(&id, "/ksail/file").await);
+}
+
+pub(crate) async fn a_file_or_directory_is_told_apart_without_reading_it(bench: impl Bench) {
+    let engine = bench.engine();
+    let id = engine.create_container(&bench.spec("c")).await.unwrap();
+    engine.put_archive(&id, "/", archive(&[("ksail/registry.yml", 0o400, "version: 0.1\n")])).await.unwrap();
+    let file = engine.stat_path(&id, "/ksail/registry.yml").await.unwrap();
+    assert_eq!((file.size, file.is_directory), (13, false));
+    assert!(engine.stat_path(&id, "/ksail").await.unwrap().is_directory);
+    assert!(engine.stat_path(&id, "/").await.unwrap().is_directory);
+    assert_eq!(engine.stat_path(&id, "/ksail/registry.yml").await.unwrap(), file, "looking changes nothing");
+
+    let missing = engine.stat_path(&id, "/ksail/no-such-file").await;
+    assert!(missing.as_ref().is_err_and(|error| error.to_string().contains("/ksail/no-such-file")), "{missing:?}");
+    assert_not_found(missing);
+    assert_not_found(engine.stat_path(&bench.name("nobody"), "/").await);
+}
+
+pub(crate) async fn a_file_that_is_replaced_has_the_time_its_archive_gives_it(bench: impl Bench) {
+    let engine = bench.engine();
+    let id = engine.create_container(&bench.spec("c")).await.unwrap();
+    let put = async |content: &str, modified: u64| {
+        engine.put_archive(&id, "/", archive_of(&[("ksail/file", 0o644, content)], modified)).await.unwrap();
+        engine.stat_path(&id, "/ksail/file").await.unwrap()
+    };
+    let first = put("one", 1000).await;
+    assert_eq!(put("two", 1000).await, first, "size and time are all that is compared");
+    assert_ne!(put("two", 2000).await, first);
+    assert_ne!(put("three", 1000).await, first);
+}
+
+pub(crate) async fn a_directory_changes_when_an_entry_comes_or_goes_or_is_replaced(bench: impl Bench) {
+    let engine = bench.engine();
+    let id = bench.with_programs("c").await;
+    let look = async || engine.stat_path(&id, "/ksail").await.unwrap();
+    engine
+        .put_archive(&id, "/", archive(&[("ksail/file", 0o644, "one"), ("ksail/below/file", 0o644, "")]))
+        .await
+        .unwrap();
+    let first = look().await;
+    engine.put_archive(&id, "/", archive(&[("ksail/below/file", 0o644, "further down")])).await.unwrap();
+    assert_eq!(look().await, first, "only its own entries count");
+
+    engine.put_archive(&id, "/", archive(&[("ksail/file", 0o644, "two")])).await.unwrap();
+    let replaced = look().await;
+    assert_ne!(replaced, first);
+    engine.put_archive(&id, "/", archive(&[("ksail/other/file", 0o644, "")])).await.unwrap();
+    let more = look().await;
+    assert_ne!(more, replaced);
+    engine.exec(&id, &Exec::changing(["busybox", "rm", "/ksail/file"])).await.unwrap();
+    assert_ne!(look().await, more);
 }

@@ -4,6 +4,7 @@
 
 pub(crate) mod containers;
 pub(crate) mod events;
+pub(crate) mod exec;
 pub(crate) mod files;
 pub(crate) mod images;
 pub(crate) mod networks;
@@ -11,6 +12,24 @@ pub(crate) mod ports;
 pub(crate) mod volumes;
 
 use ksail::engine::EngineError;
+
+/// A tar archive of files, last modified when time began.
+pub(crate) fn archive(files: &[(&str, u32, &str)]) -> Vec<u8> {
+    archive_of(files, 0)
+}
+
+/// A tar archive of files by path, mode and content, last modified so many seconds after that.
+pub(crate) fn archive_of(files: &[(&str, u32, &str)], modified: u64) -> Vec<u8> {
+    let mut archive = tar::Builder::new(Vec::new());
+    for (path, mode, content) in files {
+        let mut header = tar::Header::new_gnu();
+        header.set_mode(*mode);
+        header.set_size(content.len() as u64);
+        header.set_mtime(modified);
+        archive.append_data(&mut header, path, content.as_bytes()).unwrap();
+    }
+    archive.into_inner().unwrap()
+}
 
 #[track_caller]
 pub(crate) fn assert_not_found<T: std::fmt::Debug>(answer: Result<T, EngineError>) {
