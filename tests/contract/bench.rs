@@ -31,7 +31,7 @@ pub(crate) trait Bench: Sized {
     fn engine(&self) -> &Self::Engine;
     /// An image that is in the store, and whose containers run until they are stopped.
     fn image(&self) -> &str;
-    /// Another one, with `busybox`: its `rm` and `rmdir`, and [`SAYS`], [`CAT`] and [`SLEEP`].
+    /// Another one, with `busybox`: its `rm`, `rmdir` and `tee`, and [`SAYS`], [`CAT`] and [`SLEEP`].
     fn image_with_programs(&self) -> &str;
     /// The engine as somebody else reaches it.
     fn outsider(&self) -> Self::Engine;

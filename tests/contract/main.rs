@@ -76,6 +76,7 @@ on_both_engines! {
         an_empty_archive_is_fine_and_a_torn_one_is_refused
         a_file_or_directory_is_told_apart_without_reading_it
         a_file_that_is_replaced_has_the_time_its_archive_gives_it
+        a_file_that_a_program_edits_was_modified_since
         a_directory_changes_when_an_entry_comes_or_goes_or_is_replaced;
     exec:
         a_program_answers_its_output_its_complaints_and_its_exit_code

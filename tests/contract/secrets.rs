@@ -3,10 +3,10 @@
 use std::io::{self, Write};
 use std::sync::{Arc, Mutex};
 
-use ksail::engine::Engine;
+use ksail::engine::{Engine, Exec};
 use tracing_subscriber::EnvFilter;
 
-use crate::bench::Bench;
+use crate::bench::{Bench, CAT};
 use crate::on_docker::OnDocker;
 
 const SECRET: &str = "correct-horse-battery-staple";
@@ -25,7 +25,7 @@ impl Write for Traces {
 }
 
 #[tokio::test]
-async fn what_is_put_into_a_container_is_in_no_trace() {
+async fn what_is_put_into_a_container_or_read_by_a_program_is_in_no_trace() {
     let traces = Traces::default();
     let writer = traces.clone();
     tracing_subscriber::fmt()
@@ -43,9 +43,13 @@ async fn what_is_put_into_a_container_is_in_no_trace() {
     bench.engine().put_archive(&id, "/", tar.into_inner().unwrap()).await.unwrap();
     let read = bench.engine().get_archive(&id, "/ksail/registry.yml").await.unwrap();
     assert!(String::from_utf8_lossy(&read).contains(SECRET), "it arrived");
+    let id = bench.with_programs("secret-input").await;
+    let echoed = bench.engine().exec(&id, &Exec::reading(CAT).with_stdin(SECRET)).await.unwrap();
+    assert_eq!(echoed.stdout, SECRET, "it arrived here too");
 
     let seen = String::from_utf8(traces.0.lock().unwrap().clone()).unwrap();
     assert!(seen.contains(r#"call="put archive""#), "the call itself is traced");
+    assert!(seen.contains(r#"call="exec""#), "and so is the other");
     assert!(seen.contains("request: (stream)"), "bollard traces its requests");
     assert!(!seen.contains(SECRET), "{seen}");
 }

@@ -235,3 +235,34 @@ async fn credentials_of_a_pull_are_in_the_alphabet_docker_reads() {
     assert!(header.contains(['-', '_']), "{header}");
     assert!(!header.contains(['+', '/']), "{header}");
 }
+
+#[tokio::test]
+async fn a_start_refused_for_want_of_the_program_is_an_exit_code() {
+    let engine = FalseEngine::new(|uri| match uri.split('?').next() {
+        Some("/containers/node/exec") => Reply::Json(201, r#"{"Id":"one"}"#),
+        Some("/exec/one/start") => {
+            Reply::Json(400, r#"{"message":"exec: \"rm\": executable file not found in $PATH"}"#)
+        }
+        Some("/containers/other/exec") => Reply::Json(201, r#"{"Id":"two"}"#),
+        Some("/exec/two/start") => Reply::Json(409, r#"{"message":"Container other is paused"}"#),
+        _ => empty_engine(uri),
+    });
+    let exec = Exec::changing(["rm", "/file"]);
+    let executed = engine.docker().exec("node", &exec).await.unwrap();
+    assert_eq!((executed.exit_code, executed.is_missing_program()), (127, true));
+    let refused = engine.docker().exec("other", &exec).await;
+    assert_eq!(refused, Err(EngineError::Conflict { message: "Container other is paused".to_owned() }));
+}
+
+#[tokio::test]
+async fn the_end_of_a_program_is_told_in_dockers_words() {
+    let engine = FalseEngine::new(|uri| match uri.split('?').next() {
+        Some("/info") => Reply::Json(200, "{}"),
+        Some("/events") => Reply::Lines(&[
+            r#"{"Type":"container","Action":"exec_died","Actor":{"ID":"abc","Attributes":{"execID":"theirs"}}}"#,
+        ]),
+        _ => empty_engine(uri),
+    });
+    let told = engine.docker().events().await.unwrap().next().await.unwrap().unwrap();
+    assert_eq!((told.action.as_str(), told.id.as_str()), ("exec_die", "abc"), "Podman's word in Docker's");
+}

@@ -8,6 +8,8 @@ use crate::engine::PathStat;
 /// Directories any image has.
 const DIRECTORIES: [&str; 6] = ["/", "/etc", "/run", "/tmp", "/var", "/var/lib"];
 const DIRECTORY_MODE: u32 = 0o755;
+/// Mode of a file a program makes.
+const FILE_MODE: u32 = 0o644;
 /// What most file systems say of a directory.
 const DIRECTORY_SIZE: u64 = 4096;
 
@@ -21,7 +23,7 @@ struct Entry {
     modified: String,
 }
 
-/// Why a file or directory is not removed, in the words of the C library.
+/// Why a file or directory is not removed or written, in the words of the C library.
 pub(super) type Refusal = &'static str;
 
 impl Files {
@@ -92,6 +94,26 @@ impl Files {
                 Ok(())
             }
         }
+    }
+
+    /// What a program does that opens a file to write it anew.
+    pub(super) fn write(&mut self, path: &str, content: &[u8], now: &str) -> Result<(), Refusal> {
+        if self.is_directory(path) {
+            return Err("Is a directory");
+        }
+        if !self.is_directory(parent(path)) {
+            return Err(MISSING);
+        }
+        let mode = match self.get(path) {
+            Some(file) => file.mode,
+            None => {
+                self.touch(parent(path), now);
+                FILE_MODE
+            }
+        };
+        let file = StoredFile { mode, content: Some(content.to_vec()) };
+        self.0.insert(path.to_owned(), Entry { file, modified: now.to_owned() });
+        Ok(())
     }
 
     fn remove(&mut self, path: &str, now: &str) {

@@ -125,7 +125,7 @@ impl Memory {
     }
 
     /// Scripts the programs of all containers: `handler` is asked first with the container's name, and what it answers
-    /// `None` to the engine runs itself: `rm [-f] PATH…`, `rmdir PATH…` and `sleep SECONDS` (which takes no time, but is
+    /// `None` to the engine runs itself: `rm [-f] PATH…`, `rmdir PATH…`, `tee PATH…` and `sleep SECONDS` (which takes no time, but is
     /// [`EngineError::Timeout`] when longer than its limit), also as `busybox rm …`. Everything else is not in the
     /// container and ends with 127. The handler must not call the engine.
     pub fn on_exec(&self, handler: impl Fn(&str, &Exec) -> Option<Executed> + Send + 'static) {

@@ -162,3 +162,50 @@ async fn a_dead_container_can_only_be_removed() {
     assert!(matches!(engine.start_container(&id).await, Err(EngineError::Conflict { .. })));
     engine.remove_container(&id).await.unwrap();
 }
+
+/// A running container named `a`.
+async fn running(engine: &Memory) -> String {
+    let id = engine.create_container(&spec("a")).await.unwrap();
+    engine.start_container(&id).await.unwrap();
+    id
+}
+
+#[tokio::test]
+async fn a_scripted_program_goes_before_those_the_engine_has() {
+    let engine = engine();
+    let id = running(&engine).await;
+    engine.on_exec(|container, exec| {
+        let stdout = format!("{container}: {}", exec.command.join(" "));
+        (exec.command[0] != "rmdir").then_some(Executed { exit_code: 7, stdout, stderr: String::new() })
+    });
+    let executed = engine.exec(&id, &Exec::changing(["rm", "/file"])).await.unwrap();
+    assert_eq!((executed.exit_code, executed.stdout.as_str()), (7, "a: rm /file"));
+    assert_eq!(engine.exec(&id, &Exec::changing(["rmdir", "/file"])).await.unwrap().exit_code, 1);
+}
+
+#[tokio::test]
+async fn a_program_taken_away_is_missing_in_that_container_only() {
+    let engine = engine();
+    let id = running(&engine).await;
+    engine.without_program("a", "rm");
+    let run = async |id: &str, command: &[&str]| {
+        engine.exec(id, &Exec::changing(command.iter().copied())).await.unwrap().is_missing_program()
+    };
+    assert!(run(&id, &["rm", "-f", "/file"]).await);
+    assert!(run(&id, &["/bin/rm", "-f", "/file"]).await);
+    assert!(!run(&id, &["/bin/busybox", "rm", "-f", "/file"]).await);
+    let other = engine.create_container(&spec("b")).await.unwrap();
+    engine.start_container(&other).await.unwrap();
+    assert!(!run(&other, &["rm", "-f", "/file"]).await);
+}
+
+#[tokio::test]
+async fn a_program_is_a_write_when_it_changes_something() {
+    let engine = engine();
+    let id = running(&engine).await;
+    engine.clear_calls();
+    engine.exec(&id, &Exec::reading(["sleep", "0"])).await.unwrap();
+    engine.exec(&id, &Exec::changing(["rm", "-f", "/file"])).await.unwrap();
+    engine.stat_path(&id, "/etc").await.unwrap();
+    assert_eq!(engine.calls(), [Call::read("exec", &id), Call::write("exec", &id), Call::read("stat_path", &id)]);
+}

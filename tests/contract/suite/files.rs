@@ -113,6 +113,20 @@ pub(crate) async fn a_file_that_is_replaced_has_the_time_its_archive_gives_it(be
     assert_ne!(put("three", 1000).await, first);
 }
 
+pub(crate) async fn a_file_that_a_program_edits_was_modified_since(bench: impl Bench) {
+    let engine = bench.engine();
+    let id = bench.with_programs("c").await;
+    engine.put_archive(&id, "/", archive(&[("ksail/file", 0o600, "one")])).await.unwrap();
+    let look = async |path: &str| engine.stat_path(&id, path).await.unwrap();
+    let (file, directory) = (look("/ksail/file").await, look("/ksail").await);
+    let tee = Exec::changing(["busybox", "tee", "/ksail/file"]).with_stdin("two");
+    assert!(engine.exec(&id, &tee).await.unwrap().succeeded());
+    assert_ne!(look("/ksail/file").await, file);
+    assert_eq!(look("/ksail").await, directory, "no entry came or went");
+    let read = engine.get_archive(&id, "/ksail/file").await.unwrap();
+    assert_eq!(files(&read), one("file", 0o600, "two"));
+}
+
 pub(crate) async fn a_directory_changes_when_an_entry_comes_or_goes_or_is_replaced(bench: impl Bench) {
     let engine = bench.engine();
     let id = bench.with_programs("c").await;
