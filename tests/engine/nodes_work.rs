@@ -99,11 +99,8 @@ fn the_real_kind_takes_the_nodes_for_its_own() {
     let Some(kind) = real_kind() else { return };
     let _turn = beside_one();
     let scenario = Scenario::new("node-names");
-    let nodes = [
-        Node::kind(&scenario, "control-plane"),
-        Node::kind(&scenario, "worker"),
-        Node::kind_next(&scenario, "worker"),
-    ];
+    let nodes =
+        [Node::kind(&scenario, "control-plane"), Node::kind(&scenario, "worker"), Node::kind_next(&scenario, "worker")];
     let clusters = said(&Command::new(&kind).args(["get", "clusters"]).output().unwrap());
     assert!(clusters.lines().any(|cluster| cluster == scenario.cluster), "{clusters}");
     let listed = said(&Command::new(&kind).args(["get", "nodes", "--name", &scenario.cluster]).output().unwrap());

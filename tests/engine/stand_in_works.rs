@@ -6,8 +6,8 @@ use std::time::Duration;
 use super::support::deadline::{eventually, holds};
 use super::support::scenario::Scenario;
 use super::support::stand_in::{StandIn, real_kind};
-use super::support::watch::signal;
 use super::support::sweep;
+use super::support::watch::signal;
 use super::turns::beside_one;
 
 const ENDS: Duration = Duration::from_secs(10);
@@ -96,7 +96,8 @@ fn a_creation_that_fails_or_is_stopped_leaves_a_node() {
         let mut hanging = kind.command("kind", &create, "hang").stderr(Stdio::null()).spawn().unwrap();
         eventually("a node is there", ENDS, || holds(containers(&scenario) == left, "none"));
         signal(hanging.id(), name);
-        let (status, _) = eventually("it ends", ENDS, || hanging.try_wait().unwrap().ok_or_else(|| "it runs".to_owned()));
+        let (status, _) =
+            eventually("it ends", ENDS, || hanging.try_wait().unwrap().ok_or_else(|| "it runs".to_owned()));
         assert_eq!(status.code(), Some(code));
         assert_eq!(containers(&scenario), left);
         run(&mut kind.command("kind", &delete, ""));
