@@ -44,9 +44,9 @@ use_newer_suite() {
     return 1
 }
 
-# archive_of SUITE: where this machine's apt gets that suite from.
+# archive_of SUITE: where this machine's apt gets that suite from. It need not have got anything yet.
 archive_of() {
-    apt-get indextargets --format '$(REPO_URI)' \
+    apt-get indextargets --no-release-info --format '$(REPO_URI)' \
         'Created-By: Packages' "Release: $1" 'Component: main' 2>/dev/null | head -n 1
 }
 
