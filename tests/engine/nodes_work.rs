@@ -92,6 +92,9 @@ fn a_nodes_kubectl_keeps_what_is_applied() {
     assert_eq!(said(&node.kubectl(&delete)), "");
     let log = node.read("/run/kubectl/log").unwrap_or_default();
     assert_eq!(log.lines().count(), 6, "{log}");
+
+    let worker = Node::kind(&scenario, "worker").kubectl(&get);
+    assert!(String::from_utf8_lossy(&worker.stderr).contains("no such file"), "{worker:?}");
 }
 
 #[test]
