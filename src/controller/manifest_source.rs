@@ -14,8 +14,10 @@ use tokio::sync::mpsc;
 use tokio::time::{Instant, sleep_until};
 use tracing::debug;
 
-/// Events this close together are one save.
-const QUIET: Duration = Duration::from_millis(15);
+/// Events this close together are one save, or a burst of them.
+const QUIET: Duration = Duration::from_millis(20);
+/// A burst that does not end is read this long after its first event.
+const LONGEST: Duration = Duration::from_millis(400);
 /// While the file is missing it is looked for this often: its directory may be a new one that nobody watches.
 const MISSING: Duration = Duration::from_millis(250);
 /// Network and virtual machine mounts may deliver no event at all.
@@ -43,11 +45,15 @@ pub(super) async fn run(path: PathBuf, out: mpsc::UnboundedSender<Contents>) {
                 return;
             }
         }
-        let mut until = Instant::now() + if missing { MISSING } else { READ_ANYWAY };
+        let at_the_latest = Instant::now() + if missing { MISSING } else { READ_ANYWAY };
+        let (mut until, mut first) = (at_the_latest, None);
         loop {
             tokio::select! {
                 () = out.closed() => return,
-                Some(()) = happened.recv() => until = until.min(Instant::now() + QUIET),
+                Some(()) = happened.recv() => {
+                    let now = Instant::now();
+                    until = at_the_latest.min(now + QUIET).min(*first.get_or_insert(now) + LONGEST);
+                }
                 () = sleep_until(until) => break,
             }
         }
