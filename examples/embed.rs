@@ -18,6 +18,7 @@ use ksail::engine::locate::locate;
 use ksail::execute::DEFAULT_CONCURRENCY;
 use ksail::manifest;
 use ksail::probe::{EngineAt, FromHere};
+use ksail::provisioner::Provisioner;
 use ksail::report::Silent;
 use tokio_util::sync::CancellationToken;
 
@@ -35,6 +36,8 @@ async fn main() -> Result<(), Box<dyn Error>> {
         lock: ClusterLock::new(&lock_directory(&variable)?, &manifest.name, &address.to_string()),
         engine: Docker::new(address),
         probe: FromHere::new(EngineAt::ThisMachine),
+        // Creates and deletes the cluster, unless the file says `lifecycle: External`.
+        provisioner: Provisioner { path: std::env::var_os("PATH"), ..Provisioner::default() },
         reporter: Arc::new(Silent),
         concurrency: DEFAULT_CONCURRENCY,
         around: around.clone(),

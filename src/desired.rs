@@ -3,22 +3,27 @@
 use std::collections::BTreeMap;
 use std::fmt;
 use std::net::IpAddr;
+use std::path::PathBuf;
 use std::time::Duration;
 
 use secrecy::{ExposeSecret, SecretString};
 use serde_json::json;
 use sha2::{Digest, Sha256};
 
+use crate::distribution::hosts_toml::{self, HostsToml};
+use crate::distribution::registry_hosting::RegistryHosting;
 use crate::engine::{ContainerSpec, PublishedPort};
 use crate::labels;
-use crate::manifest::{self, ClusterName, Credentials, Distribution, Host, Manifest, State, Upstream, VolumePolicy};
+use crate::manifest::{
+    self, ClusterName, Credentials, Distribution, Host, Lifecycle, Manifest, State, Upstream, VolumePolicy,
+};
 
 /// Port every registry listens on inside its container.
 pub const REGISTRY_PORT: u16 = 5000;
 /// Port of the registry's counters (`/debug/vars`) inside its container; not published.
 pub const DEBUG_PORT: u16 = 5001;
 /// Where a registry keeps its content.
-const STORAGE: &str = "/var/lib/registry";
+pub const STORAGE: &str = "/var/lib/registry";
 /// Directory of the files that carry secrets.
 const SECRETS_DIR: &str = "ksail";
 /// Longest container name: it is also a DNS label on the cluster's network.
@@ -33,6 +38,10 @@ pub struct Desired {
     pub state: State,
     /// What makes the cluster's nodes.
     pub distribution: Distribution,
+    /// Who creates and deletes the cluster.
+    pub lifecycle: Lifecycle,
+    /// What a cluster that ksail creates is created with.
+    pub provisioning: Provisioning,
     /// Name of the cluster's network, unless its nodes say otherwise.
     pub network: String,
     /// What becomes of the volume of a mirror that leaves the list.
@@ -41,6 +50,19 @@ pub struct Desired {
     pub image: String,
     /// The mirrors by host; none unless the state is `Present`.
     pub mirrors: BTreeMap<Host, Mirror>,
+    /// The registry that tools in the cluster are told of: the first push registry of the list.
+    pub hosting: Option<RegistryHosting>,
+}
+
+/// What the distribution's program needs to know.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Provisioning {
+    /// The distribution's own configuration file.
+    pub config: Option<PathBuf>,
+    /// The kubeconfig to write to, `~` not expanded; otherwise where the program writes by itself.
+    pub kubeconfig: Option<String>,
+    /// How long to wait until the cluster is ready.
+    pub timeout: Option<Duration>,
 }
 
 /// One mirror as it should be.
@@ -60,6 +82,10 @@ pub struct Mirror {
     pub container: ContainerSpec,
     /// Files that carry secrets, put into the container before it starts.
     pub files: Option<SecretFiles>,
+    /// For the upstream.
+    pub credentials: Option<Credentials>,
+    /// What every node has below its directory of `hosts.toml` files, by the name of the directory there.
+    pub node_files: BTreeMap<String, HostsToml>,
 }
 
 /// What a registry is for. A registry in proxy mode refuses pushes, so it is one or the other.
@@ -119,14 +145,26 @@ pub fn resolve(manifest: &Manifest, around: &Surroundings) -> Desired {
             registries.mirrors.iter().map(resolve_one).collect()
         }
     };
+    let hosting = registries.mirrors.iter().find(|mirror| mirror.upstream.is_none()).and_then(|mirror| {
+        let resolved = mirrors.get(&mirror.host)?;
+        Some(RegistryHosting::of(&mirror.host, &resolved.name, manifest.distribution))
+    });
+    let directory = manifest.path.parent().map(PathBuf::from).unwrap_or_default();
     Desired {
         cluster: manifest.name.clone(),
         state: manifest.state,
         distribution: manifest.distribution,
+        lifecycle: manifest.lifecycle,
+        provisioning: Provisioning {
+            config: manifest.distribution_config.as_ref().map(|config| directory.join(config)),
+            kubeconfig: manifest.connection.kubeconfig.clone(),
+            timeout: manifest.connection.timeout,
+        },
         network,
         volume_policy: registries.volume_policy,
         image: registries.image.clone(),
         mirrors,
+        hosting,
     }
 }
 
@@ -157,7 +195,9 @@ fn resolve_mirror(cluster: &ClusterName, image: &str, name: String, mirror: &man
         restart_policy: "always".to_owned(),
     };
     container.labels = labels_of(cluster, &mirror.host, role, &container);
-    Mirror { host: mirror.host.clone(), name, role, upstream: mirror.upstream.clone(), listen, container, files }
+    let node_files = hosts_toml::files(&mirror.host, &name, role, mirror.upstream.as_ref(), mirror.fallback);
+    let (upstream, credentials) = (mirror.upstream.clone(), mirror.credentials.clone());
+    Mirror { host: mirror.host.clone(), name, role, upstream, listen, container, files, credentials, node_files }
 }
 
 /// The registry's settings as environment variables: the names are the same in registry 2 and 3.

@@ -14,11 +14,14 @@
 //! |---|---|
 //! | [`manifest`] | the bytes of `ksail.yaml` into a [`manifest::Manifest`], or into problems that point at the text |
 //! | [`mod@desired`] | a manifest into what should exist, fully resolved (pure) |
+//! | [`distribution`] | all that differs between kind and k3d: files, labels, programs (pure) |
 //! | [`observed`] | the engine's answers into one snapshot |
-//! | [`distribution`] | a manifest into the configuration of kind or k3d (pure)
+//! | [`wiring`] | a node's files and a mirror into whether pulls go there (pure) |
 //! | [`plan`] | desired and observed into actions, each with a cause (pure) |
-//! | [`execute`] | a plan into engine calls, several mirrors at once |
+//! | [`execute`] | a plan into engine calls, several subjects at once |
+//! | [`provisioner`] | arguments into runs of `kind` and `k3d` |
 //! | [`probe`] | a running registry into what it answers |
+//! | [`verify`] | a mirror and a node into the proof that pulls go through, or the hop where they do not |
 //! | [`status`] | all of that into conditions |
 //! | [`controller`] | triggers (file, engine, timer, signals) into passes |
 //! | [`report`] | what happened into text, tables and JSON |
@@ -38,5 +41,9 @@ pub mod manifest;
 pub mod observed;
 pub mod plan;
 pub mod probe;
+pub mod provisioner;
+pub mod reference;
 pub mod report;
 pub mod status;
+pub mod verify;
+pub mod wiring;

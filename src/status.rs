@@ -5,11 +5,17 @@ use std::collections::BTreeMap;
 use jiff::Timestamp;
 
 use crate::desired::{Desired, Mirror, Role};
+use crate::distribution::containerd::RegistryConfig;
+use crate::distribution::node_layout;
+use crate::distribution::registry_hosting::Advertised;
 use crate::engine::{Container, ContainerState, EngineError};
 use crate::execute::Failure;
-use crate::observed::{Found, Observed, Serving};
-use crate::plan::{Obstacle, Plan, Sequence};
+use crate::manifest::{Lifecycle, State};
+use crate::observed::{Cluster, Found, Node, Observed, Serving};
+use crate::plan::{Obstacle, Plan, Sequence, Subject};
 use crate::probe::CacheCounters;
+use crate::provisioner::ProvisionError;
+use crate::wiring::{WireState, wires};
 
 /// The state of a whole cluster's registries.
 #[derive(Debug, Clone)]
@@ -18,6 +24,10 @@ pub struct Status {
     pub cluster: String,
     /// `Present`, `Absent` or `Purged`.
     pub state: String,
+    /// Conditions of the cluster itself.
+    pub conditions: Vec<Condition>,
+    /// Names of its nodes that run.
+    pub nodes: Vec<String>,
     /// Mirrors in order of their hosts.
     pub mirrors: Vec<MirrorStatus>,
     /// Hosts of what is still to be removed, and why it is not.
@@ -93,6 +103,12 @@ words! {
         UpstreamReachable,
         /// It is on the cluster's network under its alias.
         NetworkAttached,
+        /// Every node that runs sends pulls of its images to it.
+        NodesWired,
+        /// Of a cluster that ksail creates: it exists and its nodes run.
+        ClusterReady,
+        /// Of a cluster with a registry to push to: tools in it are told of that one (KEP-1755).
+        RegistryAdvertised,
     }
 }
 
@@ -147,6 +163,42 @@ words! {
         NotAttached,
         /// The cluster's network does not exist (yet).
         NetworkNotFound,
+        /// Every node has what it needs.
+        Wired,
+        /// There is no node that runs.
+        NoNodes,
+        /// A `hosts.toml` in the way is not ours.
+        NodeFileForeign,
+        /// A node's containerd has no `config_path`.
+        NodeConfigPathMissing,
+        /// A node's containerd has a list as `config_path`.
+        NodeConfigPathList,
+        /// A node's containerd has `registry.mirrors`.
+        NodeRegistryMirrorsSet,
+        /// A node's configuration could not be read.
+        NodeConfigUnknown,
+        /// A node's files could not be read or written.
+        NodeUnreachable,
+        /// The cluster's nodes run.
+        ClusterRunning,
+        /// The cluster exists and not all of its nodes run.
+        ClusterStopped,
+        /// There is no cluster.
+        ClusterMissing,
+        /// There is a cluster that should not be.
+        ClusterLeft,
+        /// The distribution's program is not on the `PATH`.
+        ProvisionerNotFound,
+        /// The distribution's program failed.
+        ProvisionerFailed,
+        /// The cluster tells of the registry.
+        Advertised,
+        /// It does not yet.
+        NotAdvertised,
+        /// What it tells was written by somebody else.
+        AdvertisedByOthers,
+        /// The cluster's API could not be asked.
+        ApiUnreachable,
         /// The image could not be pulled.
         ImagePullFailed,
         /// The host port is taken.
@@ -178,6 +230,9 @@ impl Reason {
             Failure::Exits { .. } => Self::ConfigRejected,
             Failure::DoesNotServe { .. } => Self::NotAnswering,
             Failure::Archive(_) => Self::EngineRefused,
+            Failure::InNode { .. } => Self::NodeUnreachable,
+            Failure::Provisioner(ProvisionError::CannotRun { .. }) => Self::ProvisionerNotFound,
+            Failure::Provisioner(_) => Self::ProvisionerFailed,
         }
     }
 
@@ -185,6 +240,9 @@ impl Reason {
         match obstacle {
             Obstacle::PortInUse { .. } => Self::PortInUse,
             Obstacle::NameConflict { .. } => Self::NameConflict,
+            Obstacle::NodeFileForeign { .. } => Self::NodeFileForeign,
+            Obstacle::NodeIgnoresFiles { .. } => Self::NodeConfigPathMissing,
+            Obstacle::ProvisionerNotFound { .. } => Self::ProvisionerNotFound,
         }
     }
 }
@@ -199,7 +257,7 @@ pub struct Evidence<'a> {
     /// What is left to do.
     pub plan: &'a Plan,
     /// The last failure of mirrors that have not succeeded since.
-    pub failures: &'a BTreeMap<String, Failure>,
+    pub failures: &'a BTreeMap<Subject, Failure>,
     /// Whether upstreams accept connections, by host of the mirror.
     pub upstreams: &'a BTreeMap<String, Result<(), String>>,
     /// The time of a condition that is new.
@@ -213,6 +271,8 @@ impl Status {
         let mut status = Self {
             cluster: desired.cluster.to_string(),
             state: format!("{:?}", desired.state),
+            conditions: cluster_conditions(evidence),
+            nodes: evidence.observed.nodes.iter().map(|node| node.name.clone()).collect(),
             mirrors: desired.mirrors.values().map(|mirror| assess_mirror(mirror, evidence)).collect(),
             leftovers: leftovers(evidence),
         };
@@ -226,13 +286,24 @@ impl Status {
     #[must_use]
     pub fn without_engine(&self, message: &str, now: Timestamp) -> Self {
         let mut status = self.clone();
-        for condition in status.mirrors.iter_mut().flat_map(|mirror| &mut mirror.conditions) {
+        let of_mirrors = status.mirrors.iter_mut().flat_map(|mirror| &mut mirror.conditions);
+        for condition in of_mirrors.chain(&mut status.conditions) {
             if condition.kind != ConditionType::UpstreamReachable {
                 let verdict = Verdict::new(condition.kind, Unknown, Reason::EngineUnavailable, message);
                 *condition = verdict.at(if condition.status == Unknown { condition.since } else { now });
             }
         }
         status
+    }
+
+    /// The cluster is being created or deleted: what there is of it is half-way.
+    pub fn cluster_is_under_way(&mut self) {
+        let ready = self.conditions.iter_mut().find(|condition| condition.kind == ConditionType::ClusterReady);
+        if let Some(ready) = ready.filter(|ready| ready.status == True) {
+            ready.status = False;
+            ready.reason = Reason::Progressing;
+            "it is being created".clone_into(&mut ready.message);
+        }
     }
 
     /// Takes the mirrors that `keep` names from `before`: while actions of theirs run, what is observed is half-way.
@@ -244,37 +315,52 @@ impl Status {
         }
     }
 
-    /// Whether every mirror is `Ready` and nothing is left to remove.
+    /// Whether every mirror is `Ready`, nothing is left to remove, and a cluster that ksail creates is there. What the
+    /// cluster tells of its registry is for tools and holds nobody up.
     pub fn is_ready(&self) -> bool {
-        self.leftovers.is_empty() && self.mirrors.iter().all(MirrorStatus::is_ready)
+        let cluster = self.conditions.iter().find(|condition| condition.kind == ConditionType::ClusterReady);
+        self.leftovers.is_empty()
+            && self.mirrors.iter().all(MirrorStatus::is_ready)
+            && cluster.is_none_or(|cluster| cluster.status == True)
     }
 
     /// Conditions that are not what they were in `before`, apart from their time.
-    pub fn changes_since<'a>(&'a self, before: Option<&Status>) -> Vec<(&'a str, &'a Condition)> {
-        let mut changes = Vec::new();
-        for mirror in &self.mirrors {
-            for condition in &mirror.conditions {
-                if before.and_then(|before| before.condition(&mirror.host, condition.kind)) != Some(condition) {
-                    changes.push((mirror.host.as_str(), condition));
-                }
-            }
-        }
-        changes
+    pub fn changes_since<'a>(&'a self, before: Option<&Status>) -> Vec<(Subject, &'a Condition)> {
+        let is_new = |(subject, condition): &(Subject, &Condition)| {
+            before.and_then(|before| before.condition(subject, condition.kind)) != Some(condition)
+        };
+        self.all_conditions().filter(is_new).collect()
     }
 
-    fn condition(&self, host: &str, kind: ConditionType) -> Option<&Condition> {
-        self.mirrors.iter().find(|mirror| mirror.host == host)?.condition(kind)
+    fn all_conditions(&self) -> impl Iterator<Item = (Subject, &Condition)> {
+        let of_mirror = |mirror: &MirrorStatus| Subject::mirror(&mirror.host);
+        let of_mirrors = self
+            .mirrors
+            .iter()
+            .flat_map(move |mirror| mirror.conditions.iter().map(move |condition| (of_mirror(mirror), condition)));
+        let cluster = Subject::Cluster(self.cluster.clone());
+        of_mirrors.chain(self.conditions.iter().map(move |condition| (cluster.clone(), condition)))
+    }
+
+    fn condition(&self, subject: &Subject, kind: ConditionType) -> Option<&Condition> {
+        let conditions = match subject {
+            Subject::Mirror(host) => &self.mirrors.iter().find(|mirror| mirror.host == *host)?.conditions,
+            Subject::Cluster(_) => &self.conditions,
+            Subject::Node(_) => return None,
+        };
+        conditions.iter().find(|condition| condition.kind == kind)
     }
 
     fn keep_times(&mut self, before: &Status) {
+        let cluster = Subject::Cluster(self.cluster.clone());
+        let keep = |subject: &Subject, condition: &mut Condition| {
+            let old = before.condition(subject, condition.kind).filter(|old| old.status == condition.status);
+            condition.since = old.map_or(condition.since, |old| old.since);
+        };
+        self.conditions.iter_mut().for_each(|condition| keep(&cluster, condition));
         for mirror in &mut self.mirrors {
-            for condition in &mut mirror.conditions {
-                if let Some(old) =
-                    before.condition(&mirror.host, condition.kind).filter(|old| old.status == condition.status)
-                {
-                    condition.since = old.since;
-                }
-            }
+            let subject = Subject::mirror(&mirror.host);
+            mirror.conditions.iter_mut().for_each(|condition| keep(&subject, condition));
         }
     }
 }
@@ -292,13 +378,79 @@ impl MirrorStatus {
 }
 
 fn leftovers(evidence: &Evidence<'_>) -> BTreeMap<String, String> {
-    let undesired = |host: &&String| !evidence.desired.mirrors.keys().any(|desired| desired.as_str() == **host);
-    let why = |host: &String, sequence: &Sequence| {
-        let failure = evidence.failures.get(host).map(ToString::to_string);
+    let is_desired = |host: &str| evidence.desired.mirrors.keys().any(|desired| desired.as_str() == host);
+    let why = |subject: &Subject, sequence: &Sequence| {
+        let failure = evidence.failures.get(subject).map(ToString::to_string);
         failure.or_else(|| sequence.steps.first().map(|step| step.cause.clone())).unwrap_or_default()
     };
-    let sequences = evidence.plan.sequences.iter().filter(|(host, _)| undesired(host));
-    sequences.map(|(host, sequence)| (host.clone(), why(host, sequence))).collect()
+    let left = evidence.plan.sequences.iter().filter_map(|(subject, sequence)| {
+        let host = subject.host().filter(|host| !is_desired(host))?;
+        Some((host.to_owned(), why(subject, sequence)))
+    });
+    left.collect()
+}
+
+/// What is true of the cluster itself.
+fn cluster_conditions(evidence: &Evidence<'_>) -> Vec<Condition> {
+    let verdicts = [cluster_ready(evidence), registry_advertised(evidence)];
+    verdicts.into_iter().flatten().map(|verdict| verdict.at(evidence.now)).collect()
+}
+
+/// Of a cluster that is ksail's to create and delete; of one to be deleted, only while it is there.
+fn cluster_ready(evidence: &Evidence<'_>) -> Option<Verdict> {
+    let Evidence { desired, observed, .. } = evidence;
+    let verdict = |status, reason, message| Some(Verdict::new(ConditionType::ClusterReady, status, reason, message));
+    let is_wanted = desired.state == State::Present;
+    if desired.lifecycle == Lifecycle::External || (!is_wanted && observed.cluster == Cluster::Missing) {
+        return None;
+    }
+    let subject = Subject::Cluster(desired.cluster.to_string());
+    let sequence = evidence.plan.sequences.get(&subject);
+    let obstacle = sequence.and_then(|sequence| sequence.obstacles.first());
+    let failure = evidence.failures.get(&subject).filter(|failure| matches!(failure, Failure::Provisioner(_)));
+    match (obstacle, failure, observed.cluster) {
+        (Some(obstacle), ..) => verdict(False, Reason::of_obstacle(obstacle), obstacle.to_string()),
+        (None, Some(failure), _) => verdict(False, Reason::of(failure), failure.to_string()),
+        (None, None, _) if !is_wanted => {
+            verdict(False, Reason::ClusterLeft, format!("cluster {} is still there", desired.cluster))
+        }
+        (None, None, Cluster::Running) if !observed.stopped_nodes.is_empty() => {
+            let names = observed.stopped_nodes.join(" ");
+            let message = format!("not all of its nodes run; 'docker start {names}' starts the others");
+            verdict(False, Reason::ClusterStopped, message)
+        }
+        (None, None, Cluster::Running) => verdict(True, Reason::ClusterRunning, "its nodes run".to_owned()),
+        (None, None, Cluster::Stopped) => {
+            let name = desired.cluster.as_str();
+            let label = node_layout(desired.distribution).cluster_label;
+            let message = format!(
+                "no node of cluster {name} runs; 'docker start $(docker ps -aq --filter label={label}={name})' starts them"
+            );
+            verdict(False, Reason::ClusterStopped, message)
+        }
+        (None, None, Cluster::Missing) => {
+            verdict(False, Reason::ClusterMissing, format!("there is no cluster {} yet", desired.cluster))
+        }
+    }
+}
+
+fn registry_advertised(evidence: &Evidence<'_>) -> Option<Verdict> {
+    let verdict =
+        |status, reason, message| Some(Verdict::new(ConditionType::RegistryAdvertised, status, reason, message));
+    let (wanted, found) = (evidence.desired.hosting.as_ref()?, evidence.observed.hosting.as_ref()?);
+    let failure = evidence.failures.get(&Subject::Cluster(evidence.desired.cluster.to_string()));
+    match (&found.advertised, failure) {
+        (advertised, _) if advertised.says(wanted) => {
+            verdict(True, Reason::Advertised, format!("local-registry-hosting says {}", wanted.host()))
+        }
+        (Advertised::Foreign, _) => {
+            let message = "local-registry-hosting in kube-public was not written by ksail and is left alone";
+            verdict(False, Reason::AdvertisedByOthers, message.to_owned())
+        }
+        (Advertised::Unknown(why), _) => verdict(Unknown, Reason::ApiUnreachable, format!("{}: {why}", found.node)),
+        (_, Some(failure)) => verdict(False, Reason::ApiUnreachable, failure.to_string()),
+        _ => verdict(False, Reason::NotAdvertised, "local-registry-hosting is not written yet".to_owned()),
+    }
 }
 
 fn assess_mirror(mirror: &Mirror, evidence: &Evidence<'_>) -> MirrorStatus {
@@ -316,7 +468,9 @@ fn assess_mirror(mirror: &Mirror, evidence: &Evidence<'_>) -> MirrorStatus {
         conditions.push(upstream_reachable(mirror, evidence.upstreams.get(&host)));
     }
     conditions.push(network_attached(mirror, found, evidence));
-    let mut ready = ready(&conditions, evidence.plan.sequences.get(&host), evidence.failures.get(&host));
+    conditions.push(nodes_wired(mirror, evidence));
+    let subject = Subject::mirror(&host);
+    let mut ready = ready(&conditions, evidence.plan.sequences.get(&subject), evidence.failures.get(&subject));
     if let (Reason::ConfigRejected, Some(Err(error))) = (ready.reason, evidence.upstreams.get(&host)) {
         // Registry 2 asks its upstream when it starts, and exits when nobody answers.
         ready.message = format!("{}; its upstream does not answer from here: {error}", ready.message);
@@ -421,11 +575,66 @@ fn network_attached(mirror: &Mirror, found: Option<&Found>, evidence: &Evidence<
     }
 }
 
+/// Of the nodes that run; the first that is not wired says why.
+fn nodes_wired(mirror: &Mirror, evidence: &Evidence<'_>) -> Verdict {
+    let verdict = |status, reason, message| Verdict::new(ConditionType::NodesWired, status, reason, message);
+    let nodes = &evidence.observed.nodes;
+    if nodes.is_empty() {
+        return verdict(Unknown, Reason::NoNodes, "no node of the cluster runs".to_owned());
+    }
+    let layout = node_layout(evidence.desired.distribution);
+    let trouble = nodes.iter().find_map(|node| node_trouble(node, mirror, evidence, layout.config));
+    if let Some((reason, message)) = trouble {
+        return verdict(False, reason, message);
+    }
+    let unknown = nodes.iter().find_map(|node| match &node.registry_config {
+        RegistryConfig::Unknown(why) => {
+            Some(format!("whether containerd on {} reads hosts.toml files: {why}", node.name))
+        }
+        _ => None,
+    });
+    match (unknown, nodes.len()) {
+        (Some(message), _) => verdict(Unknown, Reason::NodeConfigUnknown, message),
+        (None, 1) => verdict(True, Reason::Wired, "1 node is wired".to_owned()),
+        (None, count) => verdict(True, Reason::Wired, format!("{count} nodes are wired")),
+    }
+}
+
+/// Why a node does not send a mirror's pulls to it.
+fn node_trouble(node: &Node, mirror: &Mirror, evidence: &Evidence<'_>, config: &str) -> Option<(Reason, String)> {
+    let name = &node.name;
+    if let Some(why) = &node.unreadable {
+        return Some((Reason::NodeUnreachable, format!("the files of {name} cannot be read: {why}")));
+    }
+    if let Some(complaint) = node.registry_config.complaint(name, &node.hosts_directory, config) {
+        let reason = match node.registry_config {
+            RegistryConfig::List { .. } => Reason::NodeConfigPathList,
+            RegistryConfig::MirrorsSet { .. } => Reason::NodeRegistryMirrorsSet,
+            _ => Reason::NodeConfigPathMissing,
+        };
+        return Some((reason, complaint));
+    }
+    wires(node, mirror).find_map(|wire| match wire.state {
+        WireState::AsDesired => None,
+        WireState::Foreign(path) => {
+            let foreign = Obstacle::NodeFileForeign { node: name.clone(), path };
+            Some((Reason::NodeFileForeign, foreign.to_string()))
+        }
+        WireState::Missing | WireState::Differs => {
+            let failure = evidence.failures.get(&Subject::Node(name.clone()));
+            Some(match failure {
+                Some(failure) => (Reason::NodeUnreachable, failure.to_string()),
+                None => (Reason::Progressing, format!("{} is not written on {name} yet", wire.path)),
+            })
+        }
+    })
+}
+
 /// A network that does not exist yet does not stop a mirror from being ready: it serves this machine,
 /// and the network appears only with the cluster.
 fn ready(conditions: &[Verdict], sequence: Option<&Sequence>, failure: Option<&Failure>) -> Verdict {
     let verdict = |status, reason, message| Verdict::new(ConditionType::Ready, status, reason, message);
-    if let Some(obstacle) = sequence.and_then(|sequence| sequence.obstacle.as_ref()) {
+    if let Some(obstacle) = sequence.and_then(|sequence| sequence.obstacles.first()) {
         return verdict(False, Reason::of_obstacle(obstacle), obstacle.to_string());
     }
     let pending = sequence.and_then(|sequence| sequence.steps.first());

@@ -11,11 +11,25 @@ if [ $# -eq 0 ]; then
 fi
 
 # What cluster delete would write into the committed file stays out of it.
-manifest=$(mktemp -d)/ksail.yaml
-cp ksail.yaml kind.yaml "$(dirname "$manifest")"
-trap 'ksail --file "$manifest" cluster delete; rm -r "$(dirname "$manifest")"' EXIT
+directory=$(mktemp -d)
+manifest=$directory/ksail.yaml
+watch=
+cp ksail.yaml kind.yaml "$directory"
+clean_up() {
+    if [ -n "$watch" ]; then
+        kill "$watch"
+        wait "$watch" || true
+    fi
+    ksail --file "$manifest" cluster delete
+    rm -r "$directory"
+}
+trap clean_up EXIT
 
 # 0: every registry is Ready. 1: one failed, 2: the file is wrong, 3: it took too long.
 ksail --file "$manifest" apply --timeout 3m
+
+# The nodes of a cluster that the command creates pull through the registries from their start.
+ksail --file "$manifest" watch >"$directory/watch.log" &
+watch=$!
 
 "$@"

@@ -6,12 +6,13 @@ use std::time::{Duration, Instant};
 use clap::Args;
 use jiff::SignedDuration;
 
+use super::arguments::duration;
 use super::surroundings::{around, controller, load, manifest_path, stop_on_signals};
 use super::{Exit, FAILED, Global, OK, Output, TIMED_OUT, complain, print, stdout};
 use crate::controller::Applied;
 use crate::desired::resolve;
 use crate::execute::DEFAULT_CONCURRENCY;
-use crate::manifest::Manifest;
+use crate::manifest::{Lifecycle, Manifest};
 use crate::report::{Json, Reporter, Text, status_as_table};
 use crate::status::Status;
 
@@ -21,24 +22,23 @@ pub(super) struct Arguments {
     converging: Converging,
 }
 
+/// Registries are up in seconds, once their image is here.
+const USUAL_TIMEOUT: Duration = Duration::from_secs(5 * 60);
+/// The image of a node is a gigabyte, and what was begun is undone when time is up.
+const TIMEOUT_WITH_CLUSTER: Duration = Duration::from_secs(15 * 60);
+
 /// How long, how loud and how fast.
 #[derive(Debug, Args)]
 pub(super) struct Converging {
-    /// Give up after this long (30s, 5m, 1h)
-    #[arg(long, value_name = "DURATION", default_value = "5m", value_parser = duration)]
-    timeout: Duration,
+    /// Give up after this long (30s, 5m, 1h); otherwise 5m, or 15m where ksail creates the cluster
+    #[arg(long, value_name = "DURATION", value_parser = duration)]
+    timeout: Option<Duration>,
     /// Format; json is one object per line
     #[arg(short, long, value_enum, default_value_t = Output::Text)]
     pub(super) output: Output,
     /// Engine calls at once
     #[arg(long, value_name = "N", default_value_t = DEFAULT_CONCURRENCY)]
     concurrency: usize,
-}
-
-fn duration(text: &str) -> Result<Duration, String> {
-    let duration: SignedDuration =
-        text.parse().map_err(|_| "write a number and a unit, as in 30s, 5m or 1h".to_owned())?;
-    Duration::try_from(duration).map_err(|_| "a duration is not negative".to_owned())
 }
 
 pub(super) async fn run(global: &Global, arguments: &Arguments) -> Result<u8, Exit> {
@@ -55,7 +55,11 @@ pub(super) async fn converge(global: &Global, manifest: &Manifest, converging: &
     };
     let controller = controller(global, manifest, reporter, converging.concurrency)?;
     let started = Instant::now();
-    let applied = controller.apply(resolve(manifest, &around()), converging.timeout, &stop).await;
+    let timeout = converging.timeout.unwrap_or(match manifest.lifecycle {
+        Lifecycle::Managed => TIMEOUT_WITH_CLUSTER,
+        Lifecycle::External => USUAL_TIMEOUT,
+    });
+    let applied = controller.apply(resolve(manifest, &around()), timeout, &stop).await;
     let show = |status: &Status| match converging.output {
         Output::Text => print(status_as_table(status, false)),
         Output::Json => {}
@@ -74,10 +78,7 @@ pub(super) async fn converge(global: &Global, manifest: &Manifest, converging: &
         }
         Applied::TimedOut(status) => {
             status.iter().for_each(show);
-            complain(format!(
-                "not converged within {:#}",
-                SignedDuration::try_from(converging.timeout).unwrap_or_default()
-            ));
+            complain(format!("not converged within {:#}", SignedDuration::try_from(timeout).unwrap_or_default()));
             Ok(TIMED_OUT)
         }
         Applied::EngineAway(error) => Err(Exit::new(FAILED, error.to_string())),

@@ -1,6 +1,9 @@
 //! Values on the command line that name registries.
 
 use std::str::FromStr;
+use std::time::Duration;
+
+use jiff::SignedDuration;
 
 use crate::manifest::{Host, InvalidValue, Upstream};
 
@@ -45,6 +48,13 @@ pub(super) fn upstream(text: &str) -> Result<String, String> {
 
 pub(super) fn host(text: &str) -> Result<Host, String> {
     text.parse().map_err(words)
+}
+
+/// A time to wait, as commands take it.
+pub(super) fn duration(text: &str) -> Result<Duration, String> {
+    let duration: SignedDuration =
+        text.parse().map_err(|_| "write a number and a unit, as in 30s, 5m or 1h".to_owned())?;
+    Duration::try_from(duration).map_err(|_| "a duration is not negative".to_owned())
 }
 
 /// A refusal and what to write instead, in one line.

@@ -2,10 +2,9 @@
 
 use clap::Args;
 
-use super::surroundings::{around, engine, load, manifest_path};
+use super::surroundings::{around, load, manifest_path, observer};
 use super::{Exit, FAILED, Global, OK, Output, print};
 use crate::desired::resolve;
-use crate::observed::observe;
 use crate::plan::plan;
 use crate::report::{plan_as_json, plan_as_text};
 
@@ -21,8 +20,8 @@ pub(super) struct Arguments {
 
 pub(super) async fn run(global: &Global, arguments: &Arguments) -> Result<u8, Exit> {
     let desired = resolve(&load(&manifest_path(global)?)?, &around());
-    let (engine, probe, _) = engine(global)?;
-    let observed = observe(&engine, &desired, &probe).await.map_err(|error| Exit::new(NO_ANSWER, error.to_string()))?;
+    let observed =
+        observer(global)?.observe(&desired).await.map_err(|error| Exit::new(NO_ANSWER, error.to_string()))?;
     let plan = plan(&desired, &observed);
     match arguments.output {
         Output::Text => print(plan_as_text(&plan)),

@@ -19,11 +19,19 @@ pub(super) enum Change {
     Note(String),
 }
 
-/// The routes of the mirrors in a manifest.
+/// The routes of the mirrors in a manifest, as far as the distribution can be told of them: k3s always lets nodes go
+/// around a mirror, so that those that must not be gone around are left to the files that ksail writes on the nodes.
 pub(super) fn routes_of(outline: &Outline) -> Vec<Route> {
     let mirrors: Vec<_> =
         outline.mirrors.iter().map(|mirror| (mirror.host.clone(), mirror.upstream.is_none())).collect();
-    routes(&outline.name, &mirrors)
+    let strict: Vec<&str> = outline
+        .mirrors
+        .iter()
+        .filter(|mirror| mirror.upstream.is_some() && !mirror.fallback)
+        .map(|mirror| mirror.host.as_str())
+        .collect();
+    let all = routes(&outline.name, &mirrors).into_iter();
+    all.filter(|route| !strict.contains(&route.host.as_str())).collect()
 }
 
 /// What `outline`, the manifest at `manifest`, means for the file it names.

@@ -15,6 +15,7 @@ mod schema;
 mod status;
 mod surroundings;
 mod validate;
+mod verify;
 mod watch;
 
 use std::io::{IsTerminal, Write};
@@ -83,6 +84,11 @@ enum Command {
     Diff(diff::Arguments),
     /// Show the mirrors and their conditions
     Status(status::Arguments),
+    /// Prove that the cluster's nodes pull through the mirrors
+    ///
+    /// An image is pulled on each node with containerd's own client, and has to show in the mirror's log. Where it does
+    /// not, the first hop that does not work is named: node file, DNS, connect, mirror, upstream or credentials.
+    Verify(verify::Arguments),
     /// Check the manifest, without an engine
     Validate,
     /// Print the JSON Schema of ksail.yaml
@@ -135,6 +141,7 @@ async fn run(cli: Cli) -> u8 {
         Command::Apply(arguments) => apply::run(global, &arguments).await,
         Command::Diff(arguments) => diff::run(global, &arguments).await,
         Command::Status(arguments) => status::run(global, &arguments).await,
+        Command::Verify(arguments) => verify::run(global, &arguments).await,
         Command::Validate => validate::run(global),
         Command::Mirror(command) => mirror::run(global, &command),
         Command::Schema => schema::run(),

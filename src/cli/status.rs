@@ -6,11 +6,11 @@ use clap::{Args, ValueEnum};
 use futures_util::future::join_all;
 use jiff::Timestamp;
 
-use super::surroundings::{around, engine, load, manifest_path};
+use super::surroundings::{around, engine, load, manifest_path, provisioner};
 use super::{Exit, FAILED, Global, OK, print};
 use crate::desired::{Desired, Role, resolve};
 use crate::engine::Engine;
-use crate::observed::observe;
+use crate::observed::Observer;
 use crate::plan::plan;
 use crate::probe::{FromHere, Probe};
 use crate::report::{status_as_json, status_as_table};
@@ -33,10 +33,11 @@ enum Format {
 
 pub(super) async fn run(global: &Global, arguments: &Arguments) -> Result<u8, Exit> {
     let desired = resolve(&load(&manifest_path(global)?)?, &around());
-    let (engine, probe, _) = engine(global)?;
+    let (engine, probe, address) = engine(global)?;
+    let observer = Observer::new(engine.clone(), probe.clone(), provisioner(global, &address));
     let failed = |error: crate::engine::EngineError| Exit::new(FAILED, error.to_string());
     let info = engine.info().await.map_err(failed)?;
-    let (observed, upstreams) = futures_util::join!(observe(&engine, &desired, &probe), upstreams(&desired, &probe));
+    let (observed, upstreams) = futures_util::join!(observer.observe(&desired), upstreams(&desired, &probe));
     let observed = observed.map_err(failed)?;
     let plan = plan(&desired, &observed);
     let failures = BTreeMap::new();

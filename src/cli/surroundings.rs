@@ -4,6 +4,7 @@ use std::env;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use futures_util::future::OptionFuture;
 use tokio::signal;
 use tokio_util::sync::CancellationToken;
 
@@ -13,7 +14,9 @@ use crate::desired::Surroundings;
 use crate::engine::docker::Docker;
 use crate::engine::locate::{Address, docker_config_directory, locate};
 use crate::manifest::{self, Manifest};
+use crate::observed::Observer;
 use crate::probe::{EngineAt, FromHere};
+use crate::provisioner::Provisioner;
 use crate::report::Reporter;
 
 /// The exit code of a program that a second SIGINT ended: 128 and the signal's number.
@@ -75,10 +78,36 @@ pub(super) fn controller(
     let directory =
         lock_directory(&variable).map_err(|error| Exit::new(FAILED, format!("cannot lock the cluster: {error}")))?;
     let lock = ClusterLock::new(&directory, &manifest.name, &address);
-    Ok(Controller { engine, probe, reporter, concurrency, lock, around: around(), env: Arc::new(variable) })
+    let provisioner = provisioner(global, &address);
+    let env = Arc::new(variable);
+    Ok(Controller { engine, probe, provisioner, reporter, concurrency, lock, around: around(), env })
 }
 
-/// Cancelled by the first SIGINT or SIGTERM; a second one ends the program at once.
+/// What takes a snapshot for one command.
+pub(super) fn observer(global: &Global) -> Result<Observer<Docker, FromHere>, Exit> {
+    let (engine, probe, address) = engine(global)?;
+    let provisioner = provisioner(global, &address);
+    Ok(Observer::new(engine, probe, provisioner))
+}
+
+/// Finds kind and k3d. They look for the engine as the docker CLI does; what that would not find they are told.
+pub(super) fn provisioner(global: &Global, address: &str) -> Provisioner {
+    let runtime = variable("XDG_RUNTIME_DIR").filter(|path| !path.is_empty());
+    let is_rootless = runtime.is_some_and(|path| address.starts_with(&format!("unix://{path}/")));
+    let docker_host = (global.host.is_some() || is_rootless).then(|| address.to_owned());
+    Provisioner { path: env::var_os("PATH"), home: env::home_dir(), docker_host }
+}
+
+/// Whether this process was started with SIGHUP ignored, as `nohup` does it.
+#[cfg(unix)]
+fn ignores_hang_ups() -> bool {
+    const SIGHUP: u64 = 1;
+    let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
+    let ignored = status.lines().find_map(|line| line.strip_prefix("SigIgn:"));
+    ignored.is_some_and(|mask| u64::from_str_radix(mask.trim(), 16).is_ok_and(|mask| mask & SIGHUP != 0))
+}
+
+/// Cancelled by the first SIGINT, SIGTERM or SIGHUP; a second one ends the program at once.
 pub(super) fn stop_on_signals() -> Result<CancellationToken, Exit> {
     let stop = CancellationToken::new();
     let cannot = |error: std::io::Error| Exit::new(FAILED, format!("cannot listen for signals: {error}"));
@@ -87,15 +116,27 @@ pub(super) fn stop_on_signals() -> Result<CancellationToken, Exit> {
         signal::unix::signal(signal::unix::SignalKind::interrupt()).map_err(cannot)?,
         signal::unix::signal(signal::unix::SignalKind::terminate()).map_err(cannot)?,
     );
+    // A terminal that is closed would leave a cluster half made. Who was started by `nohup` goes on.
+    #[cfg(unix)]
+    let mut hang_up = if ignores_hang_ups() {
+        None
+    } else {
+        Some(signal::unix::signal(signal::unix::SignalKind::hangup()).map_err(cannot)?)
+    };
     #[cfg(windows)]
-    let (mut interrupt, mut terminate) =
-        (signal::windows::ctrl_c().map_err(cannot)?, signal::windows::ctrl_break().map_err(cannot)?);
+    let (mut interrupt, mut terminate, mut hang_up) = (
+        signal::windows::ctrl_c().map_err(cannot)?,
+        signal::windows::ctrl_break().map_err(cannot)?,
+        Some(signal::windows::ctrl_close().map_err(cannot)?),
+    );
     let on_signal = stop.clone();
     tokio::spawn(async move {
         loop {
+            let hung_up = OptionFuture::from(hang_up.as_mut().map(|signal| async { signal.recv().await }));
             tokio::select! {
                 _ = interrupt.recv() => {}
                 _ = terminate.recv() => {}
+                Some(_) = hung_up => {}
             }
             if on_signal.is_cancelled() {
                 std::process::exit(INTERRUPTED);

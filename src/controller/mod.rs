@@ -1,13 +1,14 @@
 //! The loop: triggers come in, passes go out.
 //!
-//! A pass observes, plans and starts the sequence of every mirror that needs one. Sequences run beside each other and
-//! beside further passes, one at a time per mirror, so that a mirror that takes minutes delays no other.
+//! A pass observes, plans and starts the sequence of every mirror, node or cluster that needs one. Sequences run beside
+//! each other and beside further passes, one at a time per subject, so that one that takes minutes delays no other.
 //! [`Controller::watch`] does this until it is told to stop, [`Controller::apply`] until everything is as desired.
 
 mod backoff;
 mod engine_source;
 mod lock;
 mod manifest_source;
+mod patrol;
 mod probes;
 mod queue;
 mod reconcile;
@@ -32,22 +33,30 @@ use probes::{Answers, Informed};
 use reconcile::{PassError, Reconciler};
 
 use crate::desired::{Desired, Surroundings, resolve};
+use crate::distribution::is_of_cluster;
 use crate::engine::{Engine, EngineError, Event as EngineEvent, EventKind};
 use crate::execute::Failure;
-use crate::manifest::{self, Manifest};
+use crate::manifest::{self, Lifecycle, Manifest};
 use crate::observed::{is_node, is_ours};
+use crate::plan::Subject;
 use crate::probe::Probe;
+use crate::provisioner::Provisioner;
 use crate::report::{Event, Reporter};
 use crate::status::Status;
 
 /// Everything is looked at this often even when nothing seems to happen, give or take [`RESYNC_JITTER`].
 const RESYNC: Duration = Duration::from_secs(30);
+/// What only a program in a node can tell is asked again with every so many of them: that takes a tenth of a second
+/// of a processor, and changes almost never.
+const RESYNCS_TO_ASK_NODES: u32 = 10;
 /// So that several ksails on one engine do not fall into step.
 const RESYNC_JITTER: Duration = Duration::from_secs(3);
 /// A mirror that somebody else blocks is looked at this often: a freed port raises no event unless a container held it.
 const BLOCKED: Duration = Duration::from_millis(1500);
 /// A file that does not load is probably still being written; it is reported when it stays like that.
 const HALF_WRITTEN: Duration = Duration::from_millis(300);
+/// Docker's word for an archive that was extracted into a container.
+const PUT_INTO: &str = "extract-to-dir";
 /// `apply` gives a mirror this many tries.
 const TRIES: u32 = 3;
 
@@ -57,6 +66,8 @@ pub struct Controller<E, P> {
     pub engine: E,
     /// How registries, ports and upstreams are asked.
     pub probe: P,
+    /// What creates and deletes clusters.
+    pub provisioner: Provisioner,
     /// Told of everything that happens.
     pub reporter: Arc<dyn Reporter>,
     /// Changing engine calls at once.
@@ -93,9 +104,16 @@ impl<E: Engine, P: Probe> Controller<E, P> {
     /// Reconciles once, until everything is as desired, or cannot be.
     pub async fn apply(&self, desired: Desired, timeout: Duration, stop: &CancellationToken) -> Applied {
         let mut reconciler = Reconciler::new(self, self.probe.clone(), stop.clone());
+        let is_managed = desired.lifecycle == Lifecycle::Managed;
         reconciler.set_desired(desired);
         reconciler.queue.push_now("apply");
         let deadline = Instant::now() + timeout;
+        // While a cluster is being created its network and its nodes appear, and are not to wait until it is done.
+        let (engine_out, mut engine) = mpsc::unbounded_channel();
+        let mut tasks = tokio::task::JoinSet::new();
+        if is_managed {
+            tasks.spawn(engine_source::run(self.engine.clone(), engine_out));
+        }
         let ended = loop {
             let retry = reconciler.next_retry();
             tokio::select! {
@@ -103,6 +121,11 @@ impl<E: Engine, P: Probe> Controller<E, P> {
                 () = stop.cancelled() => break Applied::Stopped,
                 () = sleep_until(deadline) => break Applied::TimedOut(reconciler.status.clone()),
                 Some(ended) = reconciler.running.join_next() => reconciler.ended(ended),
+                Some(message) = engine.recv() => {
+                    if let (FromEngine::Happened(_), true) = (&message, reconciler.is_cluster_under_way()) {
+                        hear(&mut reconciler, message);
+                    }
+                }
                 Some(()) = at(reconciler.queue.due()) => match timeout_at(deadline, reconciler.pass()).await {
                     Ok(Ok(())) => {}
                     Ok(Err(PassError::Engine(error))) => break Applied::EngineAway(error),
@@ -125,6 +148,7 @@ impl<E: Engine, P: Probe> Controller<E, P> {
         let answers = Answers::default();
         let informed = Informed { probe: self.probe.clone(), answers: answers.clone() };
         let mut reconciler = Reconciler::new(self, informed, stop.clone());
+        reconciler.observer = reconciler.observer.that_remembers();
         self.reporter.report(&Event::Watching { file: path.clone(), cluster: first.name.to_string() });
         self.take(&mut reconciler, &first);
 
@@ -132,14 +156,17 @@ impl<E: Engine, P: Probe> Controller<E, P> {
         let (engine_out, mut engine) = mpsc::unbounded_channel();
         let (odd_out, mut odd) = mpsc::unbounded_channel();
         let (upstream_out, mut upstreams) = mpsc::unbounded_channel();
+        let (node_out, mut nodes) = mpsc::unbounded_channel();
         let (targets, asked) = watch::channel(Vec::new());
         let mut tasks = tokio::task::JoinSet::new();
         tasks.spawn(manifest_source::run(path.clone(), file_out));
         tasks.spawn(engine_source::run(self.engine.clone(), engine_out));
         tasks.spawn(probes::run(self.probe.clone(), asked, answers, odd_out));
+        tasks.spawn(patrol::run(reconciler.observer.clone(), node_out));
 
         let mut rejected: Option<(Instant, String)> = None;
         let mut resync = Instant::now() + RESYNC;
+        let mut resyncs = 0;
         let mut probe_upstreams = Some(Instant::now());
         loop {
             let retry = reconciler.next_retry();
@@ -152,6 +179,7 @@ impl<E: Engine, P: Probe> Controller<E, P> {
                 }
                 Some(message) = engine.recv() => hear(&mut reconciler, message),
                 Some(container) = odd.recv() => reconciler.queue.push(format!("{container} answers differently")),
+                Some(node) = nodes.recv() => reconciler.queue.push(format!("files changed on {node}")),
                 Some((host, answer)) = upstreams.recv() => reconciler.upstream_answered(host, answer),
                 Some(ended) = reconciler.running.join_next() => reconciler.ended(ended),
                 Some(()) = at(reconciler.queue.due()) => {
@@ -183,6 +211,11 @@ impl<E: Engine, P: Probe> Controller<E, P> {
                 () = sleep_until(resync) => {
                     resync = Instant::now() + RESYNC + jitter();
                     probe_upstreams = Some(Instant::now());
+                    resyncs += 1;
+                    match resyncs % RESYNCS_TO_ASK_NODES {
+                        0 => reconciler.observer.forget_nodes(),
+                        _ => reconciler.observer.forget_files(),
+                    }
                     reconciler.queue.push("resync");
                 }
             }
@@ -262,9 +295,11 @@ fn verdict<E: Engine, P: Probe>(reconciler: &Reconciler<E, P>) -> Option<Applied
     }
     let status = reconciler.status.clone()?;
     if status.is_ready() {
-        return Some(Applied::Converged(status));
+        return (!reconciler.has_more_to_try(TRIES)).then_some(Applied::Converged(status));
     }
-    let hopeless = reconciler.failures.values().any(|failed| failed.tries >= TRIES);
+    // A program that ran for minutes has said what is wrong; whoever wants it tried again says so.
+    let gave_up = |failed: &Failed| failed.tries >= TRIES || matches!(failed.failure, Failure::Provisioner(_));
+    let hopeless = reconciler.failures.values().any(gave_up);
     let waits = reconciler.next_retry().is_some() && !hopeless;
     (hopeless || !waits || reconciler.only_blocked()).then_some(Applied::Failed(status))
 }
@@ -275,9 +310,15 @@ fn concerns<E: Engine, P: Probe>(event: &EngineEvent, reconciler: &Reconciler<E,
     match event.kind {
         EventKind::Container if is_ours(&event.attributes, &desired.cluster) => {
             // What an action of ours causes is looked at when its sequence ends.
-            event.attributes.get(crate::labels::HOST).is_none_or(|host| !reconciler.is_running(host))
+            let host = event.attributes.get(crate::labels::HOST);
+            host.is_none_or(|host| !reconciler.is_running(&Subject::mirror(host)))
         }
-        EventKind::Container if is_node(&event.attributes, desired) => true,
+        EventKind::Container if is_node(&event.attributes, desired) => {
+            // The files that ksail itself puts into a node are told of as well.
+            let name = event.attributes.get("name").cloned().unwrap_or_default();
+            event.action != PUT_INTO || !reconciler.is_running(&Subject::Node(name))
+        }
+        EventKind::Container if is_of_cluster(&event.attributes, desired.distribution, &desired.cluster) => true,
         // A stranger may have taken a name or given up a port.
         EventKind::Container => {
             let names_one = event

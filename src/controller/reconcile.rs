@@ -15,11 +15,11 @@ use super::lock::{ClusterLock, Held};
 use super::queue::Queue;
 use super::{BLOCKED, Controller, Failed};
 use crate::desired::{Desired, Mirror, SecretFiles};
-use crate::engine::{Container, ContainerState, Engine, EngineError, EngineInfo};
-use crate::execute::{Ended, Executor, Failure, Outcome, Releases};
-use crate::manifest::Upstream;
-use crate::observed::{Observed, observe};
-use crate::plan::{Plan, Sequence, plan};
+use crate::engine::{Container, ContainerSpec, ContainerState, Engine, EngineError, EngineInfo};
+use crate::execute::{Ended, Executor, Failure, Milestones, Outcome};
+use crate::manifest::{Distribution, Lifecycle, State, Upstream};
+use crate::observed::{Observed, Observer};
+use crate::plan::{Milestone, Plan, Sequence, Subject, plan};
 use crate::probe::Probe;
 use crate::report::{Event, Reporter};
 use crate::status::{Evidence, Status};
@@ -39,20 +39,20 @@ pub(super) enum PassError {
 
 pub(super) struct Reconciler<E, P> {
     engine: E,
-    probe: P,
+    pub(super) observer: Observer<E, P>,
     executor: Executor<E, P>,
     reporter: Arc<dyn Reporter>,
     lock: ClusterLock,
     stop: CancellationToken,
     /// Asks for passes.
     pub(super) queue: Queue,
-    /// The sequences under way, by host.
-    pub(super) running: JoinSet<(String, Outcome)>,
-    under_way: BTreeMap<String, UnderWay>,
+    /// The sequences under way.
+    pub(super) running: JoinSet<(Subject, Outcome)>,
+    under_way: BTreeMap<Subject, UnderWay>,
     /// Held as long as anything is under way.
     held: Option<Held>,
-    /// What failed and has not succeeded since, by host.
-    pub(super) failures: BTreeMap<String, Failed>,
+    /// What failed and has not succeeded since.
+    pub(super) failures: BTreeMap<Subject, Failed>,
     /// As of the last pass.
     pub(super) status: Option<Status>,
     desired: Option<Desired>,
@@ -66,20 +66,40 @@ pub(super) struct Reconciler<E, P> {
 /// A sequence that runs.
 struct UnderWay {
     cancel: CancellationToken,
-    /// What the mirror should be when it was started; `None` when it was to go.
-    aim: Option<Aim>,
+    aim: Aim,
 }
 
-/// Everything of a mirror that its container is made from.
+/// What a sequence leads to. One whose aim is another now is given up.
 #[derive(Clone, PartialEq, Eq)]
-struct Aim {
-    container: crate::engine::ContainerSpec,
-    secrets: Option<String>,
+enum Aim {
+    /// That something is gone that is not in the manifest.
+    Gone,
+    /// A mirror: everything that its container is made from.
+    Mirror { container: Box<ContainerSpec>, secrets: Option<String> },
+    /// A node has the files it should have: what is half done is gone on with by the next pass.
+    Node,
+    /// A cluster: that it exists, or does not.
+    Cluster { exists: bool, lifecycle: Lifecycle, distribution: Distribution },
 }
 
 impl Aim {
-    fn of(mirror: &Mirror) -> Self {
-        Self { container: mirror.container.clone(), secrets: mirror.files.as_ref().map(SecretFiles::digest) }
+    fn of(subject: &Subject, desired: &Desired) -> Self {
+        match subject {
+            Subject::Mirror(host) => {
+                desired.mirrors.values().find(|mirror| mirror.host.as_str() == host).map_or(Self::Gone, Self::of_mirror)
+            }
+            Subject::Node(_) => Self::Node,
+            Subject::Cluster(_) => Self::Cluster {
+                exists: desired.state == State::Present,
+                lifecycle: desired.lifecycle,
+                distribution: desired.distribution,
+            },
+        }
+    }
+
+    fn of_mirror(mirror: &Mirror) -> Self {
+        let secrets = mirror.files.as_ref().map(SecretFiles::digest);
+        Self::Mirror { container: Box::new(mirror.container.clone()), secrets }
     }
 }
 
@@ -93,10 +113,12 @@ struct Tally {
 impl<E: Engine, P: Probe> Reconciler<E, P> {
     pub(super) fn new<Q>(controller: &Controller<E, Q>, probe: P, stop: CancellationToken) -> Self {
         let (engine, reporter) = (controller.engine.clone(), controller.reporter.clone());
+        let provisioner = controller.provisioner.clone();
+        let (concurrency, told) = (controller.concurrency, reporter.clone());
         Self {
-            executor: Executor::new(engine.clone(), probe.clone(), controller.concurrency, reporter.clone()),
+            executor: Executor::new(engine.clone(), probe.clone(), provisioner.clone(), concurrency, told),
+            observer: Observer::new(engine.clone(), probe, provisioner),
             engine,
-            probe,
             reporter,
             lock: controller.lock.clone(),
             stop,
@@ -119,18 +141,21 @@ impl<E: Engine, P: Probe> Reconciler<E, P> {
         self.desired.as_ref()
     }
 
-    /// Puts another desired state in force. A mirror that changes is tried at once, and what is under way for it is given up.
+    /// Puts another desired state in force. What changes is tried at once, and what is under way for it is given up.
     pub(super) fn set_desired(&mut self, desired: Desired) {
-        let aim = |desired: &Desired, host: &str| {
-            desired.mirrors.values().find(|mirror| mirror.host.as_str() == host).map(Aim::of)
-        };
-        for (host, under_way) in &self.under_way {
-            if under_way.aim != aim(&desired, host) {
+        for (subject, under_way) in &self.under_way {
+            if under_way.aim != Aim::of(subject, &desired) {
                 under_way.cancel.cancel();
             }
         }
         if let Some(before) = &self.desired {
-            self.failures.retain(|host, _| aim(before, host) == aim(&desired, host));
+            let provisioning_changed = before.provisioning != desired.provisioning;
+            self.failures.retain(|subject, _| match subject {
+                // Other mirrors may be what a node could not take.
+                Subject::Node(_) => false,
+                Subject::Cluster(_) if provisioning_changed => false,
+                _ => Aim::of(subject, before) == Aim::of(subject, &desired),
+            });
         }
         self.upstreams.retain(|host, _| desired.mirrors.values().any(|mirror| mirror.host.as_str() == host));
         self.desired = Some(desired);
@@ -141,12 +166,18 @@ impl<E: Engine, P: Probe> Reconciler<E, P> {
     /// Whether a desired state is the one in force already, so that a save changed nothing that matters here.
     pub(super) fn is_in_force(&self, other: &Desired) -> bool {
         self.desired.as_ref().is_some_and(|desired| {
-            let aims = |desired: &Desired| desired.mirrors.values().map(Aim::of).collect::<Vec<_>>();
+            let mirrors = |desired: &Desired| {
+                let mirrors = desired.mirrors.values();
+                mirrors.map(|mirror| (Aim::of_mirror(mirror), mirror.node_files.clone())).collect::<Vec<_>>()
+            };
             desired.state == other.state
                 && desired.volume_policy == other.volume_policy
                 && desired.network == other.network
                 && desired.distribution == other.distribution
-                && aims(desired) == aims(other)
+                && desired.lifecycle == other.lifecycle
+                && desired.provisioning == other.provisioning
+                && desired.hosting == other.hosting
+                && mirrors(desired) == mirrors(other)
         })
     }
 
@@ -164,9 +195,11 @@ impl<E: Engine, P: Probe> Reconciler<E, P> {
             self.engine_found(info);
         }
         let plan = plan(&desired, &observed);
-        self.blocked =
-            plan.sequences.values().any(|sequence| sequence.obstacle.is_some()).then(|| Instant::now() + BLOCKED);
-        self.failures.retain(|host, _| plan.sequences.contains_key(host) || self.under_way.contains_key(host));
+        // What blocks a node or a cluster raises an event when it goes, or is found by the resync.
+        let blocks =
+            |(subject, sequence): (&Subject, &Sequence)| subject.host().is_some() && !sequence.obstacles.is_empty();
+        self.blocked = plan.sequences.iter().any(blocks).then(|| Instant::now() + BLOCKED);
+        self.failures.retain(|subject, _| plan.sequences.contains_key(subject) || self.under_way.contains_key(subject));
         self.start_what_is_due(&desired, &plan, trigger);
         self.last = Some((observed, plan));
         self.assess();
@@ -185,7 +218,7 @@ impl<E: Engine, P: Probe> Reconciler<E, P> {
             };
             self.held = Some(held.map_err(PassError::Lock)?);
         }
-        let observed = observe(&self.engine, desired, &self.probe).await;
+        let observed = self.observer.observe(desired).await;
         if observed.is_err() && self.under_way.is_empty() {
             self.held = None;
         }
@@ -194,12 +227,19 @@ impl<E: Engine, P: Probe> Reconciler<E, P> {
 
     fn start_what_is_due(&mut self, desired: &Desired, plan: &Plan, trigger: Vec<String>) {
         let now = Instant::now();
-        let due = |host: &String, sequence: &Sequence| {
-            !sequence.steps.is_empty()
-                && !self.under_way.contains_key(host)
-                && self.failures.get(host).is_none_or(|failed| failed.until <= now)
+        let clears_up = self.executor.clears_up();
+        let can_start = |subject: &Subject| {
+            let is_to_wait = clears_up && subject.host().is_some();
+            !is_to_wait
+                && !self.under_way.contains_key(subject)
+                && self.failures.get(subject).is_none_or(|failed| failed.until <= now)
         };
-        let due: Vec<_> = plan.sequences.iter().filter(|(host, sequence)| due(host, sequence)).collect();
+        // What another sequence has to lead to first is begun together with that one.
+        let is_due = |subject: &Subject, sequence: &Sequence| {
+            let mut needs = sequence.steps.iter().flat_map(|step| &step.after).filter_map(Milestone::needs);
+            !sequence.steps.is_empty() && can_start(subject) && needs.all(can_start)
+        };
+        let due: Vec<_> = plan.sequences.iter().filter(|(subject, sequence)| is_due(subject, sequence)).collect();
         if due.is_empty() {
             return;
         }
@@ -207,38 +247,43 @@ impl<E: Engine, P: Probe> Reconciler<E, P> {
             self.reporter.report(&Event::PassStarted { trigger });
             self.tally = Some(Tally { since: now, actions: 0, failed: 0 });
         }
-        let releases = Releases::of(plan);
-        for (host, sequence) in due {
+        let milestones = Milestones::of(due.iter().copied());
+        for (subject, sequence) in due {
             let cancel = self.stop.child_token();
-            let aim = desired.mirrors.values().find(|mirror| mirror.host.as_str() == host).map(Aim::of);
-            self.under_way.insert(host.clone(), UnderWay { cancel: cancel.clone(), aim });
-            let (executor, releases) = (self.executor.clone(), releases.clone());
-            let (host, sequence) = (host.clone(), sequence.clone());
+            let aim = Aim::of(subject, desired);
+            self.under_way.insert(subject.clone(), UnderWay { cancel: cancel.clone(), aim });
+            let (executor, milestones) = (self.executor.clone(), milestones.clone());
+            let (subject, sequence) = (subject.clone(), sequence.clone());
             self.running.spawn(async move {
-                let outcome = executor.run(&host, &sequence, &releases, &cancel).await;
-                (host, outcome)
+                let outcome = executor.run(&subject, &sequence, &milestones, &cancel).await;
+                (subject, outcome)
             });
         }
     }
 
     /// A sequence has ended; what it left is looked at by the next pass.
-    pub(super) fn ended(&mut self, ended: Result<(String, Outcome), JoinError>) {
-        let (host, outcome) = match ended {
+    pub(super) fn ended(&mut self, ended: Result<(Subject, Outcome), JoinError>) {
+        let (subject, outcome) = match ended {
             Ok(ended) => ended,
             // A panic is a defect of ksail's own and must not look like success.
             Err(error) if error.is_panic() => std::panic::resume_unwind(error.into_panic()),
             Err(_) => return,
         };
-        self.under_way.remove(&host);
+        self.under_way.remove(&subject);
         if let Some(tally) = &mut self.tally {
             tally.actions += outcome.actions;
             tally.failed += usize::from(matches!(outcome.ended, Ended::Failed(_)));
         }
+        match &subject {
+            Subject::Mirror(_) => {}
+            Subject::Node(name) => self.observer.forget_files_of(name),
+            Subject::Cluster(_) => self.observer.forget_hosting(),
+        }
         match outcome.ended {
             Ended::Done => {
-                self.failures.remove(&host);
+                self.failures.remove(&subject);
             }
-            Ended::Failed(failure) => self.failed(host, failure),
+            Ended::Failed(failure) => self.failed(subject, failure),
             Ended::Cancelled => {}
         }
         if self.under_way.is_empty() {
@@ -248,17 +293,17 @@ impl<E: Engine, P: Probe> Reconciler<E, P> {
         }
     }
 
-    fn failed(&mut self, host: String, failure: Failure) {
+    fn failed(&mut self, subject: Subject, failure: Failure) {
         if failure.is_engine_away() {
             return;
         }
-        let (tries, mut delays) = match self.failures.remove(&host) {
+        let (tries, mut delays) = match self.failures.remove(&subject) {
             Some(before) => (before.tries + 1, before.delays),
             None => (1, Delays::new()),
         };
         let after = delays.next();
-        self.reporter.report(&Event::Retry { mirror: host.clone(), after });
-        self.failures.insert(host, Failed { failure, tries, until: Instant::now() + after, delays });
+        self.reporter.report(&Event::Retry { subject: subject.clone(), after });
+        self.failures.insert(subject, Failed { failure, tries, until: Instant::now() + after, delays });
     }
 
     /// When a mirror that failed or is blocked is next looked at.
@@ -266,7 +311,7 @@ impl<E: Engine, P: Probe> Reconciler<E, P> {
         if self.queue.due().is_some() {
             return None;
         }
-        let idle = self.failures.iter().filter(|(host, _)| !self.under_way.contains_key(*host));
+        let idle = self.failures.iter().filter(|(subject, _)| !self.under_way.contains_key(*subject));
         idle.map(|(_, failed)| failed.until).chain(self.blocked).min()
     }
 
@@ -274,16 +319,29 @@ impl<E: Engine, P: Probe> Reconciler<E, P> {
     pub(super) fn only_blocked(&self) -> bool {
         let plan = self.last.as_ref().map(|(_, plan)| plan);
         plan.is_some_and(|plan| {
-            plan.sequences.values().all(|sequence| sequence.obstacle.is_some() && sequence.steps.is_empty())
+            plan.sequences.values().all(|sequence| !sequence.obstacles.is_empty() && sequence.steps.is_empty())
         })
+    }
+
+    pub(super) fn is_cluster_under_way(&self) -> bool {
+        self.under_way.keys().any(|subject| matches!(subject, Subject::Cluster(_)))
+    }
+
+    /// Whether something failed that no condition of `Ready` is about, and is to be tried again.
+    pub(super) fn has_more_to_try(&self, tries: u32) -> bool {
+        let due = |subject: &Subject| {
+            let plan = self.last.as_ref().map(|(_, plan)| plan);
+            plan.and_then(|plan| plan.sequences.get(subject)).is_some_and(|sequence| !sequence.steps.is_empty())
+        };
+        self.failures.iter().any(|(subject, failed)| failed.tries < tries && due(subject))
     }
 
     pub(super) fn is_blocked(&self) -> bool {
         self.blocked.is_some()
     }
 
-    pub(super) fn is_running(&self, host: &str) -> bool {
-        self.under_way.contains_key(host)
+    pub(super) fn is_running(&self, subject: &Subject) -> bool {
+        self.under_way.contains_key(subject)
     }
 
     /// Whether a container is one of the cluster's with nothing under way.
@@ -291,7 +349,8 @@ impl<E: Engine, P: Probe> Reconciler<E, P> {
         let Some((observed, _)) = &self.last else { return true };
         let found = observed.containers.iter().find(|found| found.container.id == id);
         found.is_some_and(|found| {
-            found.container.labels.get(crate::labels::HOST).is_none_or(|host| !self.is_running(host))
+            let host = found.container.labels.get(crate::labels::HOST);
+            host.is_none_or(|host| !self.is_running(&Subject::mirror(host)))
         })
     }
 
@@ -338,7 +397,7 @@ impl<E: Engine, P: Probe> Reconciler<E, P> {
     fn assess(&mut self) {
         let (Some(desired), Some((observed, plan))) = (&self.desired, &self.last) else { return };
         let failures: BTreeMap<_, _> =
-            self.failures.iter().map(|(host, failed)| (host.clone(), failed.failure.clone())).collect();
+            self.failures.iter().map(|(subject, failed)| (subject.clone(), failed.failure.clone())).collect();
         let evidence = Evidence {
             desired,
             observed,
@@ -348,15 +407,19 @@ impl<E: Engine, P: Probe> Reconciler<E, P> {
             now: Timestamp::now(),
         };
         let mut status = Status::assess(&evidence, self.status.as_ref());
+        if self.is_cluster_under_way() {
+            status.cluster_is_under_way();
+        }
         if let Some(before) = &self.status {
-            status.keep(before, |host| self.under_way.contains_key(host) && before_was_progressing(before, host));
+            let is_under_way = |host: &str| self.under_way.contains_key(&Subject::mirror(host));
+            status.keep(before, |host| is_under_way(host) && before_was_progressing(before, host));
         }
         self.tell(status);
     }
 
     fn tell(&mut self, status: Status) {
-        for (mirror, condition) in status.changes_since(self.status.as_ref()) {
-            self.reporter.report(&Event::Condition { mirror: mirror.to_owned(), condition: condition.clone() });
+        for (subject, condition) in status.changes_since(self.status.as_ref()) {
+            self.reporter.report(&Event::Condition { subject, condition: condition.clone() });
         }
         self.status = Some(status);
     }

@@ -1,5 +1,8 @@
 //! The loop on the engine in memory, with a real file and a real clock: what is waited for is always a condition.
 
+#[cfg(unix)]
+mod cluster;
+
 use std::path::Path;
 use std::sync::Mutex;
 
@@ -33,7 +36,7 @@ impl Recorder {
     fn actions(&self, host: &str) -> Vec<&'static str> {
         let events = self.0.lock().unwrap();
         let actions = events.iter().filter_map(|event| match event {
-            Event::Action(report) if report.mirror == host => Some(report.action),
+            Event::Action(report) if report.subject == Subject::mirror(host) => Some(report.action),
             _ => None,
         });
         actions.collect()
@@ -65,6 +68,7 @@ impl Probe for Answering {
 struct World {
     engine: Memory,
     probe: Answering,
+    provisioner: Provisioner,
     recorder: Arc<Recorder>,
     directory: tempfile::TempDir,
     stop: CancellationToken,
@@ -75,7 +79,7 @@ fn manifest_text(mirrors: &[(&str, u16)]) -> String {
         |(host, port): &(&str, u16)| format!("      - {{host: {host}, upstream: \"https://{host}\", port: {port}}}\n");
     let mirrors: String = mirrors.iter().map(entry).collect();
     format!(
-        "apiVersion: ksail.dev/v1alpha1\nkind: Cluster\nmetadata: {{name: dev}}\nspec:\n  registries:\n    mirrors:\n{mirrors}"
+        "apiVersion: ksail.dev/v1alpha1\nkind: Cluster\nmetadata: {{name: dev}}\nspec:\n  lifecycle: External\n  registries:\n    mirrors:\n{mirrors}"
     )
 }
 
@@ -86,6 +90,7 @@ impl World {
         Self {
             engine,
             probe: Answering::default(),
+            provisioner: Provisioner::default(),
             recorder: Arc::default(),
             directory: tempfile::tempdir().unwrap(),
             stop: CancellationToken::new(),
@@ -105,6 +110,7 @@ impl World {
         Controller {
             engine: self.engine.clone(),
             probe: self.probe.clone(),
+            provisioner: self.provisioner.clone(),
             reporter: self.recorder.clone(),
             concurrency: 8,
             lock: ClusterLock::new(self.directory.path(), &cluster, "memory"),

@@ -1,7 +1,23 @@
 //! k3d: <https://k3d.io/stable/usage/configfile/>, and k3s: <https://docs.k3s.io/installation/private-registry>
 
-use super::{Route, block};
+use super::{NodeLayout, ProvisionerProgram, Route, block};
+use crate::labels;
 use crate::manifest::ClusterName;
+
+/// k3s writes its configuration out in full when it starts, and keeps `hosts.toml` files it did not write.
+pub(super) const NODE: NodeLayout = NodeLayout {
+    cluster_label: labels::K3D_CLUSTER,
+    role_label: labels::K3D_ROLE,
+    roles: ["server", "agent"],
+    hosts_directory: "/var/lib/rancher/k3s/agent/etc/containerd/certs.d",
+    config: "/var/lib/rancher/k3s/agent/etc/containerd/config.toml",
+    config_is_partial: false,
+    socket: "/run/k3s/containerd/containerd.sock",
+    kubectl: &["kubectl"],
+};
+
+pub(super) const PROGRAM: ProvisionerProgram =
+    ProvisionerProgram { name: "k3d", install: "https://k3d.io/stable/#installation" };
 
 /// Where the block belongs.
 pub(super) const PLACE: &str = "mirrors:' in 'registries.config";

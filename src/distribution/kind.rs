@@ -1,7 +1,23 @@
 //! kind: <https://kind.sigs.k8s.io/docs/user/configuration/>
 
-use super::block;
+use super::{NodeLayout, ProvisionerProgram, block};
+use crate::labels;
 use crate::manifest::ClusterName;
+
+/// `/etc` is part of the container, so what is written there survives a restart of the node.
+pub(super) const NODE: NodeLayout = NodeLayout {
+    cluster_label: labels::KIND_CLUSTER,
+    role_label: labels::KIND_ROLE,
+    roles: ["control-plane", "worker"],
+    hosts_directory: "/etc/containerd/certs.d",
+    config: "/etc/containerd/config.toml",
+    config_is_partial: true,
+    socket: "/run/containerd/containerd.sock",
+    kubectl: &["kubectl", "--kubeconfig=/etc/kubernetes/admin.conf"],
+};
+
+pub(super) const PROGRAM: ProvisionerProgram =
+    ProvisionerProgram { name: "kind", install: "https://kind.sigs.k8s.io/docs/user/quick-start/#installation" };
 
 /// Where the block belongs.
 pub(super) const PLACE: &str = "containerdConfigPatches:";

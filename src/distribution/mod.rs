@@ -4,10 +4,18 @@
 //! other line, and a file without the two lines, belongs to whoever wrote it.
 
 mod block;
+pub mod containerd;
+pub mod hosts_toml;
 mod k3d;
 mod kind;
+pub mod registry_hosting;
+
+use std::collections::BTreeMap;
+use std::path::Path;
+use std::time::Duration;
 
 use crate::desired::{REGISTRY_PORT, names};
+use crate::labels;
 use crate::manifest::{ClusterName, Distribution, Host};
 
 /// A host and where nodes find its registry.
@@ -31,6 +39,91 @@ pub fn routes(cluster: &ClusterName, mirrors: &[(Host, bool)]) -> Vec<Route> {
         [Route { host: host.to_string(), endpoint }].into_iter().chain(by_alias)
     };
     mirrors.iter().flat_map(route).collect()
+}
+
+/// What is where on a node.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct NodeLayout {
+    /// Label that holds the cluster's name.
+    pub cluster_label: &'static str,
+    /// Label that holds what a container of the cluster is for.
+    pub role_label: &'static str,
+    /// Roles that run containerd, those with an API server first; load balancers do not.
+    pub roles: [&'static str; 2],
+    /// Where containerd looks for `hosts.toml` files, unless its configuration says otherwise.
+    pub hosts_directory: &'static str,
+    /// containerd's configuration.
+    pub config: &'static str,
+    /// Whether containerd itself has to be asked for its settings: the file says only some of them.
+    pub config_is_partial: bool,
+    /// containerd's socket.
+    pub socket: &'static str,
+    /// `kubectl` on a node that has an API server.
+    pub kubectl: &'static [&'static str],
+}
+
+/// What is where on the nodes of a distribution.
+pub const fn node_layout(distribution: Distribution) -> NodeLayout {
+    match distribution {
+        Distribution::Kind => kind::NODE,
+        Distribution::K3d => k3d::NODE,
+    }
+}
+
+/// The program that creates and deletes clusters.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct ProvisionerProgram {
+    /// Its name on the `PATH`.
+    pub name: &'static str,
+    /// Where people get it.
+    pub install: &'static str,
+}
+
+/// The program of a distribution.
+pub const fn provisioner(distribution: Distribution) -> ProvisionerProgram {
+    match distribution {
+        Distribution::Kind => kind::PROGRAM,
+        Distribution::K3d => k3d::PROGRAM,
+    }
+}
+
+/// Arguments that create a cluster. `timeout` is how long to wait until it is ready.
+pub fn create_arguments(
+    distribution: Distribution,
+    cluster: &ClusterName,
+    config: Option<&Path>,
+    timeout: Option<Duration>,
+) -> Vec<String> {
+    let mut arguments: Vec<String> = match distribution {
+        Distribution::Kind => ["create", "cluster", "--name", cluster.as_str()].map(str::to_owned).to_vec(),
+        Distribution::K3d => ["cluster", "create", cluster.as_str()].map(str::to_owned).to_vec(),
+    };
+    if let Some(config) = config {
+        arguments.extend(["--config".to_owned(), config.display().to_string()]);
+    }
+    if let Some(timeout) = timeout {
+        let flag = match distribution {
+            Distribution::Kind => "--wait",
+            Distribution::K3d => "--timeout",
+        };
+        arguments.extend([flag.to_owned(), format!("{}s", timeout.as_secs())]);
+    }
+    arguments
+}
+
+/// Arguments that delete a cluster.
+pub fn delete_arguments(distribution: Distribution, cluster: &ClusterName) -> Vec<String> {
+    match distribution {
+        Distribution::Kind => ["delete", "cluster", "--name", cluster.as_str()].map(str::to_owned).to_vec(),
+        Distribution::K3d => ["cluster", "delete", cluster.as_str()].map(str::to_owned).to_vec(),
+    }
+}
+
+/// Whether labels say that a container belongs to a cluster, load balancers included.
+pub fn is_of_cluster(labels: &BTreeMap<String, String>, distribution: Distribution, cluster: &ClusterName) -> bool {
+    labels.get(node_layout(distribution).cluster_label).map(String::as_str) == Some(cluster.as_str())
+        // k3d puts the label on registries it made as well, and they may outlive the cluster.
+        && labels.get(labels::K3D_ROLE).is_none_or(|role| role != "registry")
 }
 
 /// Name of the configuration file when the manifest is new.

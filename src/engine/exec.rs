@@ -77,6 +77,11 @@ impl Executed {
         self.exit_code == 0
     }
 
+    /// The last line of its standard error: programs say what matters last.
+    pub fn last_words(&self) -> &str {
+        self.stderr.trim().lines().next_back().unwrap_or("it said nothing")
+    }
+
     /// Whether the container has no such program, or one that cannot be run.
     pub fn is_missing_program(&self) -> bool {
         matches!(self.exit_code, 126 | 127)

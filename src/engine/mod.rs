@@ -71,6 +71,10 @@ pub trait Engine: Clone + Send + Sync + 'static {
     /// After [`EngineError::Timeout`] the program may still run: no call of the API ends it.
     fn exec(&self, id: &str, exec: &Exec) -> impl Future<Output = Result<Executed>> + Send;
 
+    /// What the process of a container has written to both of its outputs, as far as the engine keeps it: the last
+    /// `lines` lines.
+    fn logs(&self, id: &str, lines: u32) -> impl Future<Output = Result<String>> + Send;
+
     /// Every network.
     fn list_networks(&self) -> impl Future<Output = Result<Vec<Network>>> + Send;
     /// Attaches a container to a network.

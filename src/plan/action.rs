@@ -2,9 +2,15 @@
 
 use std::collections::BTreeMap;
 use std::fmt;
+use std::path::PathBuf;
 
-use crate::desired::SecretFiles;
+use super::subject::Milestone;
+use crate::desired::{Provisioning, SecretFiles};
+use crate::distribution::hosts_toml::HostsToml;
+use crate::distribution::provisioner;
+use crate::distribution::registry_hosting::RegistryHosting;
 use crate::engine::ContainerSpec;
+use crate::manifest::{ClusterName, Distribution};
 use crate::observed::NetworkRef;
 
 /// One action and why.
@@ -16,6 +22,33 @@ pub struct Step {
     pub cause: String,
     /// What takes it back, in order, when a later step of its sequence fails.
     pub undo: Vec<Action>,
+    /// What it waits for in other sequences of the same plan.
+    pub after: Vec<Milestone>,
+}
+
+impl Step {
+    /// One that waits for nothing and is not taken back.
+    pub fn new(action: Action, cause: impl Into<String>) -> Self {
+        Self { action, cause: cause.into(), undo: Vec::new(), after: Vec::new() }
+    }
+
+    /// Whether it stops a node from sending pulls somewhere.
+    pub(super) fn unwires(&self) -> bool {
+        matches!(self.action, Action::RemoveNodeFiles { .. })
+    }
+}
+
+/// What a distribution's program is run for.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ClusterSpec {
+    /// The cluster.
+    pub name: ClusterName,
+    /// Whose program.
+    pub distribution: Distribution,
+    /// Its path.
+    pub program: PathBuf,
+    /// What it needs to know.
+    pub provisioning: Provisioning,
 }
 
 /// A container an action is about.
@@ -68,15 +101,13 @@ pub enum Action {
     DisconnectNetwork {
         /// Which.
         container: Target,
-        /// The network, or what was left of it.
-        network: String,
+        /// The network; of one that was removed only the name is known, and stands for the id.
+        network: NetworkRef,
     },
     /// Start a container.
     StartContainer {
         /// Which.
         container: Target,
-        /// Names of containers of the same plan that give up the port it needs.
-        after: Vec<String>,
     },
     /// Stop a container.
     StopContainer {
@@ -122,6 +153,55 @@ pub enum Action {
         /// Which.
         container: Target,
     },
+    /// Write `hosts.toml` files on a node, all of them in one call.
+    WriteNodeFiles {
+        /// Which.
+        node: Target,
+        /// Path and text, by host.
+        files: BTreeMap<String, (String, HostsToml)>,
+    },
+    /// Remove `hosts.toml` files from a node.
+    RemoveNodeFiles {
+        /// Which.
+        node: Target,
+        /// The hosts they are for.
+        hosts: Vec<String>,
+        /// The files.
+        paths: Vec<String>,
+    },
+    /// Remove directories on a node that have nothing in them.
+    RemoveNodeDirectories {
+        /// Which.
+        node: Target,
+        /// The directories.
+        paths: Vec<String>,
+    },
+    /// Tell tools in the cluster of the registry to push to (KEP-1755).
+    AdvertiseRegistry {
+        /// The node whose `kubectl` does it.
+        node: Target,
+        /// What made the node.
+        distribution: Distribution,
+        /// What they are told.
+        hosting: RegistryHosting,
+    },
+    /// Tell them no longer.
+    WithdrawRegistry {
+        /// The node whose `kubectl` does it.
+        node: Target,
+        /// What made the node.
+        distribution: Distribution,
+    },
+    /// Run the distribution's program to create the cluster. What a run that failed or was stopped leaves is deleted.
+    CreateCluster {
+        /// What with.
+        cluster: Box<ClusterSpec>,
+    },
+    /// Run the distribution's program to delete the cluster.
+    DeleteCluster {
+        /// What with.
+        cluster: Box<ClusterSpec>,
+    },
 }
 
 impl Action {
@@ -143,6 +223,13 @@ impl Action {
             Self::RemoveContainer { .. } => "RemoveContainer",
             Self::RemoveVolume { .. } => "RemoveVolume",
             Self::AwaitServing { .. } => "AwaitServing",
+            Self::WriteNodeFiles { .. } => "WriteNodeFiles",
+            Self::RemoveNodeFiles { .. } => "RemoveNodeFiles",
+            Self::RemoveNodeDirectories { .. } => "RemoveNodeDirectories",
+            Self::AdvertiseRegistry { .. } => "AdvertiseRegistry",
+            Self::WithdrawRegistry { .. } => "WithdrawRegistry",
+            Self::CreateCluster { .. } => "CreateCluster",
+            Self::DeleteCluster { .. } => "DeleteCluster",
         }
     }
 
@@ -155,7 +242,7 @@ impl Action {
             Self::PutFiles { container, .. }
             | Self::ConnectNetwork { container, .. }
             | Self::DisconnectNetwork { container, .. }
-            | Self::StartContainer { container, .. }
+            | Self::StartContainer { container }
             | Self::StopContainer { container }
             | Self::RestartContainer { container }
             | Self::UnpauseContainer { container }
@@ -163,6 +250,12 @@ impl Action {
             | Self::UpdateRestartPolicy { container, .. }
             | Self::RemoveContainer { container }
             | Self::AwaitServing { container } => &container.name,
+            Self::WriteNodeFiles { node, .. }
+            | Self::RemoveNodeFiles { node, .. }
+            | Self::RemoveNodeDirectories { node, .. }
+            | Self::AdvertiseRegistry { node, .. }
+            | Self::WithdrawRegistry { node, .. } => &node.name,
+            Self::CreateCluster { cluster } | Self::DeleteCluster { cluster } => cluster.name.as_str(),
         }
     }
 
@@ -181,7 +274,7 @@ impl fmt::Display for Action {
             Self::CreateContainer { .. } => write!(f, "create container {object}"),
             Self::PutFiles { .. } => write!(f, "put credentials into {object}"),
             Self::ConnectNetwork { network, .. } => write!(f, "connect {object} to network {}", network.name),
-            Self::DisconnectNetwork { network, .. } => write!(f, "disconnect {object} from network {network}"),
+            Self::DisconnectNetwork { network, .. } => write!(f, "disconnect {object} from network {}", network.name),
             Self::StartContainer { .. } => write!(f, "start {object}"),
             Self::StopContainer { .. } => write!(f, "stop {object}"),
             Self::RestartContainer { .. } => write!(f, "restart {object}"),
@@ -191,6 +284,26 @@ impl fmt::Display for Action {
             Self::RemoveContainer { .. } => write!(f, "remove container {object}"),
             Self::RemoveVolume { .. } => write!(f, "remove volume {object}"),
             Self::AwaitServing { .. } => write!(f, "wait until {object} serves"),
+            Self::WriteNodeFiles { files, .. } => {
+                let hosts: Vec<&str> = files.keys().map(String::as_str).collect();
+                write!(f, "write hosts.toml for {} on {object}", hosts.join(", "))
+            }
+            Self::RemoveNodeFiles { hosts, .. } => {
+                write!(f, "remove hosts.toml for {} from {object}", hosts.join(", "))
+            }
+            Self::RemoveNodeDirectories { paths, .. } => {
+                write!(f, "remove {} from {object}", paths.join(", "))
+            }
+            Self::AdvertiseRegistry { hosting, .. } => {
+                write!(f, "tell the cluster of {} (local-registry-hosting, by kubectl on {object})", hosting.host())
+            }
+            Self::WithdrawRegistry { .. } => write!(f, "remove local-registry-hosting, by kubectl on {object}"),
+            Self::CreateCluster { cluster } => {
+                write!(f, "create cluster {object} with {}", provisioner(cluster.distribution).name)
+            }
+            Self::DeleteCluster { cluster } => {
+                write!(f, "delete cluster {object} with {}", provisioner(cluster.distribution).name)
+            }
         }
     }
 }

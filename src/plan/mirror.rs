@@ -2,7 +2,7 @@
 
 use super::action::{Action, Step, Target};
 use super::difference::cause_to_recreate;
-use super::{Obstacle, Sequence, next_free_port};
+use super::{Milestone, Obstacle, Sequence, next_free_port};
 use crate::desired::{Desired, Mirror};
 use crate::engine::{Container, ContainerSpec, ContainerState, Endpoint};
 use crate::labels;
@@ -18,7 +18,7 @@ pub(super) fn sequence(desired: &Desired, mirror: &Mirror, observed: &Observed) 
     if builder.obstacle.is_none() {
         builder.build(&Containers::of(mirror, observed));
     }
-    Sequence { steps: builder.steps, obstacle: builder.obstacle }
+    Sequence { steps: builder.steps, obstacles: builder.obstacle.into_iter().collect() }
 }
 
 fn name_conflict(mirror: &Mirror, desired: &Desired, observed: &Observed) -> Option<Obstacle> {
@@ -154,16 +154,15 @@ impl Builder<'_> {
         let was_up = !matches!(main.container.state, ContainerState::Created | ContainerState::Exited);
         if was_up {
             let undo = vec![
-                Action::StartContainer { container: old.clone(), after: Vec::new() },
+                Action::StartContainer { container: old.clone() },
                 Action::AwaitServing { container: old.clone() },
             ];
             self.push_undoable(Action::StopContainer { container: old.clone() }, cause, undo);
         }
-        let start = Action::StartContainer {
-            container: new.clone(),
-            after: self.holders_of_port(&[&main.container.name, &next_name]),
-        };
-        self.push_undoable(start, cause, vec![Action::RemoveContainer { container: new.clone() }]);
+        let start = Action::StartContainer { container: new.clone() };
+        let after = self.holders_of_port(&[&main.container.name, &next_name]);
+        let undo = vec![Action::RemoveContainer { container: new.clone() }];
+        self.steps.push(Step { undo, after, ..Step::new(start, cause) });
         self.join_ambiguous_network(&new, cause);
         self.push(Action::AwaitServing { container: new.clone() }, cause);
         self.push(Action::RemoveContainer { container: old }, cause);
@@ -258,7 +257,7 @@ impl Builder<'_> {
 
     fn start(&mut self, container: &Target, cause: &str) {
         let after = self.holders_of_port(&[&container.name]);
-        self.push(Action::StartContainer { container: container.clone(), after }, cause);
+        self.steps.push(Step { after, ..Step::new(Action::StartContainer { container: container.clone() }, cause) });
         self.join_ambiguous_network(container, cause);
         self.push(Action::AwaitServing { container: container.clone() }, cause);
     }
@@ -286,7 +285,8 @@ impl Builder<'_> {
                 id => self.observed.networks.contains_key(id),
             };
             if !exists {
-                let action = Action::DisconnectNetwork { container: target(&found.container), network: name.clone() };
+                let network = NetworkRef { id: name.clone(), name: name.clone() };
+                let action = Action::DisconnectNetwork { container: target(&found.container), network };
                 self.push(action, &format!("network {name} was removed"));
             }
         }
@@ -303,7 +303,7 @@ impl Builder<'_> {
             None => "not attached to the cluster's network",
             Some(endpoint) if !endpoint.aliases.contains(&self.mirror.name) => {
                 let action =
-                    Action::DisconnectNetwork { container: target(&found.container), network: network.id.clone() };
+                    Action::DisconnectNetwork { container: target(&found.container), network: network.clone() };
                 self.push(action, "its network alias is missing");
                 "its network alias is missing"
             }
@@ -341,23 +341,23 @@ impl Builder<'_> {
     }
 
     /// The cluster's other containers that hold this mirror's port now and give it up in the same plan.
-    fn holders_of_port(&self, own: &[&str]) -> Vec<String> {
+    fn holders_of_port(&self, own: &[&str]) -> Vec<Milestone> {
         let port = self.mirror.listen.host_port;
         let holds =
             |container: &Container| container.bound_ports.iter().any(|bound| port != 0 && bound.host_port == port);
         let others = self.observed.containers.iter().map(|found| &found.container);
         others
             .filter(|other| holds(other) && !own.contains(&other.name.as_str()))
-            .map(|other| other.name.clone())
+            .map(|other| Milestone::Released(other.name.clone()))
             .collect()
     }
 
     fn push(&mut self, action: Action, cause: &str) {
-        self.steps.push(Step { action, cause: cause.to_owned(), undo: Vec::new() });
+        self.steps.push(Step::new(action, cause));
     }
 
     fn push_undoable(&mut self, action: Action, cause: &str, undo: Vec<Action>) {
-        self.steps.push(Step { action, cause: cause.to_owned(), undo });
+        self.steps.push(Step { undo, ..Step::new(action, cause) });
     }
 }
 

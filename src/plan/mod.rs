@@ -4,9 +4,12 @@
 //! `ksail diff` prints a plan; everything else executes one.
 
 mod action;
+mod cluster;
 mod difference;
 mod mirror;
+mod node;
 mod removal;
+mod subject;
 #[cfg(test)]
 mod tests;
 
@@ -14,25 +17,34 @@ use std::collections::BTreeMap;
 use std::fmt;
 use std::net::IpAddr;
 
-pub use action::{Action, Step, Target};
+pub use action::{Action, ClusterSpec, Step, Target};
+pub use subject::{Milestone, Subject};
 
 use crate::desired::Desired;
+use crate::manifest::Host;
 use crate::observed::Observed;
 
 /// The actions that turn observed into desired. Sequences are independent and run concurrently.
 #[derive(Debug, Clone, Default)]
 pub struct Plan {
-    /// By mirror: the host in the manifest, or the one on the label of what has to go.
-    pub sequences: BTreeMap<String, Sequence>,
+    /// By what they are about.
+    pub sequences: BTreeMap<Subject, Sequence>,
 }
 
-/// What happens to one mirror, in order.
+/// What happens to one subject, in order.
 #[derive(Debug, Clone, Default)]
 pub struct Sequence {
     /// The steps.
     pub steps: Vec<Step>,
     /// Why no step leads all the way to what is desired.
-    pub obstacle: Option<Obstacle>,
+    pub obstacles: Vec<Obstacle>,
+}
+
+impl Sequence {
+    /// Whether there is nothing to do and nothing in the way.
+    pub fn is_empty(&self) -> bool {
+        self.steps.is_empty() && self.obstacles.is_empty()
+    }
 }
 
 /// What only somebody else can remove.
@@ -56,6 +68,27 @@ pub enum Obstacle {
         /// The cluster it belongs to, when it is ksail's.
         cluster: Option<String>,
     },
+    /// A `hosts.toml` on a node is not ours.
+    NodeFileForeign {
+        /// The node.
+        node: String,
+        /// The file, or the directory that containerd prefers.
+        path: String,
+    },
+    /// A node's containerd does not read `hosts.toml` files.
+    NodeIgnoresFiles {
+        /// Why, and what to do.
+        complaint: String,
+    },
+    /// The program that creates and deletes clusters is not on the `PATH`.
+    ProvisionerNotFound {
+        /// `kind` or `k3d`.
+        program: &'static str,
+        /// Where people get it.
+        install: &'static str,
+        /// `create` or `delete`.
+        to: &'static str,
+    },
 }
 
 impl fmt::Display for Obstacle {
@@ -74,17 +107,47 @@ impl fmt::Display for Obstacle {
             Self::NameConflict { kind, name, cluster: None } => {
                 write!(f, "{kind} {name} was not made by ksail and is left alone; rename or remove it")
             }
+            Self::NodeFileForeign { node, path } => {
+                write!(f, "{path} on {node} was not written by ksail and is left alone; move it away to have it wired")
+            }
+            Self::NodeIgnoresFiles { complaint } => f.write_str(complaint),
+            Self::ProvisionerNotFound { program, install, to } => {
+                write!(
+                    f,
+                    "cannot {to} the cluster: {program} is not on the PATH; install it ({install}), or write 'lifecycle: External' to {to} the cluster yourself"
+                )
+            }
         }
     }
 }
 
 /// Compares what is with what should be.
 pub fn plan(desired: &Desired, observed: &Observed) -> Plan {
-    let mut sequences = removal::sequences(desired, observed);
-    for mirror in desired.mirrors.values() {
-        sequences.insert(mirror.host.to_string(), mirror::sequence(desired, mirror, observed));
-    }
-    sequences.retain(|_, sequence| !sequence.steps.is_empty() || sequence.obstacle.is_some());
+    let mut sequences: BTreeMap<Subject, Sequence> = desired
+        .mirrors
+        .values()
+        .map(|mirror| (Subject::mirror(&mirror.host), mirror::sequence(desired, mirror, observed)))
+        .collect();
+    let has_name = |host: &Host| {
+        let sequence = sequences.get(&Subject::mirror(host));
+        let is_taken = |obstacle: &Obstacle| matches!(obstacle, Obstacle::NameConflict { .. });
+        !sequence.is_some_and(|sequence| sequence.obstacles.iter().any(is_taken))
+    };
+    let nodes: BTreeMap<Subject, Sequence> = observed
+        .nodes
+        .iter()
+        .map(|node| (Subject::Node(node.name.clone()), node::sequence(desired, node, &has_name)))
+        .collect();
+    let unwired = nodes.iter().filter(|(_, sequence)| sequence.steps.iter().any(Step::unwires));
+    let unwired: Vec<Milestone> = unwired.map(|(node, _)| Milestone::Ended(node.clone())).collect();
+    sequences.extend(nodes);
+    sequences.extend(removal::sequences(desired, observed, &unwired));
+    let mirrors = sequences.iter().filter(|(subject, sequence)| subject.host().is_some() && !sequence.steps.is_empty());
+    let under_change: Vec<Subject> = mirrors.map(|(subject, _)| subject.clone()).collect();
+    let attached = removal::attached(observed).map(|found| found.container.name.clone());
+    let cluster = cluster::sequence(desired, observed, under_change.into_iter(), attached);
+    sequences.insert(Subject::Cluster(desired.cluster.to_string()), cluster);
+    sequences.retain(|_, sequence| !sequence.is_empty());
     Plan { sequences }
 }
 
@@ -102,12 +165,12 @@ impl Plan {
 
 impl fmt::Display for Plan {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        for (host, sequence) in &self.sequences {
-            writeln!(f, "{host}")?;
+        for (subject, sequence) in &self.sequences {
+            writeln!(f, "{subject}")?;
             for step in &sequence.steps {
                 writeln!(f, "  {step}")?;
             }
-            if let Some(obstacle) = &sequence.obstacle {
+            for obstacle in &sequence.obstacles {
                 writeln!(f, "  blocked: {obstacle}")?;
             }
         }

@@ -2,31 +2,64 @@
 
 use std::collections::BTreeMap;
 
-use super::Sequence;
 use super::action::{Action, Step, Target};
+use super::{Milestone, Sequence, Subject};
 use crate::desired::Desired;
-use crate::engine::Volume;
+use crate::engine::{Endpoint, Volume};
 use crate::labels;
 use crate::manifest::{State, VolumePolicy};
-use crate::observed::{Observed, is_ours};
+use crate::observed::{Found, NetworkRef, Observed, is_ours};
 
 /// Per host that is not desired: its containers, then its volume if that goes too.
-pub(super) fn sequences(desired: &Desired, observed: &Observed) -> BTreeMap<String, Sequence> {
-    let mut sequences: BTreeMap<String, Sequence> = BTreeMap::new();
-    for found in &observed.containers {
-        let container = &found.container;
-        let host = host_of(&container.labels, &container.name);
-        if !is_desired(desired, &host) {
-            let target = Target { name: container.name.clone(), id: Some(container.id.clone()) };
-            sequences.entry(host).or_default().steps.push(step(desired, Action::RemoveContainer { container: target }));
-        }
+///
+/// A container goes when no node sends pulls to it any more (`unwired`); where the cluster goes as well, it leaves
+/// the cluster's network first and goes after the cluster. A cluster that cannot be deleted goes on using it.
+pub(super) fn sequences(desired: &Desired, observed: &Observed, unwired: &[Milestone]) -> BTreeMap<Subject, Sequence> {
+    let cluster_goes = observed.is_cluster_to_go(desired);
+    let cluster_is_gone = || vec![Milestone::Done(Subject::Cluster(desired.cluster.to_string()))];
+    let after = if cluster_goes { cluster_is_gone() } else { unwired.to_vec() };
+    let mut sequences: BTreeMap<Subject, Sequence> = BTreeMap::new();
+    let mut add = |found: &Found, step: Step| {
+        let host = host_of(&found.container.labels, &found.container.name);
+        sequences.entry(Subject::Mirror(host)).or_default().steps.push(step);
+    };
+    let undesired = |found: &&Found| !is_desired(desired, &host_of(&found.container.labels, &found.container.name));
+    // All of a mirror's containers leave before one of them waits for the cluster, which waits for all of them to leave.
+    for found in attached(observed).filter(undesired).filter(|_| cluster_goes) {
+        let Some(network) = &observed.network else { continue };
+        add(found, leave(found, network));
+    }
+    for found in observed.containers.iter().filter(undesired) {
+        let action = Action::RemoveContainer { container: target(found) };
+        add(found, Step { after: after.clone(), ..Step::new(action, cause_of_removal(desired)) });
     }
     for volume in observed.volumes.values().filter(|volume| goes(desired, volume)) {
         let host = host_of(&volume.labels, &volume.name);
         let action = Action::RemoveVolume { name: volume.name.clone() };
-        sequences.entry(host).or_default().steps.push(step(desired, action));
+        let steps = &mut sequences.entry(Subject::Mirror(host)).or_default().steps;
+        steps.push(Step::new(action, cause_of_removal(desired)));
     }
     sequences
+}
+
+/// It is back under the names it had when the cluster cannot be deleted after all.
+fn leave(found: &Found, network: &NetworkRef) -> Step {
+    let endpoint = found.container.endpoints.values().find(|endpoint| endpoint.network_id == network.id);
+    let alias = endpoint.and_then(|endpoint| endpoint.aliases.first()).unwrap_or(&found.container.name).clone();
+    let back = Action::ConnectNetwork { container: target(found), network: network.clone(), alias };
+    let action = Action::DisconnectNetwork { container: target(found), network: network.clone() };
+    Step { undo: vec![back], ..Step::new(action, "the cluster is about to be deleted") }
+}
+
+fn target(found: &Found) -> Target {
+    Target { name: found.container.name.clone(), id: Some(found.container.id.clone()) }
+}
+
+/// The cluster's containers that are on its network.
+pub(super) fn attached(observed: &Observed) -> impl Iterator<Item = &Found> {
+    let on_it =
+        |endpoint: &Endpoint| observed.network.as_ref().is_some_and(|network| network.id == endpoint.network_id);
+    observed.containers.iter().filter(move |found| found.container.endpoints.values().any(on_it))
 }
 
 fn goes(desired: &Desired, volume: &Volume) -> bool {
@@ -35,13 +68,13 @@ fn goes(desired: &Desired, volume: &Volume) -> bool {
     wanted && is_ours(&volume.labels, &desired.cluster) && !is_desired(desired, &host_of(&volume.labels, &volume.name))
 }
 
-fn step(desired: &Desired, action: Action) -> Step {
-    let cause = match desired.state {
+/// Why something goes that is not desired.
+pub(super) const fn cause_of_removal(desired: &Desired) -> &'static str {
+    match desired.state {
         State::Present => "not in ksail.yaml",
         State::Absent => "state is Absent",
         State::Purged => "state is Purged",
-    };
-    Step { action, cause: cause.to_owned(), undo: Vec::new() }
+    }
 }
 
 fn host_of(labels: &BTreeMap<String, String>, name: &str) -> String {

@@ -1,3 +1,6 @@
+mod cluster;
+mod nodes;
+
 use std::collections::BTreeMap;
 use std::net::{IpAddr, Ipv4Addr};
 use std::path::PathBuf;
@@ -294,7 +297,7 @@ fn a_detached_network_is_connected_in_place() {
 fn a_lost_alias_is_given_back_by_connecting_anew() {
     assert_snapshot!(after(|found| found.container.endpoints.get_mut("kind").unwrap().aliases.clear()), @r"
     ghcr.io
-      disconnect ksail-dev-ghcr-io from network net1: its network alias is missing
+      disconnect ksail-dev-ghcr-io from network kind: its network alias is missing
       connect ksail-dev-ghcr-io to network kind: its network alias is missing
     ");
 }
@@ -494,17 +497,12 @@ fn mirrors_that_swap_ports_wait_for_each_other() {
     let observed = converged(&wanted(vec![mirror("ghcr.io", 5002), mirror("quay.io", 5001)]));
     let plan = plan(&desired, &observed);
     let waits_for = |host: &str| {
-        let steps = plan.sequences[host].steps.iter();
-        steps
-            .filter_map(|step| match &step.action {
-                Action::StartContainer { after, .. } => Some(after.clone()),
-                _ => None,
-            })
-            .flatten()
-            .collect::<Vec<_>>()
+        let steps = plan.sequences[&Subject::mirror(host)].steps.iter();
+        steps.flat_map(|step| step.after.clone()).collect::<Vec<_>>()
     };
-    assert_eq!(waits_for("ghcr.io"), ["ksail-dev-quay-io"]);
-    assert_eq!(waits_for("quay.io"), ["ksail-dev-ghcr-io"]);
+    let released = |name: &str| vec![Milestone::Released(name.to_owned())];
+    assert_eq!(waits_for("ghcr.io"), released("ksail-dev-quay-io"));
+    assert_eq!(waits_for("quay.io"), released("ksail-dev-ghcr-io"));
 }
 
 #[test]

@@ -8,7 +8,7 @@ use serde_json::{Value, json};
 use super::{ActionReport, ActionResult, Event, Reporter};
 use crate::desired::Desired;
 use crate::engine::EngineInfo;
-use crate::plan::Plan;
+use crate::plan::{Plan, Subject};
 use crate::status::{Condition, MirrorStatus, Status};
 
 /// Writes events as one JSON object per line.
@@ -49,11 +49,15 @@ fn object(event: &Event) -> Option<Value> {
             json!({"event": "pulling", "image": image, "layer": progress.id, "status": progress.status,
                    "current": progress.current, "total": progress.total})
         }
-        Event::Condition { mirror, condition } => {
-            json!({"event": "condition", "mirror": mirror, "type": condition.kind.as_str(), "status": condition.status.as_str(),
-                   "reason": condition.reason.as_str(), "message": condition.message})
+        Event::Output { subject, line } => json!({"event": "output", subject.kind(): subject.name(), "line": line}),
+        Event::Condition { subject, condition } => {
+            json!({"event": "condition", subject.kind(): subject.name(), "type": condition.kind.as_str(),
+                   "status": condition.status.as_str(), "reason": condition.reason.as_str(),
+                   "message": condition.message})
         }
-        Event::Retry { mirror, after } => json!({"event": "retry", "mirror": mirror, "afterMs": after.as_millis()}),
+        Event::Retry { subject, after } => {
+            json!({"event": "retry", subject.kind(): subject.name(), "afterMs": after.as_millis()})
+        }
     })
 }
 
@@ -63,7 +67,8 @@ fn action(report: &ActionReport) -> Value {
         ActionResult::Failed(message) => ("failed", Some(message)),
         ActionResult::Cancelled => ("cancelled", None),
     };
-    let mut object = json!({"event": "action", "mirror": report.mirror, "action": report.action, "object": report.object,
+    let (kind, name) = (report.subject.kind(), report.subject.name());
+    let mut object = json!({"event": "action", kind: name, "action": report.action, "object": report.object,
                             "cause": report.cause, "result": result, "durationMs": report.duration.as_millis()});
     if let Some(message) = message {
         object["message"] = json!(message);
@@ -73,15 +78,22 @@ fn action(report: &ActionReport) -> Value {
 
 /// A plan as one document.
 pub fn plan_as_json(desired: &Desired, plan: &Plan) -> Value {
-    let steps = plan.sequences.iter().flat_map(|(host, sequence)| sequence.steps.iter().map(move |step| (host, step)));
+    // A mirror goes by its host here, as in the manifest.
+    let key = |subject: &Subject| if subject.host().is_some() { "host" } else { subject.kind() };
+    let steps =
+        plan.sequences.iter().flat_map(|(subject, sequence)| sequence.steps.iter().map(move |step| (subject, step)));
     let changes: Vec<_> = steps
-        .map(|(host, step)| {
-            json!({"host": host, "action": step.action.name(), "object": step.action.object(), "cause": step.cause})
+        .map(|(subject, step)| {
+            json!({key(subject): subject.name(), "action": step.action.name(), "object": step.action.object(), "cause": step.cause})
         })
         .collect();
-    let blocked = plan.sequences.iter().filter_map(|(host, sequence)| Some((host, sequence.obstacle.as_ref()?)));
-    let blocked: Vec<_> =
-        blocked.map(|(host, obstacle)| json!({"host": host, "message": obstacle.to_string()})).collect();
+    let blocked = plan
+        .sequences
+        .iter()
+        .flat_map(|(subject, sequence)| sequence.obstacles.iter().map(move |obstacle| (subject, obstacle)));
+    let blocked: Vec<_> = blocked
+        .map(|(subject, obstacle)| json!({key(subject): subject.name(), "message": obstacle.to_string()}))
+        .collect();
     json!({"cluster": desired.cluster.as_str(), "changes": changes, "blocked": blocked})
 }
 
@@ -92,6 +104,8 @@ pub fn status_as_json(status: &Status, engine: Option<&EngineInfo>) -> Value {
         "cluster": status.cluster,
         "state": status.state,
         "engine": engine,
+        "conditions": status.conditions.iter().map(condition).collect::<Vec<_>>(),
+        "nodes": status.nodes,
         "mirrors": status.mirrors.iter().map(mirror).collect::<Vec<_>>(),
     })
 }

@@ -11,7 +11,7 @@ pub use json::{Json, plan_as_json, status_as_json};
 pub use text::{Text, plan_as_text, status_as_table};
 
 use crate::engine::{EngineInfo, PullProgress};
-use crate::plan::Action;
+use crate::plan::{Action, Subject};
 use crate::status::Condition;
 
 /// Something that happened.
@@ -71,17 +71,24 @@ pub enum Event {
         /// The line.
         progress: PullProgress,
     },
+    /// A line from a distribution's program.
+    Output {
+        /// The cluster it works on.
+        subject: Subject,
+        /// The line.
+        line: String,
+    },
     /// A condition is not what it was.
     Condition {
-        /// The mirror's host.
-        mirror: String,
+        /// What it is about.
+        subject: Subject,
         /// What it is now.
         condition: Condition,
     },
-    /// A mirror failed and is tried again.
+    /// Something failed and is tried again.
     Retry {
-        /// The mirror's host.
-        mirror: String,
+        /// What.
+        subject: Subject,
         /// Until then.
         after: Duration,
     },
@@ -90,8 +97,8 @@ pub enum Event {
 /// One action in a report.
 #[derive(Debug, Clone)]
 pub struct ActionReport {
-    /// The mirror's host.
-    pub mirror: String,
+    /// What it is done for.
+    pub subject: Subject,
     /// Name of the action.
     pub action: &'static str,
     /// Name of the object it is about.
@@ -119,9 +126,9 @@ pub enum ActionResult {
 
 impl ActionReport {
     /// An action that begins.
-    pub fn of(mirror: &str, action: &Action, cause: &str) -> Self {
+    pub fn of(subject: &Subject, action: &Action, cause: &str) -> Self {
         Self {
-            mirror: mirror.to_owned(),
+            subject: subject.clone(),
             action: action.name(),
             object: action.object().to_owned(),
             text: action.to_string(),

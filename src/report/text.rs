@@ -10,7 +10,7 @@ use jiff::Zoned;
 use tabwriter::TabWriter;
 
 use super::{ActionReport, ActionResult, Event, Reporter};
-use crate::plan::Plan;
+use crate::plan::{Plan, Subject};
 use crate::status::{Condition, ConditionStatus, ConditionType, MirrorStatus, Reason, Status};
 
 const GOOD: Style = AnsiColor::Green.on_default();
@@ -61,8 +61,9 @@ fn line(event: &Event) -> Option<String> {
             let of = if progress.id.is_empty() { String::new() } else { format!(" {}", progress.id) };
             format!("{QUIET}pulling {image}:{of} {}{QUIET:#}", progress.status)
         }
-        Event::Condition { mirror, condition } => self::condition(mirror, condition)?,
-        Event::Retry { mirror, after } => format!("{mirror}: trying again in {}", seconds(*after)),
+        Event::Output { subject, line } => format!("{QUIET}{subject}: {line}{QUIET:#}"),
+        Event::Condition { subject, condition } => self::condition(subject, condition)?,
+        Event::Retry { subject, after } => format!("{subject}: trying again in {}", seconds(*after)),
         Event::ActionStarted(_) | Event::PassStarted { .. } | Event::PassFinished { .. } | Event::Pulling { .. } => {
             return None;
         }
@@ -70,35 +71,57 @@ fn line(event: &Event) -> Option<String> {
 }
 
 fn action(report: &ActionReport) -> Option<String> {
-    let ActionReport { mirror, text, cause, .. } = report;
+    let ActionReport { subject, text, cause, .. } = report;
     match &report.result {
         // That it serves shows in its condition.
         ActionResult::Done if report.action == "AwaitServing" => None,
-        ActionResult::Done => Some(format!("{mirror}: {text}: {cause} {QUIET}({}){QUIET:#}", seconds(report.duration))),
-        ActionResult::Failed(message) if report.action == "AwaitServing" => {
-            Some(format!("{mirror}: {BAD}{message}{BAD:#}"))
+        ActionResult::Done => {
+            Some(format!("{subject}: {text}: {cause} {QUIET}({}){QUIET:#}", seconds(report.duration)))
         }
-        ActionResult::Failed(message) => Some(format!("{mirror}: {BAD}could not {text}{BAD:#}: {message}")),
+        ActionResult::Failed(message) if report.action == "AwaitServing" => {
+            Some(format!("{subject}: {BAD}{message}{BAD:#}"))
+        }
+        ActionResult::Failed(message) => {
+            // What a program said has been shown as it came.
+            let shown = matches!(report.action, "CreateCluster" | "DeleteCluster");
+            let message = if shown { message.lines().next().unwrap_or_default() } else { message };
+            let message = message.trim_end_matches("; it said:");
+            Some(format!("{subject}: {BAD}could not {text}{BAD:#}: {message}"))
+        }
         ActionResult::Cancelled => {
-            Some(format!("{mirror}: {text}: given up, ksail was told to stop or the file changed"))
+            Some(format!("{subject}: {text}: given up, ksail was told to stop or the file changed"))
         }
     }
 }
 
-fn condition(mirror: &str, condition: &Condition) -> Option<String> {
+fn condition(subject: &Subject, condition: &Condition) -> Option<String> {
     let Condition { kind, reason, message, .. } = condition;
+    let name = kind.as_str();
     match (kind, condition.status) {
         (ConditionType::Ready, _) if *reason == Reason::Progressing => None,
-        (ConditionType::Ready, ConditionStatus::True) => Some(format!("{mirror}: {GOOD}Ready{GOOD:#}")),
-        (ConditionType::Ready, _) => Some(format!("{mirror}: {BAD}not Ready{BAD:#}: {}: {message}", reason.as_str())),
+        (ConditionType::Ready, ConditionStatus::True) => Some(format!("{subject}: {GOOD}Ready{GOOD:#}")),
+        (ConditionType::Ready, _) => Some(format!("{subject}: {BAD}not Ready{BAD:#}: {}: {message}", reason.as_str())),
         (ConditionType::UpstreamReachable, ConditionStatus::False) => {
-            Some(format!("{mirror}: upstream unreachable: {message}"))
+            Some(format!("{subject}: upstream unreachable: {message}"))
         }
         (ConditionType::NetworkAttached, ConditionStatus::False) if *reason == Reason::NetworkNotFound => {
-            Some(format!("{mirror}: {message}"))
+            Some(format!("{subject}: {message}"))
+        }
+        (ConditionType::ClusterReady, ConditionStatus::True) => Some(format!("{subject}: {GOOD}{name}{GOOD:#}")),
+        (ConditionType::ClusterReady, _) if is_passing(*reason) => None,
+        (ConditionType::ClusterReady, _) => {
+            Some(format!("{subject}: {BAD}not {name}{BAD:#}: {}: {message}", reason.as_str()))
+        }
+        (ConditionType::RegistryAdvertised, ConditionStatus::False) if *reason == Reason::AdvertisedByOthers => {
+            Some(format!("{subject}: {message}"))
         }
         _ => None,
     }
+}
+
+/// What its actions tell of themselves.
+const fn is_passing(reason: Reason) -> bool {
+    matches!(reason, Reason::ClusterMissing | Reason::ClusterLeft | Reason::ProvisionerFailed | Reason::Progressing)
 }
 
 fn seconds(duration: Duration) -> String {
@@ -110,18 +133,21 @@ pub fn plan_as_text(plan: &Plan) -> String {
     if plan.is_empty() {
         return "Nothing to do.\n".to_owned();
     }
-    let (changes, mirrors) = (plan.changes(), plan.sequences.len());
     let count = |n: usize, what: &str| format!("{n} {what}{}", if n == 1 { "" } else { "s" });
-    format!("{plan}\n{} for {}.\n", count(changes, "change"), count(mirrors, "mirror"))
+    let of_kind = |kind: &str| plan.sequences.keys().filter(|subject| subject.kind() == kind).count();
+    let subjects = ["mirror", "node", "cluster"].map(|kind| (of_kind(kind), kind));
+    let subjects = subjects.iter().filter(|(n, _)| *n > 0).map(|(n, kind)| count(*n, kind));
+    format!("{plan}\n{} for {}.\n", count(plan.changes(), "change"), subjects.collect::<Vec<_>>().join(", "))
 }
 
 /// A status as a table, with more columns when `wide`, and a line for everything that is not well.
 pub fn status_as_table(status: &Status, wide: bool) -> String {
     if status.mirrors.is_empty() && status.leftovers.is_empty() {
-        return format!("Cluster {} is {} and has no mirrors.\n", status.cluster, status.state);
+        let none = format!("Cluster {}: state {}, no mirrors.\n", status.cluster, status.state);
+        return none + &about_cluster(status, wide);
     }
     let mut table = TabWriter::new(Vec::new()).padding(2);
-    let more = if wide { "\tUPSTREAM\tALIAS\tCONTAINER\tNETWORK" } else { "" };
+    let more = if wide { "\tUPSTREAM\tALIAS\tCONTAINER\tNETWORK\tNODES" } else { "" };
     // Writing to a vector does not fail.
     let _ = writeln!(table, "HOST\tROLE\tADDRESS\tREADY\tREASON\tHITS\tMISSES{more}");
     for mirror in &status.mirrors {
@@ -134,9 +160,16 @@ pub fn status_as_table(status: &Status, wide: bool) -> String {
         let worth_saying = |condition: &&Condition| {
             let telling = matches!(
                 condition.kind,
-                ConditionType::Ready | ConditionType::UpstreamReachable | ConditionType::NetworkAttached
+                ConditionType::Ready
+                    | ConditionType::UpstreamReachable
+                    | ConditionType::NetworkAttached
+                    | ConditionType::NodesWired
             );
-            telling && condition.status == ConditionStatus::False
+            // What Ready says already is not said twice.
+            let ready = mirror.condition(ConditionType::Ready);
+            let is_said =
+                condition.kind != ConditionType::Ready && ready.is_some_and(|ready| ready.message == condition.message);
+            telling && !is_said && condition.status == ConditionStatus::False
         };
         for condition in mirror.conditions.iter().filter(worth_saying) {
             let _ = writeln!(text, "{}: {}: {}", mirror.host, condition.reason.as_str(), condition.message);
@@ -145,7 +178,17 @@ pub fn status_as_table(status: &Status, wide: bool) -> String {
     for (host, why) in &status.leftovers {
         let _ = writeln!(text, "{host}: still to be removed: {why}");
     }
-    text
+    text + &about_cluster(status, wide)
+}
+
+/// A line for each condition of the cluster that does not hold; with `wide` for those that do as well.
+fn about_cluster(status: &Status, wide: bool) -> String {
+    let said = status.conditions.iter().filter(|condition| wide || condition.status != ConditionStatus::True);
+    said.fold(String::new(), |mut text, Condition { kind, status: holds, reason, message, .. }| {
+        let (kind, holds, reason) = (kind.as_str(), holds.as_str(), reason.as_str());
+        let _ = writeln!(text, "cluster {}: {kind}={holds}: {reason}: {message}", status.cluster);
+        text
+    })
 }
 
 fn row(mirror: &MirrorStatus, wide: bool) -> String {
@@ -167,7 +210,8 @@ fn row(mirror: &MirrorStatus, wide: bool) -> String {
         let upstream = mirror.upstream.as_deref().unwrap_or("-");
         let container = mirror.container.as_ref().map_or_else(dash, |container| container.state.to_string());
         let network = mirror.condition(ConditionType::NetworkAttached).map_or("-", |attached| attached.reason.as_str());
-        let _ = write!(row, "\t{upstream}\t{}\t{container}\t{network}", mirror.alias);
+        let nodes = mirror.condition(ConditionType::NodesWired).map_or("-", |wired| wired.reason.as_str());
+        let _ = write!(row, "\t{upstream}\t{}\t{container}\t{network}\t{nodes}", mirror.alias);
     }
     row
 }

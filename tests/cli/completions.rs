@@ -30,6 +30,7 @@ fn hosts_complete_from_the_file_whether_or_not_its_variables_are_set() {
     let project = Project::with(MANIFEST);
     assert_eq!(offered(&project, &["mirror", "remove", "d"]), ["docker.io"]);
     assert_eq!(offered(&project, &["mirror", "set", "l"]), ["localhost:5000"]);
+    assert_eq!(offered(&project, &["verify", "d"]), ["docker.io"]);
     project.write("other.yaml", &MANIFEST.replace("docker.io", "dest.example"));
     assert_eq!(offered(&project, &["-f", "other.yaml", "mirror", "remove", "d"]), ["dest.example"]);
 }

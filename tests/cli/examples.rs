@@ -7,7 +7,7 @@ use ksail::distribution::{Followed, follow, generate, routes};
 use ksail::manifest::{Host, Outline};
 use serde_yaml::Value;
 
-use crate::on_the_engine::{World, free_port};
+use crate::on_the_engine::{EXTERNAL, World, free_port};
 use crate::ran::{Project, repository};
 
 fn text(path: &str) -> String {
@@ -40,7 +40,7 @@ fn the_workflow_is_yaml_and_calls_ksail_with_arguments_it_knows() {
         let words: Vec<_> = call.split_whitespace().collect();
         project.succeeds(&[&words[..], &["--help"]].concat());
     }
-    assert_eq!(calls, 2);
+    assert_eq!(calls, 3);
 }
 
 #[test]
@@ -80,7 +80,9 @@ fn the_program_that_embeds_the_library_brings_registries_up() {
     let world = World::new();
     let project = Project::new();
     let port = free_port();
-    project.succeeds(&["cluster", "init", "--name", &world.cluster, "--local-registry", &format!("localhost:{port}")]);
+    let local = format!("localhost:{port}");
+    let init = ["cluster", "init", "--name", &world.cluster, "--local-registry", &local];
+    project.succeeds(&[&init, &EXTERNAL[..]].concat());
     let mut cargo = Command::new(env!("CARGO"));
     cargo.args(["run", "--quiet", "--locked", "--example", "embed", "--"]).arg(project.path.join("ksail.yaml"));
     // What cargo tells this test about itself would make it build everything anew for the other cargo.

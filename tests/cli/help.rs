@@ -40,6 +40,7 @@ fn the_whole_tree_reads_well_at_80_columns() {
       apply        Reconcile once and wait until every mirror is Ready
       diff         Print what apply would do
       status       Show the mirrors and their conditions
+      verify       Prove that the cluster's nodes pull through the mirrors
       validate     Check the manifest, without an engine
       schema       Print the JSON Schema of ksail.yaml
       completions  Print the completions of a shell
@@ -144,7 +145,8 @@ fn the_whole_tree_reads_well_at_80_columns() {
           --mirror-registry <HOST[=UPSTREAM]>
               Add this mirror to ksail.yaml first; may be repeated
           --timeout <DURATION>
-              Give up after this long (30s, 5m, 1h) [default: 5m]
+              Give up after this long (30s, 5m, 1h); otherwise 5m, or 15m where
+              ksail creates the cluster
       -o, --output <OUTPUT>
               Format; json is one object per line [default: text] [possible values:
               text, json]
@@ -170,7 +172,8 @@ fn the_whole_tree_reads_well_at_80_columns() {
           --delete-registry-volumes
               Remove the volumes of its registries as well (`state: Purged`)
           --timeout <DURATION>
-              Give up after this long (30s, 5m, 1h) [default: 5m]
+              Give up after this long (30s, 5m, 1h); otherwise 5m, or 15m where
+              ksail creates the cluster
       -o, --output <OUTPUT>
               Format; json is one object per line [default: text] [possible values:
               text, json]
@@ -349,7 +352,8 @@ fn the_whole_tree_reads_well_at_80_columns() {
     Usage: ksail apply [OPTIONS]
 
     Options:
-          --timeout <DURATION>  Give up after this long (30s, 5m, 1h) [default: 5m]
+          --timeout <DURATION>  Give up after this long (30s, 5m, 1h); otherwise 5m,
+                                or 15m where ksail creates the cluster
       -o, --output <OUTPUT>     Format; json is one object per line [default: text]
                                 [possible values: text, json]
           --concurrency <N>     Engine calls at once [default: 8]
@@ -397,6 +401,52 @@ fn the_whole_tree_reads_well_at_80_columns() {
                             the docker CLI finds it
       -v, --verbose...      Say more on standard error; twice for every engine call
           --no-color        No colours (`NO_COLOR` does the same)
+
+    $ ksail verify --help
+    Prove that the cluster's nodes pull through the mirrors
+
+    An image is pulled on each node with containerd's own client, and has to show in
+    the mirror's log. Where it does not, the first hop that does not work is named:
+    node file, DNS, connect, mirror, upstream or credentials.
+
+    Usage: ksail verify [OPTIONS] [HOST]
+
+    Arguments:
+      [HOST]
+              The mirror to prove; otherwise all of them
+
+    Options:
+          --image <IMAGE>
+              The image to pull, in full; otherwise one the mirror has already
+
+          --timeout <DURATION>
+              How long a pull may take (30s, 5m)
+              
+              [default: 1m]
+
+      -o, --output <OUTPUT>
+              Format
+              
+              [default: text]
+              [possible values: text, json]
+
+      -h, --help
+              Print help (see a summary with '-h')
+
+    Global options:
+      -f, --file <FILE>
+              The manifest; otherwise ksail.yaml in this directory or the closest
+              one above
+
+          --host <ADDRESS>
+              Address of the engine, as for docker; otherwise found as the docker
+              CLI finds it
+
+      -v, --verbose...
+              Say more on standard error; twice for every engine call
+
+          --no-color
+              No colours (`NO_COLOR` does the same)
 
     $ ksail validate --help
     Check the manifest, without an engine

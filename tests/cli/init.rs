@@ -55,7 +55,7 @@ fn writes_a_manifest_that_says_what_was_asked_for_and_no_more() {
       docker.io from https://registry-1.docker.io, at [PORT]
       ghcr.io from https://ghcr.example, at [PORT]
       localhost:5999 to push to
-    Next: 'ksail watch' starts the registries and keeps them running.
+    Next: 'ksail cluster create' starts the registries and creates the cluster, 'ksail watch' keeps them so.
     --- stderr
     ");
     assert_snapshot!(without_ports(&project.read("ksail.yaml")), @r"
@@ -255,7 +255,7 @@ fn replaces_only_with_force_and_then_keeps_the_ports_of_mirrors_that_stay() {
     unchanged kind.yaml
       ghcr.io from https://ghcr.io, at [PORT]
       docker.io from https://registry-1.docker.io, at [PORT]
-    Next: 'ksail watch' starts the registries and keeps them running.
+    Next: 'ksail cluster create' starts the registries and creates the cluster, 'ksail watch' keeps them so.
     --- stderr
     ");
     assert!(ports(&project)[1] > 40_000);
@@ -273,7 +273,7 @@ fn a_configuration_of_the_users_own_is_left_alone_with_a_hint() {
     wrote ksail.schema.json
     unchanged k3d.yaml
       docker.io from https://registry-1.docker.io, at [PORT]
-    Next: 'ksail watch' starts the registries and keeps them running.
+    Next: 'ksail cluster create' starts the registries and creates the cluster, 'ksail watch' keeps them so.
     --- stderr
     note: k3d.yaml was left alone: it has no lines between '# BEGIN ksail' and '# END ksail'; below 'mirrors:' in 'registries.config' it should say
     "docker.io":

@@ -16,6 +16,9 @@ const PATIENCE: Duration = Duration::from_secs(30);
 /// What every cluster of these tests is called, before the number of the process.
 const PREFIX: &str = "kcli-";
 
+/// These tests are about registries: no program is to be looked for, let alone run.
+pub(crate) const EXTERNAL: [&str; 2] = ["--lifecycle", "External"];
+
 static WORLDS: AtomicU32 = AtomicU32::new(0);
 
 /// A cluster of its own; whatever carries its label is removed with it.
@@ -148,7 +151,8 @@ fn from_an_empty_directory_to_an_empty_engine_and_every_step_twice() {
     let world = World::new();
     let project = Project::new();
     let (mirror, local) = (format!("docker.io={}", world.upstream()), format!("localhost:{}", free_port()));
-    let init = ["cluster", "init", "--name", &world.cluster, "--mirror-registry", &mirror, "--local-registry", &local];
+    let name = [&["cluster", "init"], &EXTERNAL[..], &["--name", &world.cluster]].concat();
+    let init = [&name[..], &["--mirror-registry", &mirror, "--local-registry", &local]].concat();
     project.succeeds(&init);
     assert!(project.succeeds(&init).ends_with("\nNothing to change.\n"));
     project.succeeds(&["validate"]);
@@ -190,7 +194,8 @@ fn create_adds_mirrors_first_and_says_everything_in_json_when_asked() {
     let world = World::new();
     let project = Project::new();
     let upstream = world.upstream();
-    project.succeeds(&["cluster", "init", "--name", &world.cluster, "--distribution", "k3d"]);
+    project
+        .succeeds(&[&["cluster", "init", "--name", &world.cluster, "--distribution", "k3d"], &EXTERNAL[..]].concat());
     let (one, two) = (format!("docker.io={upstream}"), format!("ghcr.io={upstream}"));
     let create = ["cluster", "create", "--mirror-registry", &one, "--mirror-registry", &two, "-o", "json"];
     let events: Vec<Value> =
@@ -211,7 +216,9 @@ fn delete_needs_no_variables_and_leaves_other_clusters_volumes() {
     let neighbour = Project::new();
     for (world, project) in [(&world, &project), (&other, &neighbour)] {
         let mirror = format!("docker.io={upstream}");
-        project.succeeds(&["cluster", "init", "--name", &world.cluster, "--mirror-registry", &mirror]);
+        project.succeeds(
+            &[&["cluster", "init", "--name", &world.cluster, "--mirror-registry", &mirror], &EXTERNAL[..]].concat(),
+        );
         // Both chose the same free port.
         let port = format!("port: {}", free_port());
         let line = project.read("ksail.yaml").lines().find(|line| line.contains("port: ")).unwrap().trim().to_owned();
@@ -272,7 +279,9 @@ fn a_watch_follows_edits_made_by_other_processes_and_nothing_flaps() {
     let project = Project::new();
     let upstream = world.upstream();
     let mirror = format!("docker.io={upstream}");
-    project.succeeds(&["cluster", "init", "--name", &world.cluster, "--mirror-registry", &mirror]);
+    project.succeeds(
+        &[&["cluster", "init", "--name", &world.cluster, "--mirror-registry", &mirror], &EXTERNAL[..]].concat(),
+    );
     let watch = Watch::of(&project);
     until("the first mirror runs", || world.running() == 1 && !watch.said("passFinished").is_empty());
     let first = world.containers();

@@ -4,6 +4,7 @@
 
 #![allow(clippy::unwrap_used, clippy::expect_used)] // A test that meets the unexpected should end there.
 
+mod nodes;
 mod reconciler;
 mod world;
 
@@ -15,6 +16,7 @@ use ksail::labels;
 use proptest::prelude::*;
 use proptest::test_runner::{Config, FileFailurePersistence};
 
+use nodes::node_drifts;
 use reconciler::{converge, plan_now, run_once};
 use world::{Entry, Step, World, drifts, entries, faults, history};
 
@@ -45,7 +47,8 @@ proptest! {
             for step in history {
                 match step {
                     Step::Edit(entries) => world.edit(&entries),
-                    Step::Drift(drift) => world.drift(&drift),
+                    Step::Drift(drift) => world.drift(&drift).await,
+                    Step::Node(drift) => world.node_drift(&drift).await,
                     Step::PassWith(fault) => {
                         world.inject(&fault);
                         run_once(&world).await;
@@ -67,14 +70,19 @@ proptest! {
 
     #[test]
     fn a_pass_that_is_cut_off_anywhere_is_finished_by_the_next_and_leaves_nothing_behind(
-        before in entries(), after in entries(), drift in drifts(), cut in 0usize..40, lost in any::<bool>(),
+        before in entries(), after in entries(), drift in drifts(), nodes in 0usize..3, in_node in node_drifts(),
+        cut in 0usize..40, lost in any::<bool>(),
     ) {
         on_paused_clock(async {
             let world = World::new();
+            for _ in 0..nodes {
+                world.add_node().await;
+            }
             world.edit(&before);
             converge(&world).await?;
             world.edit(&after);
-            world.drift(&drift);
+            world.drift(&drift).await;
+            world.node_drift(&in_node).await;
             world.cut_off_after(cut, lost);
             run_once(&world).await;
             world.engine.clear_faults();
@@ -92,7 +100,7 @@ proptest! {
             converge(&world).await?;
             let before = world.runs();
             let Some(host) = world.pick(index) else { return Ok(()) };
-            world.drift_of(&host, drift.what);
+            world.drift_of(&host, drift.what).await;
             world.nothing_is_in_the_way();
             converge(&world).await?;
             let after = world.runs();
@@ -112,7 +120,9 @@ proptest! {
             for step in history {
                 match step {
                     Step::Edit(entries) => world.edit(&entries),
-                    Step::Drift(drift) => world.drift(&drift),
+                    Step::Drift(drift) => world.drift(&drift).await,
+                    // The nodes are somebody else's, but the files in them are not.
+                    Step::Node(_) => {}
                     Step::PassWith(_) => {
                         world.inject(&fault);
                         run_once(&world).await;
@@ -135,7 +145,8 @@ proptest! {
             for step in history {
                 match step {
                     Step::Edit(entries) => world.edit(&entries),
-                    Step::Drift(drift) => world.drift(&drift),
+                    Step::Drift(drift) => world.drift(&drift).await,
+                    Step::Node(drift) => world.node_drift(&drift).await,
                     Step::PassWith(fault) => {
                         world.inject(&fault);
                         run_once(&world).await;

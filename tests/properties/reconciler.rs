@@ -3,9 +3,10 @@
 use std::sync::Arc;
 
 use futures_util::future::join_all;
-use ksail::execute::{DEFAULT_CONCURRENCY, Executor, Releases};
-use ksail::observed::observe;
-use ksail::plan::{Plan, plan};
+use ksail::execute::{DEFAULT_CONCURRENCY, Executor, Milestones};
+use ksail::observed::Observer;
+use ksail::plan::{Obstacle, Plan, plan};
+use ksail::provisioner::Provisioner;
 use ksail::report::Silent;
 use proptest::prelude::*;
 use tokio_util::sync::CancellationToken;
@@ -18,28 +19,37 @@ const ENOUGH: usize = 5;
 /// What a pass would do now.
 pub(crate) async fn plan_now(world: &World) -> Result<Plan, TestCaseError> {
     let desired = world.desired();
-    let observed = observe(&world.engine, &desired, &world.probe()).await;
+    let observer = Observer::new(world.engine.clone(), world.probe(), Provisioner::default());
+    let observed = observer.observe(&desired).await;
     Ok(plan(&desired, &observed.map_err(|error| TestCaseError::fail(error.to_string()))?))
 }
 
 /// One pass, whatever comes of it.
 pub(crate) async fn run_once(world: &World) {
     let Ok(plan) = plan_now(world).await else { return };
-    let executor = Executor::new(world.engine.clone(), world.probe(), DEFAULT_CONCURRENCY, Arc::new(Silent));
-    let releases = Releases::of(&plan);
+    let (engine, probe) = (world.engine.clone(), world.probe());
+    let executor = Executor::new(engine, probe, Provisioner::default(), DEFAULT_CONCURRENCY, Arc::new(Silent));
+    let milestones = Milestones::of(plan.sequences.iter());
     let cancel = CancellationToken::new();
-    join_all(plan.sequences.iter().map(|(host, sequence)| executor.run(host, sequence, &releases, &cancel))).await;
+    let sequences = plan.sequences.iter();
+    join_all(sequences.map(|(subject, sequence)| executor.run(subject, sequence, &milestones, &cancel))).await;
 }
 
 /// Passes until there is nothing to do.
 pub(crate) async fn converge(world: &World) -> Result<(), TestCaseError> {
     for _ in 0..ENOUGH {
-        if plan_now(world).await?.is_empty() {
+        if is_done(&plan_now(world).await?) {
             return Ok(());
         }
         run_once(world).await;
     }
     let left = plan_now(world).await?;
-    prop_assert!(left.is_empty(), "after {} passes there is still to do:\n{}", ENOUGH, left);
+    prop_assert!(is_done(&left), "after {} passes there is still to do:\n{}", ENOUGH, left);
     Ok(())
+}
+
+/// Whether there is nothing left to do but for what is not ksail's: files of others on nodes stay where they are.
+fn is_done(plan: &Plan) -> bool {
+    let is_foreign = |obstacle: &Obstacle| matches!(obstacle, Obstacle::NodeFileForeign { .. });
+    plan.sequences.values().all(|sequence| sequence.steps.is_empty() && sequence.obstacles.iter().all(is_foreign))
 }

@@ -19,7 +19,9 @@ use ksail::probe::Probe;
 use proptest::prelude::*;
 use proptest::sample::Index;
 
-const HOSTS: [&str; 4] = ["docker.io", "ghcr.io", "quay.io", "localhost:5005"];
+use crate::nodes::{NodeDrift, Nodes, node_drifts};
+
+pub(crate) const HOSTS: [&str; 4] = ["docker.io", "ghcr.io", "quay.io", "localhost:5005"];
 const LOCALHOST: IpAddr = IpAddr::V4(Ipv4Addr::LOCALHOST);
 const IMAGES: [&str; 2] = ["registry:3", "registry:other"];
 
@@ -123,6 +125,7 @@ pub(crate) fn faults() -> impl Strategy<Value = Fault> {
 pub(crate) enum Step {
     Edit(Vec<Entry>),
     Drift(Drift),
+    Node(NodeDrift),
     PassWith(Fault),
 }
 
@@ -130,15 +133,19 @@ pub(crate) fn history() -> impl Strategy<Value = Vec<Step>> {
     let step = prop_oneof![
         2 => entries().prop_map(Step::Edit),
         3 => drifts().prop_map(Step::Drift),
+        3 => node_drifts().prop_map(Step::Node),
         3 => faults().prop_map(Step::PassWith),
     ];
-    (entries(), prop::collection::vec(step, 1..8)).prop_map(|(first, rest)| [vec![Step::Edit(first)], rest].concat())
+    let nodes = prop::collection::vec(Just(Step::Node(NodeDrift::Add)), 0..3);
+    let rest = prop::collection::vec(step, 1..8);
+    (entries(), nodes, rest).prop_map(|(first, nodes, rest)| [vec![Step::Edit(first)], nodes, rest].concat())
 }
 
 pub(crate) struct World {
     pub engine: Memory,
     entries: RefCell<Vec<Entry>>,
     hung: Hung,
+    pub nodes: Nodes,
 }
 
 impl World {
@@ -149,7 +156,8 @@ impl World {
         }
         engine.add_image("stranger:1", Image::default());
         engine.create_network("kind", &BTreeMap::new());
-        Self { engine, entries: RefCell::default(), hung: Arc::default() }
+        let nodes = Nodes::of(&engine);
+        Self { engine, entries: RefCell::default(), hung: Arc::default(), nodes }
     }
 
     pub(crate) fn edit(&self, entries: &[Entry]) {
@@ -215,53 +223,55 @@ impl World {
             .collect()
     }
 
-    pub(crate) fn drift(&self, drift: &Drift) {
+    pub(crate) async fn drift(&self, drift: &Drift) {
         if let Some(host) = self.pick(drift.index) {
-            self.drift_of(&host, drift.what);
+            self.drift_of(&host, drift.what).await;
         }
     }
 
-    pub(crate) fn drift_of(&self, host: &str, what: What) {
+    pub(crate) async fn drift_of(&self, host: &str, what: What) {
         let name = self.name_of(host);
         let Some(container) = self.ours().into_iter().find(|container| container.name == name) else { return };
         let outsider = self.engine.outsider();
         let id = container.id.clone();
-        let kind = || self.engine.snapshot().networks.into_values().find(|network| network.name == "kind").unwrap().id;
+        let kind = || self.kind_network();
         // What cannot be done to a container in its state is not done.
-        futures_util::FutureExt::now_or_never(async {
-            match what {
-                What::Kill => drop(self.engine.kill(&id, 137)),
-                What::Pause => drop(self.engine.pause(&id)),
-                What::Remove => drop(outsider.remove_container(&id).await),
-                What::RemoveWithVolume => {
-                    drop(outsider.remove_container(&id).await);
-                    drop(outsider.remove_volume(&name).await);
-                }
-                What::Rename => drop(outsider.rename_container(&id, "renamed").await),
-                What::RestartPolicy => drop(outsider.update_restart_policy(&id, "no").await),
-                What::Disconnect => drop(outsider.disconnect_network(&kind(), &id, true).await),
-                What::LoseAlias => {
-                    drop(outsider.disconnect_network(&kind(), &id, true).await);
-                    drop(outsider.connect_network(&kind(), &id, &[]).await);
-                }
-                What::Hang => {
-                    self.hung.lock().unwrap().insert((id, container.started_at));
-                }
-                What::Double => {
-                    let spec = ContainerSpec {
-                        name: format!("{name}-double"),
-                        image: IMAGES[0].to_owned(),
-                        command: Vec::new(),
-                        env: BTreeMap::new(),
-                        labels: container.labels.clone(),
-                        ports: Vec::new(),
-                        volumes: Vec::new(),
-                        restart_policy: "no".to_owned(),
-                    };
-                    drop(outsider.create_container(&spec).await);
-                }
+        match what {
+            What::Kill => drop(self.engine.kill(&id, 137)),
+            What::Pause => drop(self.engine.pause(&id)),
+            What::Remove => drop(outsider.remove_container(&id).await),
+            What::RemoveWithVolume => {
+                drop(outsider.remove_container(&id).await);
+                drop(outsider.remove_volume(&name).await);
             }
-        });
+            What::Rename => drop(outsider.rename_container(&id, "renamed").await),
+            What::RestartPolicy => drop(outsider.update_restart_policy(&id, "no").await),
+            What::Disconnect => drop(outsider.disconnect_network(&kind(), &id, true).await),
+            What::LoseAlias => {
+                drop(outsider.disconnect_network(&kind(), &id, true).await);
+                drop(outsider.connect_network(&kind(), &id, &[]).await);
+            }
+            What::Hang => {
+                self.hung.lock().unwrap().insert((id, container.started_at));
+            }
+            What::Double => {
+                let spec = ContainerSpec {
+                    name: format!("{name}-double"),
+                    image: IMAGES[0].to_owned(),
+                    command: Vec::new(),
+                    env: BTreeMap::new(),
+                    labels: container.labels.clone(),
+                    ports: Vec::new(),
+                    volumes: Vec::new(),
+                    restart_policy: "no".to_owned(),
+                };
+                drop(outsider.create_container(&spec).await);
+            }
+        }
+    }
+
+    pub(crate) fn kind_network(&self) -> String {
+        self.engine.snapshot().networks.into_values().find(|network| network.name == "kind").unwrap().id
     }
 
     pub(crate) fn inject(&self, fault: &Fault) {
@@ -334,7 +344,7 @@ impl World {
                 self.engine.snapshot().containers[&container.id].files.keys().any(|path| path.starts_with("/ksail/"));
             prop_assert_eq!(files, mirror.files.is_some());
         }
-        Ok(())
+        self.nodes_are_as_desired(&desired)
     }
 
     /// Containers of others: one of our name, one of another cluster on a port of ours, and one on our network.

@@ -308,7 +308,11 @@ fn report(files: &[Planned], outline: &Outline) -> String {
     }
     say(match outline.mirrors.len() {
         0 => "Next: 'ksail mirror add docker.io' adds a mirror.".to_owned(),
-        _ => "Next: 'ksail watch' starts the registries and keeps them running.".to_owned(),
+        _ if outline.emptied().lifecycle == manifest::Lifecycle::External => {
+            "Next: 'ksail watch' starts the registries and keeps them running.".to_owned()
+        }
+        _ => "Next: 'ksail cluster create' starts the registries and creates the cluster, 'ksail watch' keeps them so."
+            .to_owned(),
     });
     text
 }

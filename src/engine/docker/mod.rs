@@ -208,6 +208,19 @@ impl Engine for Docker {
         self.call("exec", id, exec.limit, |docker| exec::run(docker, &self.connection, id, exec)).await
     }
 
+    async fn logs(&self, id: &str, lines: u32) -> Result<String> {
+        let options = query::LogsOptionsBuilder::default().stdout(true).stderr(true).tail(&lines.to_string()).build();
+        self.call("logs", id, READ, |docker| async move {
+            let parts = docker.logs(id, Some(options));
+            parts
+                .try_fold(String::new(), |whole, part| async move {
+                    Ok(whole + &String::from_utf8_lossy(&part.into_bytes()))
+                })
+                .await
+        })
+        .await
+    }
+
     async fn list_networks(&self) -> Result<Vec<Network>> {
         let listed = self
             .call("list networks", "", READ, |docker| async move {

@@ -66,7 +66,7 @@ impl World {
             endpoints: BTreeMap::from([(BRIDGE.to_owned(), bridge)]),
         };
         let files = Files::of_an_image(container.mounts.iter().map(|mount| mount.target.as_str()));
-        self.containers.insert(id.clone(), Kept { container, files });
+        self.containers.insert(id.clone(), Kept { container, files, log: Vec::new() });
         self.tell_container("create", &id, &[]);
         Ok(id)
     }
@@ -145,6 +145,7 @@ impl World {
 
     /// The process ends by itself, and the restart policy decides what becomes of the container.
     fn crash(&mut self, id: &str, code: i64) -> Result<()> {
+        self.kept_mut(id)?.log.push(format!("panic: exiting with {code}"));
         self.end(id, code)?;
         let container = &mut self.kept_mut(id)?.container;
         let comes_back = match container.restart_policy.as_str() {
@@ -207,6 +208,12 @@ impl World {
         }
         self.tell_container("kill", &id, &[("signal", "9")]);
         self.end(&id, code)
+    }
+
+    pub(super) fn logs(&self, wanted: &str, lines: u32) -> Result<String> {
+        let log = &self.kept(wanted)?.log;
+        let skip = log.len().saturating_sub(usize::try_from(lines).unwrap_or(usize::MAX));
+        Ok(log.iter().skip(skip).fold(String::new(), |text, line| text + line + "\n"))
     }
 
     pub(super) fn pause_container(&mut self, wanted: &str) -> Result<()> {

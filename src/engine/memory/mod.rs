@@ -290,6 +290,10 @@ impl Engine for Memory {
         self.call(call, |world| world.exec(id, exec, !self.outsider)).await
     }
 
+    async fn logs(&self, id: &str, lines: u32) -> Result<String> {
+        self.call(Call::read("logs", id), |world| world.logs(id, lines)).await
+    }
+
     async fn list_networks(&self) -> Result<Vec<Network>> {
         self.call(Call::read("list_networks", ""), |world| Ok(world.list_networks())).await
     }

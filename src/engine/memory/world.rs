@@ -45,6 +45,8 @@ pub(super) struct World {
 pub(super) struct Kept {
     pub(super) container: Container,
     pub(super) files: Files,
+    /// What its process has written.
+    pub(super) log: Vec<String>,
 }
 
 impl Kept {

@@ -191,6 +191,20 @@ pub(crate) async fn a_killed_container_has_exited_with_137(bench: impl Bench) {
     assert_eq!((killed.state, killed.exit_code), (ContainerState::Exited, Some(137)));
 }
 
+pub(crate) async fn what_a_container_said_is_in_its_log_line_by_line(bench: impl Bench) {
+    let engine = bench.engine();
+    let id = engine.create_container(&bench.crashing_spec("c")).await.unwrap();
+    assert_eq!(engine.logs(&id, 10).await.unwrap(), "", "it has not run");
+    engine.start_container(&id).await.unwrap();
+    reaches(&bench, &id, ContainerState::Exited).await;
+    assert!(engine.logs(&id, 1).await.unwrap().trim().lines().count() == 1);
+    engine.start_container(&id).await.unwrap();
+    reaches(&bench, &id, ContainerState::Exited).await;
+    let all = engine.logs(&id, 1000).await.unwrap();
+    assert!(all.lines().count() >= 2, "both runs are in it: {all}");
+    assert_not_found(engine.logs(&bench.name("nobody"), 1).await);
+}
+
 pub(crate) async fn a_container_that_crashes_has_exited(bench: impl Bench) {
     let engine = bench.engine();
     let id = engine.create_container(&bench.crashing_spec("c")).await.unwrap();

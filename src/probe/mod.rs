@@ -1,5 +1,7 @@
 //! What a running registry, an upstream or a port answers from here.
 
+mod upstream;
+
 use std::error::Error;
 use std::future::Future;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
@@ -15,10 +17,12 @@ use tokio::net::TcpStream;
 use tokio::time::timeout;
 use url::Url;
 
+pub use self::upstream::Asked;
 use crate::desired::{DEBUG_PORT, REGISTRY_PORT};
 use crate::engine::{Container, ContainerState};
-use crate::manifest::Upstream;
+use crate::manifest::{Credentials, Upstream};
 use crate::observed::Serving;
+use crate::reference::Reference;
 
 /// A registry that has not answered `/v2/` after this long counts as hung.
 pub const SERVING_LIMIT: Duration = Duration::from_secs(2);
@@ -99,6 +103,31 @@ impl FromHere {
         let address = container.endpoints.values().find_map(|endpoint| endpoint.address)?;
         let body = timeout(REACH_LIMIT, self.get(&address.to_string(), DEBUG_PORT, "/debug/vars")).await.ok()?.ok()?.1;
         CacheCounters::from_expvar(&body)
+    }
+}
+
+impl FromHere {
+    /// Repositories that a running registry has something of, if it can be asked from here.
+    pub async fn cached_repositories(&self, container: &Container) -> Vec<String> {
+        let Some((host, port)) = self.registry_address(container) else { return Vec::new() };
+        let catalog = self.document(&host, port, "/v2/_catalog?n=20").await.unwrap_or_default();
+        let names = catalog["repositories"].as_array().into_iter().flatten();
+        names.filter_map(|name| name.as_str().map(str::to_owned)).collect()
+    }
+
+    /// Whether an upstream would give an image to whom ksail.yaml says the mirror is.
+    pub async fn ask_upstream(
+        &self,
+        upstream: &Upstream,
+        credentials: Option<&Credentials>,
+        image: &Reference,
+    ) -> Asked {
+        upstream::ask(upstream, credentials, image).await
+    }
+
+    async fn document(&self, host: &str, port: u16, path: &str) -> Option<serde_json::Value> {
+        let (status, body) = timeout(REACH_LIMIT, self.get(host, port, path)).await.ok()?.ok()?;
+        serde_json::from_slice(&body).ok().filter(|_| status.is_success())
     }
 }
 

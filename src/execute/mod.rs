@@ -1,9 +1,13 @@
-//! Runs plans: several mirrors at once, each mirror's steps in order, with rollback and cancellation.
+//! Runs plans: several subjects at once, each one's steps in order, with rollback and cancellation.
 //!
 //! No decision about what to do is made here; that is [`crate::plan`]. What is decided here is only whether
 //! an engine's refusal means that the goal of an action holds already.
 
+mod cluster;
+mod node;
+
 use std::collections::{BTreeMap, HashMap};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -15,8 +19,9 @@ use tracing::{Instrument, debug_span};
 use crate::desired::SecretFiles;
 use crate::engine::{Container, ContainerSpec, ContainerState, Engine, EngineError};
 use crate::observed::{NetworkRef, Serving};
-use crate::plan::{Action, Plan, Sequence, Step, Target};
+use crate::plan::{Action, Milestone, Sequence, Step, Subject, Target};
 use crate::probe::Probe;
+use crate::provisioner::{ProvisionError, Provisioner};
 use crate::report::{ActionReport, ActionResult, Event, Reporter};
 
 /// Changing engine calls at once. dockerd saturates between four and eight: measured with
@@ -86,6 +91,17 @@ pub enum Failure {
     /// An archive of files could not be made.
     #[error("cannot pack the credentials: {0}")]
     Archive(String),
+    /// A program in a node failed.
+    #[error("{what}: {said}")]
+    InNode {
+        /// The action, in words.
+        what: String,
+        /// Its last words.
+        said: String,
+    },
+    /// The distribution's program failed.
+    #[error(transparent)]
+    Provisioner(#[from] ProvisionError),
 }
 
 impl Failure {
@@ -100,69 +116,114 @@ impl Failure {
 pub struct Executor<E, P> {
     engine: E,
     probe: P,
+    provisioner: Provisioner,
     calls: Arc<Semaphore>,
     pulls: Arc<Mutex<HashMap<String, Arc<Pull>>>>,
+    clears_up: Arc<AtomicBool>,
     reporter: Arc<dyn Reporter>,
 }
 
 /// One pull that everybody who needs the image waits for.
 type Pull = OnceCell<Result<(), EngineError>>;
 
-/// Tells the sequences of one plan when a container has given up its port.
+/// Tells sequences that are started together when a milestone of another is reached.
 #[derive(Debug, Clone, Default)]
-pub struct Releases(Arc<BTreeMap<String, CancellationToken>>);
+pub struct Milestones(Arc<BTreeMap<Milestone, Reach>>);
 
-impl Releases {
-    /// One for every container that the plan stops or removes.
-    pub fn of(plan: &Plan) -> Self {
-        let released = |step: &Step| match &step.action {
-            Action::StopContainer { container } | Action::RemoveContainer { container } => Some(container.name.clone()),
-            _ => None,
-        };
-        let names = plan.sequences.values().flat_map(|sequence| &sequence.steps).filter_map(released);
-        Self(Arc::new(names.map(|name| (name, CancellationToken::new())).collect()))
+/// Whether a milestone is reached.
+#[derive(Debug, Default)]
+struct Reach {
+    /// Cancelled when it is, or when it never will be.
+    settled: CancellationToken,
+    missed: AtomicBool,
+}
+
+impl Milestones {
+    /// Those that these sequences will reach. Nobody waits for one of a sequence that is not among them.
+    pub fn of<'a>(sequences: impl Iterator<Item = (&'a Subject, &'a Sequence)>) -> Self {
+        let mut all = BTreeMap::new();
+        for (subject, sequence) in sequences {
+            let reached = sequence.steps.iter().filter_map(|step| reached_by(&step.action));
+            for milestone in reached.chain(at_the_end(subject)) {
+                all.insert(milestone, Reach::default());
+            }
+        }
+        Self(Arc::new(all))
     }
 
     /// Whatever becomes of a sequence, nobody waits for it after it has ended.
-    fn when_ended(&self, sequence: &Sequence) -> Vec<DropGuard> {
-        let mine = sequence.steps.iter().filter_map(|step| self.0.get(step.action.object()));
-        mine.map(|token| token.clone().drop_guard()).collect()
+    fn when_ended(&self, subject: &Subject, sequence: &Sequence) -> Vec<DropGuard> {
+        let reached = sequence.steps.iter().filter_map(|step| reached_by(&step.action));
+        let mine = reached.chain(at_the_end(subject));
+        mine.filter_map(|milestone| self.0.get(&milestone)).map(|reach| reach.settled.clone().drop_guard()).collect()
     }
 
-    fn release(&self, name: &str) {
-        if let Some(token) = self.0.get(name) {
-            token.cancel();
+    fn reach(&self, action: &Action) {
+        if let Some(reach) = reached_by(action).and_then(|milestone| self.0.get(&milestone)) {
+            reach.settled.cancel();
         }
     }
 
-    async fn wait(&self, names: &[String]) {
-        for token in names.iter().filter_map(|name| self.0.get(name)) {
-            token.cancelled().await;
+    /// A sequence has not led to its end.
+    fn miss(&self, subject: &Subject) {
+        if let Some(reach) = self.0.get(&Milestone::Done(subject.clone())) {
+            reach.missed.store(true, Ordering::Release);
         }
+    }
+
+    /// Waits until all are reached, or will not be any more; whether they are.
+    async fn wait(&self, milestones: &[Milestone]) -> bool {
+        let mut all = true;
+        for reach in milestones.iter().filter_map(|milestone| self.0.get(milestone)) {
+            reach.settled.cancelled().await;
+            all &= !reach.missed.load(Ordering::Acquire);
+        }
+        all
+    }
+}
+
+/// What a sequence settles when it ends.
+fn at_the_end(subject: &Subject) -> [Milestone; 2] {
+    [Milestone::Ended(subject.clone()), Milestone::Done(subject.clone())]
+}
+
+/// What an action that was tried leaves behind it.
+fn reached_by(action: &Action) -> Option<Milestone> {
+    match action {
+        Action::StopContainer { container } | Action::RemoveContainer { container } => {
+            Some(Milestone::Released(container.name.clone()))
+        }
+        Action::DisconnectNetwork { container, .. } => Some(Milestone::Detached(container.name.clone())),
+        _ => None,
     }
 }
 
 impl<E: Engine, P: Probe> Executor<E, P> {
     /// An executor that makes at most `concurrency` changing calls at once.
-    pub fn new(engine: E, probe: P, concurrency: usize, reporter: Arc<dyn Reporter>) -> Self {
+    pub fn new(engine: E, probe: P, provisioner: Provisioner, concurrency: usize, reporter: Arc<dyn Reporter>) -> Self {
         let calls = Arc::new(Semaphore::new(concurrency.max(1)));
-        Self { engine, probe, calls, pulls: Arc::default(), reporter }
+        Self { engine, probe, provisioner, calls, pulls: Arc::default(), clears_up: Arc::default(), reporter }
     }
 
-    /// Runs one mirror's steps in order. A failure or a cancellation takes back, in reverse order, the steps since
+    /// Whether it deletes what a creation has left: the cluster's network is about to go, and nobody is to join it.
+    pub fn clears_up(&self) -> bool {
+        self.clears_up.load(Ordering::Acquire)
+    }
+
+    /// Runs one subject's steps in order. A failure or a cancellation takes back, in reverse order, the steps since
     /// the last wait for a registry to serve that can be taken back.
     pub async fn run(
         &self,
-        mirror: &str,
+        subject: &Subject,
         sequence: &Sequence,
-        releases: &Releases,
+        milestones: &Milestones,
         cancel: &CancellationToken,
     ) -> Outcome {
-        let _released_at_the_end = releases.when_ended(sequence);
+        let _reached_at_the_end = milestones.when_ended(subject, sequence);
         let mut run = Run {
             executor: self,
-            mirror,
-            releases,
+            subject,
+            milestones,
             cancel,
             created: HashMap::new(),
             undo: Vec::new(),
@@ -170,14 +231,17 @@ impl<E: Engine, P: Probe> Executor<E, P> {
             actions: 0,
         };
         let ended = run.all(&sequence.steps).await;
+        if ended != Ended::Done {
+            milestones.miss(subject);
+        }
         Outcome { ended, actions: run.actions }
     }
 }
 
 struct Run<'a, E, P> {
     executor: &'a Executor<E, P>,
-    mirror: &'a str,
-    releases: &'a Releases,
+    subject: &'a Subject,
+    milestones: &'a Milestones,
     cancel: &'a CancellationToken,
     /// Ids of the containers this run created, by name.
     created: HashMap<String, String>,
@@ -195,7 +259,11 @@ impl<E: Engine, P: Probe> Run<'_, E, P> {
                 return Ended::Cancelled;
             }
             if let Err(stopped) = self.step(step).await {
-                self.take_back(&format!("could not {}", step.action)).await;
+                let why = match &stopped {
+                    Ended::Failed(_) => format!("could not {}", step.action),
+                    Ended::Done | Ended::Cancelled => "stopped half-way".to_owned(),
+                };
+                self.take_back(&why).await;
                 return stopped;
             }
         }
@@ -203,21 +271,27 @@ impl<E: Engine, P: Probe> Run<'_, E, P> {
     }
 
     async fn step(&mut self, step: &Step) -> Result<(), Ended> {
-        if let Action::StartContainer { after, .. } = &step.action {
-            self.releases.wait(after).await;
+        // What must have been done is not given up half-way, so that its end is near.
+        let is_certain = step.after.iter().any(|milestone| milestone.needs().is_some());
+        let may_go_on = tokio::select! {
+            biased;
+            all_reached = self.milestones.wait(&step.after) => all_reached,
+            () = self.cancel.cancelled(), if !is_certain => false,
+        };
+        if may_go_on && is_certain {
+            // There is nothing left to go back to.
+            self.undo.clear();
+        }
+        if !may_go_on || self.cancel.is_cancelled() && is_certain {
+            return Err(Ended::Cancelled);
         }
         // Taken back even when it fails: an answer that was lost does not say that nothing was done.
         self.undo.extend(step.undo.iter().rev().cloned());
         let outcome = self.perform_and_report(&step.action, &step.cause, Some(self.cancel)).await;
-        match &step.action {
-            Action::StopContainer { container } | Action::RemoveContainer { container } => {
-                self.releases.release(&container.name);
-            }
-            Action::AwaitServing { .. } if outcome.is_ok() => {
-                self.undo.clear();
-                self.serves = true;
-            }
-            _ => {}
+        self.milestones.reach(&step.action);
+        if matches!(step.action, Action::AwaitServing { .. }) && outcome.is_ok() {
+            self.undo.clear();
+            self.serves = true;
         }
         outcome
     }
@@ -236,17 +310,18 @@ impl<E: Engine, P: Probe> Run<'_, E, P> {
         cancel: Option<&CancellationToken>,
     ) -> Result<(), Ended> {
         self.actions += usize::from(action.changes());
-        let mut report = ActionReport::of(self.mirror, action, cause);
+        let mut report = ActionReport::of(self.subject, action, cause);
         self.executor.reporter.report(&Event::ActionStarted(report.clone()));
         let started = Instant::now();
-        let span = debug_span!("action", mirror = self.mirror, action = action.name(), object = action.object(), cause);
+        let span =
+            debug_span!("action", subject = %self.subject, action = action.name(), object = action.object(), cause);
         let work = self.perform(action).instrument(span);
         let may_be_left = matches!(action, Action::PullImage { .. } | Action::AwaitServing { .. });
         let outcome = match cancel.filter(|_| may_be_left) {
-            None => work.await.map_err(Ended::Failed),
+            None => work.await.map_err(ended_by),
             Some(cancel) => tokio::select! {
                 biased;
-                outcome = work => outcome.map_err(Ended::Failed),
+                outcome = work => outcome.map_err(ended_by),
                 () = cancel.cancelled() => Err(Ended::Cancelled),
             },
         };
@@ -270,7 +345,7 @@ impl<E: Engine, P: Probe> Run<'_, E, P> {
         let executor = self.executor;
         // A pull takes minutes, and others need their turn meanwhile. (The semaphore is never closed.)
         let _permit = match action {
-            Action::PullImage { .. } => None,
+            Action::PullImage { .. } | Action::CreateCluster { .. } | Action::DeleteCluster { .. } => None,
             _ => executor.calls.acquire().await.ok(),
         };
         let refused = |error| Failure::Engine { what: format!("cannot {action}"), error };
@@ -288,6 +363,13 @@ impl<E: Engine, P: Probe> Run<'_, E, P> {
                 let Some(id) = self.id_of(container) else { return Ok(()) };
                 executor.put_files(&id, archive, &files.digest()).await.map_err(refused)
             }
+            Action::CreateCluster { cluster } => executor.create_cluster(self.subject, cluster, self.cancel).await,
+            Action::DeleteCluster { cluster } => executor.delete_cluster(self.subject, cluster).await,
+            Action::WriteNodeFiles { .. }
+            | Action::RemoveNodeFiles { .. }
+            | Action::RemoveNodeDirectories { .. }
+            | Action::AdvertiseRegistry { .. }
+            | Action::WithdrawRegistry { .. } => executor.change_node(action).await,
             _ => {
                 let Some(id) = action_target(action).and_then(|target| self.id_of(target)) else { return Ok(()) };
                 executor.change(action, &id).await.map_err(refused)
@@ -327,7 +409,7 @@ fn action_target(action: &Action) -> Option<&Target> {
     match action {
         Action::ConnectNetwork { container, .. }
         | Action::DisconnectNetwork { container, .. }
-        | Action::StartContainer { container, .. }
+        | Action::StartContainer { container }
         | Action::StopContainer { container }
         | Action::RestartContainer { container }
         | Action::UnpauseContainer { container }
@@ -335,6 +417,14 @@ fn action_target(action: &Action) -> Option<&Target> {
         | Action::UpdateRestartPolicy { container, .. }
         | Action::RemoveContainer { container } => Some(container),
         _ => None,
+    }
+}
+
+/// A program that was stopped did not fail.
+fn ended_by(failure: Failure) -> Ended {
+    match failure {
+        Failure::Provisioner(ProvisionError::Stopped { .. }) => Ended::Cancelled,
+        failure => Ended::Failed(failure),
     }
 }
 
@@ -357,12 +447,10 @@ impl<E: Engine, P: Probe> Executor<E, P> {
         match action {
             Action::ConnectNetwork { network, alias, .. } => self.connect(network, id, alias).await,
             Action::DisconnectNetwork { network, .. } => {
-                let outcome = engine.disconnect_network(network, id, true).await;
+                let outcome = engine.disconnect_network(&network.id, id, true).await;
                 let detached = |container: &Container| {
-                    !container
-                        .endpoints
-                        .iter()
-                        .any(|(name, endpoint)| name == network || endpoint.network_id == *network)
+                    let mut endpoints = container.endpoints.iter();
+                    !endpoints.any(|(name, endpoint)| *name == network.id || endpoint.network_id == network.id)
                 };
                 self.unless_so(outcome, id, detached).await
             }

@@ -1,18 +1,26 @@
 //! What the engine says exists now: one snapshot, pure data once taken.
 
+mod nodes;
+
 use std::collections::{BTreeMap, BTreeSet};
 use std::io::Read;
 use std::net::IpAddr;
+use std::path::PathBuf;
 
 use futures_util::stream::{self, StreamExt, TryStreamExt};
 use futures_util::try_join;
 use jiff::{SignedDuration, Timestamp};
 
+use self::nodes::Remembered;
+pub(crate) use self::nodes::read_hosts;
+pub use self::nodes::{HostDirectory, Hosting, Node};
 use crate::desired::{Desired, SecretFiles};
+use crate::distribution::{is_of_cluster, node_layout};
 use crate::engine::{self, Container, ContainerState, ContainerSummary, Engine, EngineError, Image, Network, Volume};
 use crate::labels;
-use crate::manifest::{ClusterName, Distribution};
+use crate::manifest::{ClusterName, Lifecycle, State};
 use crate::probe::Probe;
+use crate::provisioner::Provisioner;
 
 /// Reads asked of the engine at once. Each takes about half a millisecond, so a handful hides the round trips.
 const READS_AT_ONCE: usize = 8;
@@ -36,6 +44,39 @@ pub struct Observed {
     pub volumes: BTreeMap<String, Volume>,
     /// The image the manifest names, if the engine has it.
     pub image: Option<Image>,
+    /// The cluster itself.
+    pub cluster: Cluster,
+    /// Its nodes that run, in order of their names; none are read of a cluster that is about to be deleted.
+    pub nodes: Vec<Node>,
+    /// Names of its nodes that do not run.
+    pub stopped_nodes: Vec<String>,
+    /// What the cluster says of its registry, if there is a node to ask.
+    pub hosting: Option<Hosting>,
+    /// Path of the program that creates and deletes clusters, where ksail is to do that and it is there.
+    pub provisioner: Option<PathBuf>,
+}
+
+/// What there is of a cluster.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Cluster {
+    /// No container carries its label.
+    #[default]
+    Missing,
+    /// It has containers, and no node of it runs.
+    Stopped,
+    /// A node runs.
+    Running,
+}
+
+impl Observed {
+    /// Whether the cluster is to be deleted with the distribution's program.
+    pub fn is_cluster_to_go(&self, desired: &Desired) -> bool {
+        is_to_go(desired, self.cluster) && self.provisioner.is_some()
+    }
+}
+
+fn is_to_go(desired: &Desired, cluster: Cluster) -> bool {
+    desired.lifecycle == Lifecycle::Managed && desired.state != State::Present && cluster != Cluster::Missing
 }
 
 /// One container of the cluster.
@@ -82,39 +123,138 @@ pub struct NetworkRef {
     pub name: String,
 }
 
-/// Takes a snapshot. Only reads.
-pub async fn observe<E: Engine, P: Probe>(engine: &E, desired: &Desired, probe: &P) -> Result<Observed, EngineError> {
-    let image = async { found(engine.inspect_image(&desired.image).await) };
-    let (everyone, networks, volumes, image) =
-        try_join!(engine.list_containers(&[]), engine.list_networks(), engine.list_volumes(&[]), image)?;
+/// Takes snapshots. Only reads.
+#[derive(Debug, Clone)]
+pub struct Observer<E, P> {
+    engine: E,
+    probe: P,
+    provisioner: Provisioner,
+    remembered: Remembered,
+}
 
-    let (ours, others): (Vec<_>, Vec<_>) =
-        everyone.into_iter().partition(|container| is_ours(&container.labels, &desired.cluster));
-    let (network, containers) = try_join!(
-        cluster_network(engine, desired, &networks, &others),
-        stream::iter(ours)
+impl<E: Engine, P: Probe> Observer<E, P> {
+    /// For a pass or a few.
+    pub fn new(engine: E, probe: P, provisioner: Provisioner) -> Self {
+        Self { engine, probe, provisioner, remembered: Remembered::default() }
+    }
+
+    /// For passes without end: what was read on nodes is read again only when it has changed.
+    #[must_use]
+    pub fn that_remembers(self) -> Self {
+        Self { remembered: Remembered::with_files(), ..self }
+    }
+
+    /// What the cluster says of its registry was changed.
+    pub fn forget_hosting(&self) {
+        self.remembered.forget_hosting();
+    }
+
+    /// The next snapshot asks nodes everything anew.
+    pub fn forget_nodes(&self) {
+        self.remembered.forget();
+    }
+
+    /// Files were written on a node of this name.
+    pub fn forget_files_of(&self, node: &str) {
+        self.remembered.forget_files_of(node);
+    }
+
+    /// The next snapshot reads the nodes' files whatever their marks say.
+    pub fn forget_files(&self) {
+        self.remembered.forget_files();
+    }
+
+    /// Names of nodes whose files are not what they were in the last snapshot, and how many files were looked at.
+    pub async fn changed_nodes(&self) -> (Vec<String>, usize) {
+        self.remembered.changed(&self.engine).await
+    }
+
+    /// Takes a snapshot of everything a plan for one cluster needs.
+    pub async fn observe(&self, desired: &Desired) -> Result<Observed, EngineError> {
+        let (engine, probe) = (&self.engine, &self.probe);
+        let image = async { found(engine.inspect_image(&desired.image).await) };
+        let (everyone, networks, volumes, image) =
+            try_join!(engine.list_containers(&[]), engine.list_networks(), engine.list_volumes(&[]), image)?;
+        let (ours, others): (Vec<_>, Vec<_>) =
+            everyone.into_iter().partition(|container| is_ours(&container.labels, &desired.cluster));
+        let cluster = cluster(desired, &others);
+        let provisioner = match desired.lifecycle {
+            Lifecycle::Managed => self.provisioner.find(desired.distribution),
+            Lifecycle::External => None,
+        };
+        let of_nodes = others.iter().filter(|container| is_node(&container.labels, desired));
+        let of_nodes: Vec<_> = of_nodes.map(|node| (node.id.clone(), node.name.clone())).collect();
+        let inspected = stream::iter(of_nodes)
+            .map(|(id, name)| async move {
+                match found(engine.inspect_container(&id).await) {
+                    Err(error) if error.is_unavailable() => Err(error),
+                    // What is wrong with one node is told of that node.
+                    Err(error) => Ok(Err(Node::silent(id, name, desired, &error))),
+                    Ok(node) => Ok(Ok(node)),
+                }
+            })
+            .buffer_unordered(READS_AT_ONCE)
+            .try_collect::<Vec<_>>();
+        let looked_into = stream::iter(ours)
             .map(|container| look_into(engine, container.id, probe))
             .buffer_unordered(READS_AT_ONCE)
-            .try_collect::<Vec<_>>(),
-    )?;
-    let mut containers: Vec<Found> = containers.into_iter().flatten().collect();
-    containers.sort_by(|a, b| a.container.name.cmp(&b.container.name));
+            .try_collect::<Vec<_>>();
+        let (all_nodes, containers) = try_join!(inspected, looked_into)?;
+        let (answered, silent): (Vec<_>, Vec<_>) = all_nodes.into_iter().partition(Result::is_ok);
+        let mut all_nodes: Vec<Container> = answered.into_iter().flatten().flatten().collect();
+        all_nodes.sort_by(|a, b| a.name.cmp(&b.name));
+        let network = cluster_network(desired, &networks, &all_nodes);
+        let stopped = all_nodes.iter().filter(|node| node.state != ContainerState::Running);
+        let stopped_nodes = stopped.map(|node| node.name.clone()).collect();
+        let running = match &provisioner {
+            Some(_) if is_to_go(desired, cluster) => Vec::new(),
+            _ => all_nodes.into_iter().filter(|node| node.state == ContainerState::Running).collect(),
+        };
+        let (mut nodes, hosting) = try_join!(
+            nodes::read(engine, desired, &running, &self.remembered),
+            nodes::hosting(engine, desired, &running, &self.remembered),
+        )?;
+        nodes.extend(silent.into_iter().filter_map(Result::err));
+        nodes.sort_by(|a, b| a.name.cmp(&b.name));
 
-    let strangers = others.into_iter().map(stranger).collect();
-    let ports_taken = ports_taken(desired, &containers, &strangers, probe).await;
-    Ok(Observed {
-        ports_taken,
-        strangers,
-        network,
-        networks: networks.into_iter().map(|network| (network.id, network.name)).collect(),
-        volumes: volumes
-            .into_iter()
-            .filter(|volume| concerns(volume, desired))
-            .map(|volume| (volume.name.clone(), volume))
-            .collect(),
-        image,
-        containers,
-    })
+        let mut containers: Vec<Found> = containers.into_iter().flatten().collect();
+        containers.sort_by(|a, b| a.container.name.cmp(&b.container.name));
+        let strangers = others.into_iter().map(stranger).collect();
+        let ports_taken = ports_taken(desired, &containers, &strangers, probe).await;
+        Ok(Observed {
+            containers,
+            strangers,
+            ports_taken,
+            network,
+            networks: networks.into_iter().map(|network| (network.id, network.name)).collect(),
+            volumes: volumes
+                .into_iter()
+                .filter(|volume| concerns(volume, desired))
+                .map(|volume| (volume.name.clone(), volume))
+                .collect(),
+            image,
+            cluster,
+            nodes,
+            stopped_nodes,
+            hosting,
+            provisioner,
+        })
+    }
+}
+
+/// By the cluster's containers, load balancers included.
+fn cluster(desired: &Desired, others: &[ContainerSummary]) -> Cluster {
+    let mut its = others
+        .iter()
+        .filter(|container| is_of_cluster(&container.labels, desired.distribution, &desired.cluster))
+        .peekable();
+    if its.peek().is_none() {
+        return Cluster::Missing;
+    }
+    let runs = |container: &ContainerSummary| {
+        container.state == ContainerState::Running && is_node(&container.labels, desired)
+    };
+    if its.any(runs) { Cluster::Running } else { Cluster::Stopped }
 }
 
 /// Whether labels say that an object belongs to a cluster of ksail's.
@@ -164,26 +304,15 @@ pub(crate) fn files_in(archive: &[u8]) -> std::io::Result<BTreeMap<String, Vec<u
 }
 
 /// The nodes' own network if there are nodes, otherwise the one with the name the distribution gives it.
-async fn cluster_network<E: Engine>(
-    engine: &E,
-    desired: &Desired,
-    networks: &[Network],
-    others: &[ContainerSummary],
-) -> Result<Option<NetworkRef>, EngineError> {
-    let named =
-        |name: &str| networks.iter().filter(|network| network.name == name).min_by(|a, b| a.id.cmp(&b.id)).map(to_ref);
-    for node in others.iter().filter(|container| is_node(&container.labels, desired)) {
-        let Some(node) = found(engine.inspect_container(&node.id).await)? else { continue };
+fn cluster_network(desired: &Desired, networks: &[Network], nodes: &[Container]) -> Option<NetworkRef> {
+    let of_node = |node: &Container| {
         let name = node.labels.get(labels::K3D_NETWORK).unwrap_or(&desired.network);
         let endpoint =
             node.endpoints.get_key_value(name).or_else(|| node.endpoints.iter().find(|(name, _)| *name != "bridge"));
-        let network =
-            endpoint.and_then(|(_, endpoint)| networks.iter().find(|network| network.id == endpoint.network_id));
-        if let Some(network) = network {
-            return Ok(Some(to_ref(network)));
-        }
-    }
-    Ok(named(&desired.network))
+        endpoint.and_then(|(_, endpoint)| networks.iter().find(|network| network.id == endpoint.network_id))
+    };
+    let named = || networks.iter().filter(|network| network.name == desired.network).min_by(|a, b| a.id.cmp(&b.id));
+    nodes.iter().find_map(of_node).or_else(named).map(to_ref)
 }
 
 fn to_ref(network: &Network) -> NetworkRef {
@@ -192,12 +321,9 @@ fn to_ref(network: &Network) -> NetworkRef {
 
 /// Whether a container is a node of the cluster that runs containerd; load balancers do not.
 pub fn is_node(labels: &BTreeMap<String, String>, desired: &Desired) -> bool {
-    let (cluster, role, roles): (_, _, &[_]) = match desired.distribution {
-        Distribution::Kind => (labels::KIND_CLUSTER, labels::KIND_ROLE, &["control-plane", "worker"]),
-        Distribution::K3d => (labels::K3D_CLUSTER, labels::K3D_ROLE, &["server", "agent"]),
-    };
-    labels.get(cluster).map(String::as_str) == Some(desired.cluster.as_str())
-        && labels.get(role).is_some_and(|role| roles.contains(&role.as_str()))
+    let layout = node_layout(desired.distribution);
+    is_of_cluster(labels, desired.distribution, &desired.cluster)
+        && labels.get(layout.role_label).is_some_and(|role| layout.roles.contains(&role.as_str()))
 }
 
 fn stranger(container: ContainerSummary) -> (String, Stranger) {

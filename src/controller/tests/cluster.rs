@@ -1,0 +1,305 @@
+//! The cluster beside its mirrors: a script stands for kind, and what it says is done to the engine in memory.
+
+use std::collections::BTreeMap;
+
+use futures_util::FutureExt;
+use tempfile::TempDir;
+
+use super::*;
+use crate::engine::{ContainerSpec, Image};
+use crate::labels::{KIND_CLUSTER, KIND_ROLE};
+use crate::provisioner::tests::with_program;
+
+const NODE: &str = "dev-control-plane";
+const MIRRORS: [(&str, u16); 2] = [("docker.io", 5001), ("ghcr.io", 5002)];
+/// What the program says to have the node made.
+const MAKE: &str = "make the node";
+/// What the program says to have the node removed.
+const REMOVE: &str = "remove the node";
+
+/// Lets `kind` be a script for `create` and one for `delete`.
+struct Kind {
+    world: World,
+    /// Of which the node is made as soon as it has been reported, besides what the program says.
+    appears_after: Option<&'static str>,
+    programs: TempDir,
+}
+
+impl Kind {
+    fn new(create: &str, delete: &str) -> Self {
+        let script = format!("cd $(dirname $0)\ncase $1 in\ncreate) {create} ;;\ndelete) {delete} ;;\nesac");
+        let (programs, provisioner) = with_program("kind", &script);
+        let world = World { provisioner, ..World::new() };
+        world.engine.create_network("kind", &BTreeMap::new());
+        world.engine.add_image("node:1", Image::default());
+        let kind = Self { world, appears_after: None, programs };
+        kind.save("Present");
+        kind
+    }
+
+    /// One that does what it should.
+    fn that_works() -> Self {
+        Self::new(&format!("echo {MAKE}"), &format!("echo {REMOVE}"))
+    }
+
+    fn save(&self, state: &str) {
+        let text = manifest_text(&MIRRORS).replace("lifecycle: External", "lifecycle: Managed");
+        std::fs::write(self.world.path(), text.replace("spec:\n", &format!("spec:\n  state: {state}\n"))).unwrap();
+    }
+
+    fn controller(&self) -> Controller<Memory, Answering> {
+        let (engine, recorder) = (self.world.engine.clone(), self.world.recorder.clone());
+        let reporter = Arc::new(Reacting { engine, recorder, appears_after: self.appears_after });
+        Controller { reporter, ..self.world.controller() }
+    }
+
+    async fn apply(&self) -> Applied {
+        let manifest = load(&self.world.path(), &|_| None).unwrap();
+        self.controller().apply(resolve(&manifest, &Surroundings::default()), LONG_ENOUGH, &self.world.stop).await
+    }
+
+    fn watch(&self) -> JoinHandle<std::io::Result<()>> {
+        let (controller, path, stop) = (self.controller(), self.world.path(), self.world.stop.clone());
+        let manifest = load(&path, &|_| None).unwrap();
+        tokio::spawn(async move { controller.watch(path, manifest, &stop).await })
+    }
+
+    /// How often the program has said this.
+    fn said(&self, words: &str) -> usize {
+        let is_so = |event: &&Event| matches!(event, Event::Output { line, .. } if line == words);
+        self.world.recorder.0.lock().unwrap().iter().filter(is_so).count()
+    }
+
+    /// Places of reports that are so, among all reports.
+    fn places(&self, is_so: impl Fn(&Event) -> bool) -> Vec<usize> {
+        let events = self.world.recorder.0.lock().unwrap();
+        (0..events.len()).filter(|place| is_so(&events[*place])).collect()
+    }
+
+    fn has_node(&self) -> bool {
+        self.world.container(NODE).is_some()
+    }
+
+    /// Names and ids of the mirrors that run, those on the cluster's network.
+    fn mirrors(&self) -> BTreeMap<String, String> {
+        let containers = self.world.engine.snapshot().containers.into_values().map(|snapshot| snapshot.container);
+        let serving = |container: &Container| {
+            container.name != NODE
+                && container.state == ContainerState::Running
+                && container.endpoints.contains_key("kind")
+        };
+        containers.filter(serving).map(|container| (container.name, container.id)).collect()
+    }
+}
+
+/// Does to the engine what the program says.
+struct Reacting {
+    engine: Memory,
+    recorder: Arc<Recorder>,
+    appears_after: Option<&'static str>,
+}
+
+impl Reporter for Reacting {
+    fn report(&self, event: &Event) {
+        match event {
+            Event::Output { line, .. } if line == MAKE => self.make_node(),
+            Event::Output { line, .. } if line == REMOVE => {
+                at_once(async { self.engine.outsider().remove_container(NODE).await.expect("there is a node") });
+            }
+            Event::Action(report) if self.appears_after == Some(report.action) => self.make_node(),
+            _ => {}
+        }
+        self.recorder.report(event);
+    }
+}
+
+impl Reacting {
+    fn make_node(&self) {
+        let labels = [(KIND_CLUSTER, "dev"), (KIND_ROLE, "control-plane")];
+        let spec = ContainerSpec {
+            name: NODE.to_owned(),
+            image: "node:1".to_owned(),
+            command: Vec::new(),
+            env: BTreeMap::new(),
+            labels: labels.map(|(key, value)| (key.to_owned(), value.to_owned())).into(),
+            ports: Vec::new(),
+            volumes: Vec::new(),
+            restart_policy: "no".to_owned(),
+        };
+        let outsider = self.engine.outsider();
+        at_once(async {
+            // One that is there already stays as it is.
+            if let Ok(id) = outsider.create_container(&spec).await {
+                outsider.start_container(&id).await.expect("it starts");
+            }
+        });
+    }
+}
+
+/// Does calls of the engine in memory, which yield and wait for nobody.
+fn at_once(calls: impl Future<Output = ()>) {
+    let mut calls = Box::pin(calls);
+    while calls.as_mut().now_or_never().is_none() {}
+}
+
+fn is_action(event: &Event, name: &str) -> bool {
+    matches!(event, Event::Action(report) if report.action == name && report.result == ActionResult::Done)
+}
+
+fn cluster_ready(status: &Status) -> (ConditionStatus, Reason, String) {
+    let condition = status.conditions.iter().find(|condition| condition.kind == ConditionType::ClusterReady).unwrap();
+    (condition.status, condition.reason, condition.message.clone())
+}
+
+#[tokio::test]
+async fn a_cluster_is_created_once_when_its_mirrors_serve() {
+    let kind = Kind::that_works();
+    let Applied::Converged(status) = kind.apply().await else { panic!("not converged") };
+    let (ready, reason, _) = cluster_ready(&status);
+    assert_eq!((ready, reason), (ConditionStatus::True, Reason::ClusterRunning));
+    let serving = kind.places(|event| is_action(event, "AwaitServing"));
+    let output = kind.places(|event| matches!(event, Event::Output { .. }));
+    assert_eq!((serving.len(), output.len()), (MIRRORS.len(), 1));
+    assert!(serving.iter().all(|place| *place < output[0]), "{serving:?} before {output:?}");
+    assert!(matches!(kind.apply().await, Applied::Converged(_)));
+    assert_eq!(kind.said(MAKE), 1);
+}
+
+#[tokio::test]
+async fn a_mirror_that_fails_does_not_keep_the_cluster_from_being_created() {
+    let kind = Kind::that_works();
+    kind.world.engine.crash_on_start("ksail-dev-docker-io", Some(1));
+    let Applied::Failed(status) = kind.apply().await else { panic!("not failed") };
+    assert_eq!(cluster_ready(&status).0, ConditionStatus::True);
+    assert!(kind.has_node());
+}
+
+#[tokio::test]
+async fn a_cluster_that_appears_between_plan_and_creation_is_not_touched() {
+    let kind = Kind { appears_after: Some("AwaitServing"), ..Kind::new("echo never; exit 1", "echo never") };
+    let Applied::Converged(_) = kind.apply().await else { panic!("not converged") };
+    assert!(kind.has_node());
+    assert_eq!(kind.said("never"), 0, "the program was not run, neither to create nor to delete");
+    let appeared = |event: &Event| matches!(event, Event::Action(report) if matches!(&report.result, ActionResult::Failed(why) if why.contains("appeared meanwhile")));
+    assert!(kind.world.recorder.has(appeared));
+}
+
+#[tokio::test]
+async fn apply_wires_the_nodes_while_the_program_is_still_at_work() {
+    let kind = Kind::new(&format!("echo {MAKE}; until [ -e wired ]; do sleep 0.02; done"), "echo never");
+    let is_wired = || {
+        let containers = kind.world.engine.snapshot().containers.into_values();
+        let mut nodes = containers.filter(|snapshot| snapshot.container.name == NODE);
+        nodes.any(|node| node.files.keys().any(|path| path.ends_with("/hosts.toml")))
+    };
+    let let_it_end = async {
+        kind.world.until("the node is wired", |_| is_wired()).await;
+        std::fs::write(kind.programs.path().join("wired"), "").unwrap();
+    };
+    let (applied, ()) = tokio::join!(kind.apply(), let_it_end);
+    assert!(matches!(applied, Applied::Converged(_)), "{applied:?}");
+}
+
+#[tokio::test]
+async fn a_cluster_that_somebody_creates_while_the_program_starts_is_not_deleted() {
+    let refusal = "ERROR: failed to create cluster: node(s) already exist for a cluster with the name \\\"dev\\\"";
+    let kind = Kind::new(&format!("echo {MAKE}; echo \"{refusal}\"; exit 1"), "echo never");
+    let Applied::Converged(_) = kind.apply().await else { panic!("not converged") };
+    assert!(kind.has_node(), "it is somebody else's, and as good as one of ours");
+    assert_eq!(kind.said("never"), 0, "nothing was deleted");
+}
+
+#[tokio::test]
+async fn apply_tries_a_creation_that_fails_once_and_deletes_what_it_left() {
+    let kind = Kind::new(&format!("echo {MAKE}; echo no space left; exit 1"), &format!("echo {REMOVE}"));
+    let Applied::Failed(status) = kind.apply().await else { panic!("not failed") };
+    let (ready, reason, message) = cluster_ready(&status);
+    assert_eq!((ready, reason), (ConditionStatus::False, Reason::ProvisionerFailed));
+    assert!(message.contains("no space left"), "{message}");
+    assert_eq!((kind.said(MAKE), kind.said(REMOVE), kind.has_node()), (1, 1, false));
+    assert_eq!(kind.mirrors().len(), MIRRORS.len(), "they serve all the same");
+}
+
+#[tokio::test]
+async fn what_a_failed_creation_did_not_make_is_not_deleted() {
+    let kind = Kind::new("echo no such image; exit 1", "echo never");
+    let Applied::Failed(_) = kind.apply().await else { panic!("not failed") };
+    assert_eq!((kind.said("no such image"), kind.said("never")), (1, 0));
+}
+
+#[tokio::test]
+async fn a_watch_tries_again_later_and_later_until_the_creation_succeeds() {
+    let create = format!("[ -e healed ] && echo {MAKE} || {{ echo no space left; exit 1; }}");
+    let kind = Kind::new(&create, "echo never");
+    let watch = kind.watch();
+    kind.world.until("the third try", |_| kind.said("no space left") == 3).await;
+    let before = kind.mirrors();
+    let waits: Vec<Duration> = {
+        let events = kind.world.recorder.0.lock().unwrap();
+        let of_cluster = events.iter().filter_map(|event| match event {
+            Event::Retry { subject: Subject::Cluster(_), after } => Some(*after),
+            _ => None,
+        });
+        of_cluster.collect()
+    };
+    assert!(waits.windows(2).all(|pair| pair[0] < pair[1]), "{waits:?}");
+    std::fs::write(kind.programs.path().join("healed"), "").unwrap();
+    let is_ready = |event: &Event| {
+        matches!(event, Event::Condition { condition, .. }
+            if condition.kind == ConditionType::ClusterReady && condition.status == ConditionStatus::True)
+    };
+    kind.world.until("the cluster is there", |world| world.recorder.has(is_ready)).await;
+    assert_eq!(kind.mirrors(), before, "nothing happened to the mirrors meanwhile");
+    kind.world.stop.cancel();
+    watch.await.unwrap().unwrap();
+}
+
+#[tokio::test]
+async fn a_creation_is_stopped_and_taken_back_when_ksail_is_or_when_the_file_says_absent() {
+    for absent in [false, true] {
+        let kind = Kind::new(&format!("echo {MAKE}; sleep 300"), &format!("echo {REMOVE}"));
+        let watch = kind.watch();
+        kind.world.until("the node is there", |_| kind.has_node()).await;
+        if absent {
+            kind.save("Absent");
+            kind.world.until("the mirrors are gone", |_| kind.mirrors().is_empty()).await;
+        }
+        kind.world.stop.cancel();
+        watch.await.unwrap().unwrap();
+        assert_eq!((kind.said(MAKE), kind.said(REMOVE), kind.has_node()), (1, 1, false));
+        assert_eq!(kind.mirrors().len(), if absent { 0 } else { MIRRORS.len() });
+    }
+}
+
+#[tokio::test]
+async fn registries_leave_the_network_before_the_cluster_is_deleted_and_go_after_it() {
+    let kind = Kind::that_works();
+    kind.apply().await;
+    kind.save("Absent");
+    assert!(matches!(kind.apply().await, Applied::Converged(_)));
+    let deletion = kind.places(|event| matches!(event, Event::Output { line, .. } if line == REMOVE));
+    let left = kind.places(|event| is_action(event, "DisconnectNetwork"));
+    let gone = kind.places(|event| is_action(event, "RemoveContainer"));
+    assert_eq!((left.len(), deletion.len(), gone.len()), (MIRRORS.len(), 1, MIRRORS.len()));
+    assert!(left.iter().all(|place| *place < deletion[0]), "{left:?} before {deletion:?}");
+    assert!(gone.iter().all(|place| *place > deletion[0]), "{gone:?} after {deletion:?}");
+    assert!(matches!(kind.apply().await, Applied::Converged(_)));
+    assert_eq!(kind.said(REMOVE), 1);
+}
+
+#[tokio::test]
+async fn a_cluster_that_cannot_be_deleted_keeps_its_registries_until_it_can() {
+    let delete = format!("[ -e healed ] && echo {REMOVE} || {{ echo in use; exit 1; }}");
+    let kind = Kind::new(&format!("echo {MAKE}"), &delete);
+    kind.apply().await;
+    let before = kind.mirrors();
+    kind.save("Absent");
+    let watch = kind.watch();
+    kind.world.until("the second try", |_| kind.said("in use") == 2).await;
+    kind.world.until("they are back on the network", |_| kind.mirrors() == before).await;
+    std::fs::write(kind.programs.path().join("healed"), "").unwrap();
+    kind.world.until("all is gone", |_| !kind.has_node() && kind.mirrors().is_empty()).await;
+    kind.world.stop.cancel();
+    watch.await.unwrap().unwrap();
+    assert!(kind.world.container("ksail-dev-docker-io").is_none());
+}

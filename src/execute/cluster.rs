@@ -1,0 +1,96 @@
+//! Creating and deleting a cluster with its distribution's program.
+
+use std::sync::atomic::Ordering;
+
+use tokio_util::sync::CancellationToken;
+
+use super::{Executor, Failure};
+use crate::distribution::{create_arguments, delete_arguments, is_of_cluster, node_layout};
+use crate::engine::{ContainerSummary, Engine, EngineError};
+use crate::labels::{CLUSTER, K3D_NETWORK, KSAIL, MANAGED_BY};
+use crate::observed::NetworkRef;
+use crate::plan::{Action, ClusterSpec, Subject, Target};
+use crate::probe::Probe;
+use crate::provisioner::ProvisionError;
+use crate::report::Event;
+
+impl<E: Engine, P: Probe> Executor<E, P> {
+    /// Creates a cluster. What a run that failed or was stopped has left behind is deleted again; a cluster that was
+    /// there before is not touched.
+    pub(super) async fn create_cluster(
+        &self,
+        subject: &Subject,
+        cluster: &ClusterSpec,
+        stop: &CancellationToken,
+    ) -> Result<(), Failure> {
+        if self.exists(cluster).await? {
+            return Err(ProvisionError::Appeared { cluster: cluster.name.to_string() }.into());
+        }
+        let ClusterSpec { name, distribution, provisioning, .. } = cluster;
+        let arguments = create_arguments(*distribution, name, provisioning.config.as_deref(), provisioning.timeout);
+        let created = self.provision(subject, cluster, &arguments, stop).await;
+        if created.as_ref().is_err_and(ProvisionError::says_it_exists) {
+            return Err(ProvisionError::Appeared { cluster: name.to_string() }.into());
+        }
+        if matches!(created, Err(ProvisionError::Failed { .. } | ProvisionError::Stopped { .. }))
+            && self.exists(cluster).await.unwrap_or(true)
+        {
+            // How it failed matters more than how clearing up did; what is left shows in the next pass.
+            self.clears_up.store(true, Ordering::Release);
+            let _ = self.leave_network_of(cluster).await;
+            let _ = self.delete_cluster(subject, cluster).await;
+            self.clears_up.store(false, Ordering::Release);
+        }
+        Ok(created?)
+    }
+
+    /// Deletes a cluster, and is not stopped half-way. Nodes that are gone already are no obstacle to either program.
+    pub(super) async fn delete_cluster(&self, subject: &Subject, cluster: &ClusterSpec) -> Result<(), Failure> {
+        let arguments = delete_arguments(cluster.distribution, &cluster.name);
+        Ok(self.provision(subject, cluster, &arguments, &CancellationToken::new()).await?)
+    }
+
+    /// Takes registries off the network that is deleted with the cluster: k3d leaves one behind that somebody is on. They
+    /// join it as soon as it is there, which is while the cluster is being created.
+    async fn leave_network_of(&self, cluster: &ClusterSpec) -> Result<(), EngineError> {
+        let of_cluster = self.containers_of(cluster).await?;
+        let Some(name) = of_cluster.iter().find_map(|container| container.labels.get(K3D_NETWORK)) else {
+            return Ok(());
+        };
+        let network = NetworkRef { id: name.clone(), name: name.clone() };
+        let ours = [(MANAGED_BY, Some(KSAIL)), (CLUSTER, Some(cluster.name.as_str()))];
+        for container in self.engine.list_containers(&ours).await? {
+            let target = Target { name: container.name, id: Some(container.id.clone()) };
+            let action = Action::DisconnectNetwork { container: target, network: network.clone() };
+            self.change(&action, &container.id).await?;
+        }
+        Ok(())
+    }
+
+    async fn exists(&self, cluster: &ClusterSpec) -> Result<bool, Failure> {
+        let found = self.containers_of(cluster).await;
+        let found = found.map_err(|error| Failure::Engine { what: "cannot look for the cluster".to_owned(), error })?;
+        Ok(!found.is_empty())
+    }
+
+    async fn containers_of(&self, cluster: &ClusterSpec) -> Result<Vec<ContainerSummary>, EngineError> {
+        let label = (node_layout(cluster.distribution).cluster_label, Some(cluster.name.as_str()));
+        let mut found = self.engine.list_containers(&[label]).await?;
+        found.retain(|container| is_of_cluster(&container.labels, cluster.distribution, &cluster.name));
+        Ok(found)
+    }
+
+    async fn provision(
+        &self,
+        subject: &Subject,
+        cluster: &ClusterSpec,
+        arguments: &[String],
+        stop: &CancellationToken,
+    ) -> Result<(), ProvisionError> {
+        let kubeconfig = cluster.provisioning.kubeconfig.as_deref();
+        let tell = |line: &str| {
+            self.reporter.report(&Event::Output { subject: subject.clone(), line: line.to_owned() });
+        };
+        self.provisioner.run(&cluster.program, arguments, kubeconfig, stop, tell).await
+    }
+}

@@ -1,0 +1,83 @@
+//! The sequence of the cluster itself: whether it exists, and what it says of its registry.
+
+use super::action::{Action, ClusterSpec, Step, Target};
+use super::removal::cause_of_removal;
+use super::{Milestone, Obstacle, Sequence, Subject};
+use crate::desired::Desired;
+use crate::distribution::provisioner;
+use crate::distribution::registry_hosting::Advertised;
+use crate::manifest::{Lifecycle, State};
+use crate::observed::{Cluster, Observed};
+
+/// A cluster that exists is never changed: only created where there is none, and deleted when the manifest says so.
+///
+/// `under_change` are the mirrors that are about to be brought up: a cluster is created when they serve, so that its own
+/// images come through them. `attached` are containers that leave its network before it is deleted: k3d leaves a
+/// network behind that somebody is on.
+pub(super) fn sequence(
+    desired: &Desired,
+    observed: &Observed,
+    under_change: impl Iterator<Item = Subject>,
+    attached: impl Iterator<Item = String>,
+) -> Sequence {
+    let is_managed = desired.lifecycle == Lifecycle::Managed;
+    let (wanted, found) = (desired.state == State::Present, observed.cluster);
+    if is_managed && wanted == (found == Cluster::Missing) {
+        let Some(program) = observed.provisioner.clone() else {
+            return Sequence {
+                obstacles: vec![provisioner_not_found(desired, observed)],
+                ..hosting(desired, observed)
+            };
+        };
+        let cluster = Box::new(ClusterSpec {
+            name: desired.cluster.clone(),
+            distribution: desired.distribution,
+            program,
+            provisioning: desired.provisioning.clone(),
+        });
+        let step = if wanted {
+            let after = under_change.map(Milestone::Ended).collect();
+            Step { after, ..Step::new(Action::CreateCluster { cluster }, "there is no cluster of this name") }
+        } else {
+            let after = attached.map(Milestone::Detached).collect();
+            Step { after, ..Step::new(Action::DeleteCluster { cluster }, cause_of_removal(desired)) }
+        };
+        return Sequence { steps: vec![step], obstacles: Vec::new() };
+    }
+    hosting(desired, observed)
+}
+
+fn provisioner_not_found(desired: &Desired, observed: &Observed) -> Obstacle {
+    let program = provisioner(desired.distribution);
+    Obstacle::ProvisionerNotFound {
+        program: program.name,
+        install: program.install,
+        to: if observed.cluster == Cluster::Missing { "create" } else { "delete" },
+    }
+}
+
+/// The `ConfigMap` of KEP-1755, for the first registry to push to.
+fn hosting(desired: &Desired, observed: &Observed) -> Sequence {
+    let Some(found) = &observed.hosting else { return Sequence::default() };
+    let node = Target { name: found.node.clone(), id: Some(found.node_id.clone()) };
+    let distribution = desired.distribution;
+    let step = match (&desired.hosting, &found.advertised) {
+        (Some(hosting), Advertised::Nothing) => {
+            let action = Action::AdvertiseRegistry { node, distribution, hosting: hosting.clone() };
+            Step::new(action, "the cluster says nothing of it")
+        }
+        (Some(hosting), ours @ Advertised::Ours(_)) if !ours.says(hosting) => {
+            let action = Action::AdvertiseRegistry { node, distribution, hosting: hosting.clone() };
+            Step::new(action, "the cluster says something else")
+        }
+        (None, Advertised::Ours(_)) => {
+            let cause = match desired.state {
+                State::Present => "no registry to push to is in ksail.yaml",
+                State::Absent | State::Purged => cause_of_removal(desired),
+            };
+            Step::new(Action::WithdrawRegistry { node, distribution }, cause)
+        }
+        _ => return Sequence::default(),
+    };
+    Sequence { steps: vec![step], obstacles: Vec::new() }
+}

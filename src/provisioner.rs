@@ -1,0 +1,312 @@
+//! The programs that create and delete clusters: `kind` and `k3d`, as they are on the `PATH`.
+
+use std::collections::VecDeque;
+use std::env::split_paths;
+use std::ffi::OsString;
+use std::io;
+use std::path::{Path, PathBuf};
+use std::process::Stdio;
+use std::time::Duration;
+
+use futures_util::StreamExt;
+use futures_util::stream::{self, BoxStream};
+use tokio::io::{AsyncBufReadExt, AsyncRead, BufReader};
+use tokio::process::{Child, Command};
+use tokio::time::{Instant, sleep_until, timeout, timeout_at};
+use tokio_util::sync::CancellationToken;
+use tracing::debug;
+
+use crate::distribution;
+use crate::manifest::Distribution;
+
+/// Longest run of a program. To create a cluster takes minutes, more where its images come over a slow line.
+const LONGEST: Duration = Duration::from_secs(30 * 60);
+/// A program that was told to end has this long to do so.
+const ENDS_WITHIN: Duration = Duration::from_secs(10);
+/// What it started may hold its output open after it has ended.
+const LAST_WORDS: Duration = Duration::from_millis(500);
+/// Lines that are kept for the message when it fails.
+const KEPT: usize = 8;
+
+/// Finds and runs the distributions' programs.
+#[derive(Debug, Clone, Default)]
+pub struct Provisioner {
+    /// Directories to look in, as in `PATH`.
+    pub path: Option<OsString>,
+    /// What `~` in a path stands for.
+    pub home: Option<PathBuf>,
+    /// The engine, when it is another than the programs would find by themselves.
+    pub docker_host: Option<String>,
+}
+
+/// Why a program did not do what it was run for.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum ProvisionError {
+    /// It is not there or cannot be executed.
+    #[error("{command} cannot be run: {reason}")]
+    CannotRun {
+        /// The command line.
+        command: String,
+        /// The system's words.
+        reason: String,
+    },
+    /// It ended with a failure.
+    #[error("{command} {how}{}", said(last_words))]
+    Failed {
+        /// The command line.
+        command: String,
+        /// How it ended: `exited with 1`.
+        how: String,
+        /// Its last lines of output.
+        last_words: Vec<String>,
+    },
+    /// It was told to end, because ksail was or because the file changed.
+    #[error("{command} was stopped half-way")]
+    Stopped {
+        /// The command line.
+        command: String,
+    },
+    /// The cluster came into being while ksail was about to create it.
+    #[error("cluster {cluster} appeared meanwhile; it is left as it is")]
+    Appeared {
+        /// Its name.
+        cluster: String,
+    },
+}
+
+impl ProvisionError {
+    /// Whether the program refused because somebody else has created the cluster meanwhile, in the words of kind
+    /// ("node(s) already exist for a cluster with the name") and of k3d ("a cluster with that name already exists").
+    pub fn says_it_exists(&self) -> bool {
+        let says = |line: &String| line.contains("already exist") && line.contains("cluster");
+        matches!(self, Self::Failed { last_words, .. } if last_words.iter().any(says))
+    }
+}
+
+fn said(last_words: &[String]) -> String {
+    if last_words.is_empty() { String::new() } else { format!("; it said:\n  {}", last_words.join("\n  ")) }
+}
+
+impl Provisioner {
+    /// Path of a distribution's program, if it is on the `PATH`.
+    pub fn find(&self, distribution: Distribution) -> Option<PathBuf> {
+        let name = format!("{}{}", distribution::provisioner(distribution).name, std::env::consts::EXE_SUFFIX);
+        split_paths(self.path.as_ref()?).map(|directory| directory.join(&name)).find(|path| is_executable(path))
+    }
+
+    /// Runs a program to its end; `tell` gets each line of its output as it comes. Told to stop, it ends the program
+    /// and whatever that has started.
+    pub async fn run(
+        &self,
+        program: &Path,
+        arguments: &[String],
+        kubeconfig: Option<&str>,
+        stop: &CancellationToken,
+        tell: impl Fn(&str) + Send + Sync,
+    ) -> Result<(), ProvisionError> {
+        let name = program.file_stem().unwrap_or_default().to_string_lossy();
+        let command = format!("{name} {}", arguments.join(" "));
+        let cannot =
+            |error: io::Error| ProvisionError::CannotRun { command: command.clone(), reason: error.to_string() };
+        let mut child = self.command(program, arguments, kubeconfig).spawn().map_err(cannot)?;
+        debug!(command, "started");
+        let mut output = output_of(&mut child);
+        let mut last_words = VecDeque::new();
+        let mut hear = |line: String| {
+            tell(&line);
+            if last_words.len() == KEPT {
+                last_words.pop_front();
+            }
+            last_words.push_back(line);
+        };
+        let deadline = Instant::now() + LONGEST;
+        let ended = loop {
+            tokio::select! {
+                biased;
+                () = stop.cancelled() => {
+                    end(&mut child).await;
+                    return Err(ProvisionError::Stopped { command });
+                }
+                Some(line) = output.next() => hear(line),
+                ended = child.wait() => break ended.map_err(cannot)?,
+                () = sleep_until(deadline) => {
+                    end(&mut child).await;
+                    let how = format!("did not end within {} minutes", LONGEST.as_secs() / 60);
+                    return Err(ProvisionError::Failed { command, how, last_words: last_words.into() });
+                }
+            }
+        };
+        let until = Instant::now() + LAST_WORDS;
+        while let Ok(Some(line)) = timeout_at(until, output.next()).await {
+            hear(line);
+        }
+        if ended.success() {
+            return Ok(());
+        }
+        let how = ended.code().map_or_else(|| format!("was ended ({ended})"), |code| format!("exited with {code}"));
+        Err(ProvisionError::Failed { command, how, last_words: last_words.into() })
+    }
+
+    fn command(&self, program: &Path, arguments: &[String], kubeconfig: Option<&str>) -> Command {
+        let mut command = Command::new(program);
+        command.args(arguments).stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped()).kill_on_drop(true);
+        // A Ctrl-C at the terminal reaches ksail alone, which then decides what becomes of the program.
+        #[cfg(unix)]
+        command.process_group(0);
+        if let Some(kubeconfig) = kubeconfig {
+            command.env("KUBECONFIG", self.expanded(kubeconfig));
+        }
+        if let Some(host) = &self.docker_host {
+            command.env("DOCKER_HOST", host);
+        }
+        command
+    }
+
+    fn expanded(&self, path: &str) -> PathBuf {
+        match (path.strip_prefix("~/"), &self.home) {
+            (Some(rest), Some(home)) => home.join(rest),
+            _ => PathBuf::from(path),
+        }
+    }
+}
+
+/// Lines of standard output and standard error, as they come.
+fn output_of(child: &mut Child) -> BoxStream<'static, String> {
+    let out = child.stdout.take().map(lines);
+    let err = child.stderr.take().map(lines);
+    stream::select_all([out, err].into_iter().flatten()).boxed()
+}
+
+fn lines(from: impl AsyncRead + Unpin + Send + 'static) -> BoxStream<'static, String> {
+    stream::unfold(BufReader::new(from), |mut from| async move {
+        let mut line = Vec::new();
+        match from.read_until(b'\n', &mut line).await {
+            Ok(0) | Err(_) => None,
+            Ok(_) => Some((String::from_utf8_lossy(&line).trim_end().to_owned(), from)),
+        }
+    })
+    .boxed()
+}
+
+/// Ends a program and what it has started, first by asking.
+async fn end(child: &mut Child) {
+    tell_group(child, Ending::Asked);
+    if timeout(ENDS_WITHIN, child.wait()).await.is_err() {
+        tell_group(child, Ending::Forced);
+        // The system has taken it over.
+        let _ = child.kill().await;
+    }
+}
+
+#[derive(Clone, Copy)]
+enum Ending {
+    Asked,
+    Forced,
+}
+
+#[cfg(unix)]
+fn tell_group(child: &Child, ending: Ending) {
+    use rustix::process::{Pid, Signal, kill_process_group};
+    let signal = match ending {
+        Ending::Asked => Signal::TERM,
+        Ending::Forced => Signal::KILL,
+    };
+    if let Some(group) = child.id().and_then(|id| i32::try_from(id).ok()).and_then(Pid::from_raw) {
+        // It may have ended by itself.
+        let _ = kill_process_group(group, signal);
+    }
+}
+
+#[cfg(not(unix))]
+fn tell_group(_: &Child, _: Ending) {}
+
+#[cfg(unix)]
+fn is_executable(path: &Path) -> bool {
+    use std::os::unix::fs::PermissionsExt;
+    path.metadata().is_ok_and(|meta| meta.is_file() && meta.permissions().mode() & 0o111 != 0)
+}
+
+#[cfg(not(unix))]
+fn is_executable(path: &Path) -> bool {
+    path.is_file()
+}
+
+#[cfg(test)]
+#[cfg(unix)]
+pub(crate) mod tests {
+    use std::sync::Mutex;
+
+    use super::*;
+
+    /// A program of that name, and a provisioner that finds it.
+    pub(crate) fn with_program(name: &str, script: &str) -> (tempfile::TempDir, Provisioner) {
+        let directory = tempfile::tempdir().unwrap();
+        // Not by this process: whatever a test beside this one starts meanwhile would hold the file open for a moment, and
+        // a file that is open for writing cannot be executed ("text file busy").
+        let write = r#"printf '#!/bin/sh\n%s\n' "$2" >"$1" && chmod 755 "$1""#;
+        let path = directory.path().join(name);
+        let mut writer = std::process::Command::new("sh");
+        let written = writer.args(["-c", write, "sh"]).arg(&path).arg(script).status().unwrap();
+        assert!(written.success());
+        let path = Some(directory.path().as_os_str().to_owned());
+        (directory, Provisioner { path, home: Some("/home/me".into()), docker_host: Some("unix:///x".to_owned()) })
+    }
+
+    async fn run(script: &str, stop: &CancellationToken) -> (Result<(), ProvisionError>, Vec<String>) {
+        let (_directory, provisioner) = with_program("kind", script);
+        let program = provisioner.find(Distribution::Kind).unwrap();
+        let heard = Mutex::new(Vec::new());
+        let arguments = ["create".to_owned(), "cluster".to_owned()];
+        let tell = |line: &str| {
+            if line == "ready" {
+                stop.cancel();
+            }
+            heard.lock().unwrap().push(line.to_owned());
+        };
+        let outcome = provisioner.run(&program, &arguments, Some("~/.kube/config"), stop, tell).await;
+        (outcome, heard.into_inner().unwrap())
+    }
+
+    #[test]
+    fn only_an_executable_file_on_the_path_is_found() {
+        let (directory, provisioner) = with_program("k3d", "");
+        assert_eq!(provisioner.find(Distribution::K3d), Some(directory.path().join("k3d")));
+        assert_eq!(provisioner.find(Distribution::Kind), None);
+        std::fs::write(directory.path().join("kind"), "").unwrap();
+        assert_eq!(provisioner.find(Distribution::Kind), None, "it cannot be executed");
+        assert_eq!(Provisioner::default().find(Distribution::K3d), None);
+    }
+
+    #[tokio::test]
+    async fn output_is_told_line_by_line_and_the_surroundings_are_passed_on() {
+        let (outcome, mut heard) =
+            run("echo \"$@\"; echo \"$KUBECONFIG $DOCKER_HOST\" >&2", &CancellationToken::new()).await;
+        assert_eq!(outcome, Ok(()));
+        heard.sort();
+        assert_eq!(heard, ["/home/me/.kube/config unix:///x", "create cluster"]);
+    }
+
+    #[tokio::test]
+    async fn a_failure_keeps_the_last_lines() {
+        let (outcome, _) =
+            run("for i in 1 2 3 4 5 6 7 8 9 10; do echo line $i; done; exit 3", &CancellationToken::new()).await;
+        let message = outcome.unwrap_err().to_string();
+        assert!(message.starts_with("kind create cluster exited with 3; it said:\n  line 3\n"), "{message}");
+        assert!(message.ends_with("line 10"), "{message}");
+    }
+
+    #[tokio::test]
+    async fn told_to_stop_it_takes_what_it_started_along() {
+        let (outcome, heard) = run("sleep 300 & echo $!; echo ready; wait", &CancellationToken::new()).await;
+        assert!(matches!(outcome, Err(ProvisionError::Stopped { .. })), "{outcome:?}");
+        // Gone, or ended and not yet taken note of by whoever has inherited it.
+        let state = || std::process::Command::new("ps").args(["-o", "stat=", "-p", &heard[0]]).output().unwrap().stdout;
+        for _ in 0..500 {
+            if state().first().is_none_or(|state| *state == b'Z') {
+                return;
+            }
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+        panic!("what it started goes on");
+    }
+}

@@ -1,0 +1,114 @@
+//! Image references, as far as a registry has to be asked for one.
+
+use std::fmt;
+
+use crate::manifest::Host;
+
+/// An image in a registry: `docker.io/library/alpine:3`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Reference {
+    /// The registry, as references say it.
+    pub host: String,
+    /// The repository in it.
+    pub repository: String,
+    /// Tag or digest.
+    pub version: Version,
+}
+
+/// Which image of a repository.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Version {
+    /// By name.
+    Tag(String),
+    /// By content: `sha256:…`.
+    Digest(String),
+}
+
+impl Reference {
+    /// Reads a reference to an image of `host`. Its host has to be written out; a tag that is missing is `latest`, and an
+    /// image of docker.io without a namespace is one of `library`, as everywhere.
+    ///
+    /// # Errors
+    ///
+    /// In words that say what to write.
+    pub fn read(text: &str, host: &Host) -> Result<Self, String> {
+        let example = if host.as_str() == "docker.io" { "library/alpine:3" } else { "team/app:1" };
+        let wanted = || format!("name an image of {host} in full, such as {host}/{example}");
+        let rest = text.strip_prefix(host.as_str()).and_then(|rest| rest.strip_prefix('/'));
+        let rest = rest.ok_or_else(|| format!("'{text}' is not an image of {host}; {}", wanted()))?;
+        let (name, version) = match rest.split_once('@') {
+            Some((name, digest)) => (name.split(':').next().unwrap_or(name), Version::Digest(digest.to_owned())),
+            None => match rest.rsplit_once(':') {
+                Some((name, tag)) => (name, Version::Tag(tag.to_owned())),
+                None => (rest, Version::Tag("latest".to_owned())),
+            },
+        };
+        let is_plain = |c: char| c.is_ascii_alphanumeric() || "._-/".contains(c);
+        let is_version = |c: char| c.is_ascii_alphanumeric() || "._-:".contains(c);
+        let is_good = !name.is_empty()
+            && name.split('/').all(|part| !part.is_empty())
+            && name.chars().all(is_plain)
+            && !version.text().is_empty()
+            && version.text().chars().all(is_version);
+        if !is_good {
+            return Err(format!("'{text}' is not the name of an image; {}", wanted()));
+        }
+        let repository = if host.as_str() == "docker.io" && !name.contains('/') {
+            format!("library/{name}")
+        } else {
+            name.to_owned()
+        };
+        Ok(Self { host: host.to_string(), repository, version })
+    }
+
+    /// The same image in the registry at another address.
+    #[must_use]
+    pub fn at(&self, address: &str) -> Self {
+        Self { host: address.to_owned(), ..self.clone() }
+    }
+}
+
+impl Version {
+    /// As a path of the registry's API has it.
+    pub fn text(&self) -> &str {
+        match self {
+            Self::Tag(text) | Self::Digest(text) => text,
+        }
+    }
+}
+
+impl fmt::Display for Reference {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { host, repository, version } = self;
+        match version {
+            Version::Tag(tag) => write!(f, "{host}/{repository}:{tag}"),
+            Version::Digest(digest) => write!(f, "{host}/{repository}@{digest}"),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn read(text: &str, host: &str) -> Result<String, String> {
+        Reference::read(text, &host.parse().unwrap()).map(|reference| reference.to_string())
+    }
+
+    #[test]
+    fn what_everybody_leaves_out_is_filled_in() {
+        assert_eq!(read("docker.io/alpine", "docker.io").unwrap(), "docker.io/library/alpine:latest");
+        assert_eq!(read("ghcr.io/a/b:1.2", "ghcr.io").unwrap(), "ghcr.io/a/b:1.2");
+        assert_eq!(read("localhost:5000/app", "localhost:5000").unwrap(), "localhost:5000/app:latest");
+        assert_eq!(read("ghcr.io/a/b:1@sha256:00", "ghcr.io").unwrap(), "ghcr.io/a/b@sha256:00");
+    }
+
+    #[test]
+    fn what_is_no_image_of_the_host_is_refused_with_an_example() {
+        insta::assert_snapshot!(read("alpine:3", "docker.io").unwrap_err(), @"'alpine:3' is not an image of docker.io; name an image of docker.io in full, such as docker.io/library/alpine:3");
+        insta::assert_snapshot!(read("ghcr.io/a b", "ghcr.io").unwrap_err(), @"'ghcr.io/a b' is not the name of an image; name an image of ghcr.io in full, such as ghcr.io/team/app:1");
+        for bad in ["ghcr.io/", "ghcr.io/a//b", "ghcr.io/a:", "ghcr.io/a@", "ghcr.io.evil/a"] {
+            assert!(read(bad, "ghcr.io").is_err(), "{bad}");
+        }
+    }
+}
