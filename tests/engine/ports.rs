@@ -45,7 +45,7 @@ fn another_port_recreates_that_mirror_alone_and_keeps_its_content() {
 #[test]
 fn a_port_that_is_taken_leaves_the_old_one_serving_and_is_used_once_it_is_free() {
     let _turn = beside_one();
-    let scenario = Scenario::new("taken");
+    let scenario = Scenario::new("taken-later");
     let upstream = Upstream::start(&scenario.docker, "taken-up");
     let (mirror, bystander) = (Mirror::of("docker.io", upstream.url(), free_port()), Mirror::push(free_port()));
     scenario.write(&[mirror.clone(), bystander.clone()]);

@@ -50,6 +50,11 @@ pub(crate) fn manifest(cluster: &str, mirrors: &[Mirror]) -> String {
     manifest_in_state(cluster, "Present", mirrors)
 }
 
+/// A manifest for a cluster of another distribution than Kind.
+pub(crate) fn manifest_of(distribution: &str, cluster: &str, mirrors: &[Mirror]) -> String {
+    manifest(cluster, mirrors).replace("distribution: Kind", &format!("distribution: {distribution}"))
+}
+
 pub(crate) fn manifest_in_state(cluster: &str, state: &str, mirrors: &[Mirror]) -> String {
     let mut text = format!(
         "apiVersion: ksail.dev/v1alpha1\nkind: Cluster\nmetadata:\n  name: {cluster}\nspec:\n  state: {state}\n  \

@@ -16,4 +16,5 @@ pub(crate) mod registry;
 pub(crate) mod scenario;
 pub(crate) mod stand_in;
 pub(crate) mod sweep;
+pub(crate) mod token_guard;
 pub(crate) mod watch;

@@ -3,8 +3,9 @@
 //! `tests/images/build` makes what they run. A stand-in for `kubectl` in them keeps what is applied as a file.
 
 use std::io::Write;
+use std::path::PathBuf;
 use std::process::{Output, Stdio};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use super::deadline::{eventually, holds};
 use super::docker::{Container, Docker};
@@ -68,6 +69,8 @@ pub(crate) struct Node {
     docker: Docker,
     name: String,
     layout: Layout,
+    /// When the engine said that it runs; containerd answers a little later.
+    pub(crate) joined: Instant,
 }
 
 impl Node {
@@ -107,7 +110,7 @@ impl Node {
         args.extend(["--network", &scenario.network]);
         args.extend(options.into_iter().chain(labels.iter().map(String::as_str)).chain([layout.image]));
         docker.run(&args);
-        let node = Self { docker, name, layout };
+        let node = Self { docker, name, layout, joined: Instant::now() };
         node.await_up();
         node
     }
@@ -143,6 +146,8 @@ impl Node {
     /// A file's text, if there is one.
     pub(crate) fn read(&self, path: &str) -> Option<String> {
         let read = self.exec(&["cat", path]);
+        let said = String::from_utf8_lossy(&read.stderr);
+        assert!(read.status.success() || said.contains("No such file"), "cat {path} in {}: {said}", self.name);
         read.status.success().then(|| String::from_utf8_lossy(&read.stdout).into_owned())
     }
 
@@ -159,6 +164,11 @@ impl Node {
         input.write_all(text.as_bytes()).expect("docker reads it");
         drop(input);
         assert!(writing.wait().is_ok_and(|status| status.success()), "{path} is written in {}", self.name);
+    }
+
+    /// A path in it as this machine sees it: nothing done there raises an event of the engine.
+    pub(crate) fn outside_path(&self, path: &str) -> PathBuf {
+        PathBuf::from(format!("/proc/{}/root{path}", self.containerd_pid()))
     }
 
     /// The path of a host's `hosts.toml`.
@@ -190,6 +200,12 @@ impl Node {
     fn pulls_by_the_daemon(&self) -> bool {
         let help = self.ctr(&["images", "pull", "--help"]);
         String::from_utf8_lossy(&help.stdout).contains("--local")
+    }
+
+    /// Namespaces of containerd that hold anything.
+    pub(crate) fn namespaces(&self) -> Vec<String> {
+        let listed = self.ctr(&["namespaces", "list", "--quiet"]);
+        String::from_utf8_lossy(&listed.stdout).lines().map(str::to_owned).collect()
     }
 
     /// References of the images the node has.

@@ -1,5 +1,6 @@
 //! A real registry that stands for an upstream.
 
+use std::io::Write;
 use std::sync::OnceLock;
 use std::time::Duration;
 
@@ -7,7 +8,13 @@ use super::deadline::{eventually, holds};
 use super::docker::Docker;
 use super::http;
 use super::image::Image;
+use super::scenario::text;
 use super::sweep;
+
+/// Whom a guarded upstream knows.
+pub(crate) const USER: &str = "me";
+pub(crate) const PASSWORD: &str = "secret";
+const HASH_OF_PASSWORD: &str = "$2b$05$CcMO.pspzHL/Ftv1oA72XeeOLD7NoaWtG9GaHEellDfk1/EJLqNvK";
 
 /// A `registry:3` container of our own with content in it. Removed when dropped.
 pub(crate) struct Upstream {
@@ -30,6 +37,29 @@ impl Upstream {
         ));
         let (port, url) = reach(docker, &name, gateway);
         Self { docker: docker.clone(), name, port, url }
+    }
+
+    /// One with the same content that gives it to user [`USER`] with [`PASSWORD`] only.
+    pub(crate) fn guarded(&self) -> Self {
+        let (docker, name, label) = (&self.docker, format!("{}-guarded", self.name), sweep::label());
+        let gateway = bridge_gateway(docker);
+        docker.line(&format!(
+            "create --pull never --name {name} --label {label} --volumes-from {} -p 127.0.0.1::5000 -p {gateway}::5000 \
+             -e REGISTRY_AUTH=htpasswd -e REGISTRY_AUTH_HTPASSWD_REALM=x \
+             -e REGISTRY_AUTH_HTPASSWD_PATH=/tmp/htpasswd registry:3",
+            self.name
+        ));
+        let mut file = tempfile::NamedTempFile::new().expect("a temporary file");
+        writeln!(file, "{USER}:{HASH_OF_PASSWORD}").expect("it can be written");
+        docker.run(&["cp", text(file.path()), &format!("{name}:/tmp/htpasswd")]);
+        docker.run(&["start", &name]);
+        let (port, url) = reach(docker, &name, gateway);
+        Self { docker: docker.clone(), name, port, url }
+    }
+
+    /// The address of this machine that containers reach.
+    pub(crate) fn gateway(&self) -> &'static str {
+        bridge_gateway(&self.docker)
     }
 
     /// What a manifest says in `upstream`.
@@ -75,6 +105,6 @@ fn reach(docker: &Docker, name: &str, gateway: &str) -> (u16, String) {
     };
     let ((port, outside), _) =
         eventually("the upstream's ports", Duration::from_secs(10), || ports().ok_or_else(|| "none".to_owned()));
-    eventually("the upstream answers", Duration::from_secs(20), || holds(http::serves(port), "no answer"));
+    eventually("the upstream answers", Duration::from_secs(20), || holds(http::get(port, "/v2/").is_ok(), "no answer"));
     (port, format!("http://{gateway}:{outside}"))
 }

@@ -7,12 +7,13 @@ use std::process::{Command, Output, Stdio};
 use std::sync::atomic::{AtomicU16, Ordering};
 use std::time::{Duration, Instant};
 
+use serde_json::Value;
 use tempfile::TempDir;
 
 use super::deadline::{eventually, holds};
 use super::docker::{Container, Docker};
 use super::image::Image;
-use super::manifest::{Mirror, manifest};
+use super::manifest::{Mirror, manifest_of};
 use super::watch::Watch;
 use super::{http, sweep};
 
@@ -21,6 +22,8 @@ pub(crate) struct Scenario {
     pub(crate) docker: Docker,
     /// `metadata.name`.
     pub(crate) cluster: String,
+    /// `spec.distribution`.
+    distribution: &'static str,
     /// Parent of the directory the manifest is in.
     pub(crate) home: TempDir,
     /// The network that ksail takes for kind's; nobody has made it yet.
@@ -30,8 +33,16 @@ pub(crate) struct Scenario {
 }
 
 impl Scenario {
+    /// No other name may begin with this one: what is called by a scenario's name goes with it.
     pub(crate) fn new(name: &str) -> Self {
         Self::on(Docker::default(), name)
+    }
+
+    /// With a cluster of k3d's.
+    pub(crate) fn of_k3d(name: &str) -> Self {
+        let mut scenario = Self::new(name);
+        scenario.distribution = "K3d";
+        scenario
     }
 
     pub(crate) fn on(docker: Docker, name: &str) -> Self {
@@ -40,7 +51,7 @@ impl Scenario {
         let home = TempDir::with_prefix("ksail-test-").expect("a temporary directory");
         fs::create_dir(home.path().join("project")).expect("a directory in it");
         let network = format!("{cluster}-kind");
-        Self { docker, cluster, home, network, within: Vec::new() }
+        Self { docker, cluster, distribution: "Kind", home, network, within: Vec::new() }
     }
 
     /// The directory with the manifest.
@@ -54,7 +65,7 @@ impl Scenario {
 
     /// Writes a manifest with these mirrors in place.
     pub(crate) fn write(&self, mirrors: &[Mirror]) {
-        self.write_text(&manifest(&self.cluster, mirrors));
+        self.write_text(&self.text(mirrors));
     }
 
     pub(crate) fn write_text(&self, text: &str) {
@@ -63,7 +74,7 @@ impl Scenario {
 
     /// The manifest's text for these mirrors.
     pub(crate) fn text(&self, mirrors: &[Mirror]) -> String {
-        manifest(&self.cluster, mirrors)
+        manifest_of(self.distribution, &self.cluster, mirrors)
     }
 
     /// A command that runs ksail on this scenario's file and engine.
@@ -85,13 +96,14 @@ impl Scenario {
 
     /// Runs ksail against another address of the engine.
     pub(crate) fn ksail_at(&self, engine: Option<&str>, args: &[&str]) -> Finished {
+        let host = engine.map(|engine| ("DOCKER_HOST", engine));
+        self.ksail_with(host.as_slice(), args)
+    }
+
+    /// Runs ksail with these variables in its environment.
+    pub(crate) fn ksail_with(&self, environment: &[(&str, &str)], args: &[&str]) -> Finished {
         let mut command = self.command(args);
-        if let Some(engine) = engine {
-            command.env("DOCKER_HOST", engine);
-        }
-        let begun = Instant::now();
-        let output = command.output().expect("ksail runs");
-        Finished::of(&output, begun.elapsed())
+        Finished::run(command.envs(environment.iter().copied()))
     }
 
     /// `ksail apply`, which has to succeed.
@@ -99,6 +111,12 @@ impl Scenario {
         let finished = self.ksail(&["apply"]);
         assert_eq!(finished.code, 0, "ksail apply: {finished}");
         finished
+    }
+
+    /// `ksail status -o json`.
+    pub(crate) fn status(&self) -> Status {
+        let finished = self.ksail(&["status", "-o", "json"]);
+        Status { code: finished.code, json: finished.json() }
     }
 
     /// `ksail watch -o json`, once every mirror of the manifest is Ready.
@@ -202,6 +220,43 @@ pub(crate) fn free_port() -> u16 {
     }
 }
 
+/// What `ksail status -o json` printed.
+#[derive(Debug)]
+pub(crate) struct Status {
+    pub(crate) code: i32,
+    pub(crate) json: Value,
+}
+
+impl Status {
+    /// Status, reason and message of a mirror's condition.
+    pub(crate) fn of_mirror(&self, host: &str, kind: &str) -> (String, String, String) {
+        condition(&self.mirror(host)["conditions"], kind)
+    }
+
+    /// Status, reason and message of a condition of the cluster itself.
+    pub(crate) fn of_cluster(&self, kind: &str) -> (String, String, String) {
+        condition(&self.json["conditions"], kind)
+    }
+
+    /// Hits and misses of a mirror's cache.
+    pub(crate) fn counters(&self, host: &str) -> (u64, u64) {
+        let cache = &self.mirror(host)["cache"];
+        let count = |what: &str| cache[what].as_u64().unwrap_or_else(|| panic!("{what} of {host}: {cache}"));
+        (count("hits"), count("misses"))
+    }
+
+    fn mirror(&self, host: &str) -> Value {
+        let mirrors = self.json["mirrors"].as_array();
+        mirrors.and_then(|all| all.iter().find(|mirror| mirror["host"] == host)).cloned().unwrap_or_default()
+    }
+}
+
+fn condition(conditions: &Value, kind: &str) -> (String, String, String) {
+    let condition = conditions.as_array().and_then(|all| all.iter().find(|condition| condition["type"] == kind));
+    let text = |key: &str| condition.and_then(|found| found[key].as_str()).unwrap_or_default().to_owned();
+    (text("status"), text("reason"), text("message"))
+}
+
 /// A path as text.
 pub(crate) fn text(path: &Path) -> &str {
     path.to_str().expect("temporary paths are UTF-8")
@@ -217,6 +272,13 @@ pub(crate) struct Finished {
 }
 
 impl Finished {
+    /// Runs a command to its end.
+    pub(crate) fn run(command: &mut Command) -> Self {
+        let begun = Instant::now();
+        let output = command.stdin(Stdio::null()).output().expect("ksail runs");
+        Self::of(&output, begun.elapsed())
+    }
+
     fn of(output: &Output, took: Duration) -> Self {
         let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
         Self {
@@ -227,7 +289,7 @@ impl Finished {
         }
     }
 
-    pub(crate) fn json(&self) -> serde_json::Value {
+    pub(crate) fn json(&self) -> Value {
         serde_json::from_str(&self.stdout).unwrap_or_else(|error| panic!("not JSON ({error}): {self}"))
     }
 }

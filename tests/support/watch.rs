@@ -114,6 +114,14 @@ impl Watch {
         eventually(what, limit, poll).0
     }
 
+    /// Waits until a save of the manifest since `mark` has been followed by all that it asks for.
+    pub(crate) fn await_followed(&mut self, mark: usize) {
+        self.await_event_since(mark, "the manifest is loaded", Duration::from_secs(10), |event| {
+            event.is("manifestLoaded")
+        });
+        self.await_event_since(mark, "it is followed", Duration::from_secs(20), |event| event.is("passFinished"));
+    }
+
     /// Waits until every mirror of the manifest is Ready and no pass is under way.
     pub(crate) fn await_ready(&self) {
         eventually("every mirror is Ready", Duration::from_secs(30), || {

@@ -1,0 +1,180 @@
+//! `verify` proves that pulls go through a mirror, or names the hop where they do not.
+
+use std::path::Path;
+
+use super::support::image::Image;
+use super::support::manifest::Mirror;
+use super::support::node::Node;
+use super::support::registry::{PASSWORD, USER, Upstream};
+use super::support::scenario::{Finished, Scenario, free_port};
+use super::support::sweep;
+use super::support::token_guard::TokenGuard;
+use super::turns::beside_one;
+
+const IMAGE: &str = "docker.io/team/app:1";
+
+/// One node, and one mirror of an upstream with an image that is not cached yet.
+struct OneNode {
+    node: Node,
+    upstream: Upstream,
+    mirror: Mirror,
+    scenario: Scenario,
+}
+
+impl OneNode {
+    fn applied(name: &str) -> Self {
+        let scenario = Scenario::new(name);
+        let upstream = Upstream::start(&scenario.docker, &format!("{name}-up"));
+        upstream.push(&Image::containing(name), "team/app", "1");
+        let node = Node::kind(&scenario, "control-plane");
+        let mirror = Mirror::of("docker.io", upstream.url(), free_port());
+        scenario.write(std::slice::from_ref(&mirror));
+        scenario.apply();
+        Self { node, upstream, mirror, scenario }
+    }
+
+    fn verify(&self, arguments: &[&str]) -> Finished {
+        self.scenario.ksail(&[&["verify"], arguments].concat())
+    }
+
+    fn container(&self) -> String {
+        self.scenario.container_name(&self.mirror)
+    }
+
+    fn docker(&self, args: &[&str]) {
+        self.scenario.docker.run(args);
+    }
+
+    /// Nothing tells of the pulls that were made, and nothing takes up room.
+    fn nothing_is_left(&self) {
+        assert!(!self.node.namespaces().iter().any(|name| name == "ksail-verify"), "{:?}", self.node.namespaces());
+        assert!(!self.node.has_image(IMAGE));
+        let blobs = Path::new("/var/lib/containerd/io.containerd.content.v1.content/blobs/sha256");
+        let blobs = self.node.exec(&["ls", blobs.to_str().unwrap_or_default()]);
+        assert_eq!(String::from_utf8_lossy(&blobs.stdout), "", "no content");
+    }
+}
+
+/// Ended with 1 for this hop, with these words, and in JSON likewise.
+fn breaks_at(verified: &Finished, hop: &str, words: &str) {
+    assert_eq!(verified.code, 1, "{verified}");
+    let said = format!(" breaks at {hop}: ");
+    assert!(verified.stdout.contains(&said) && verified.stdout.contains(words), "{said:?} {words:?}: {verified}");
+}
+
+#[test]
+fn a_pull_that_comes_through_is_proven_and_leaves_nothing_on_the_node() {
+    let _turn = beside_one();
+    let one = OneNode::applied("proven-pull");
+    let nothing_cached = one.verify(&[]);
+    assert_eq!(nothing_cached.code, 1, "{nothing_cached}");
+    assert!(nothing_cached.stdout.contains("not proven: nothing is cached yet"), "{nothing_cached}");
+
+    let named = one.verify(&["--image", IMAGE]);
+    assert_eq!(named.code, 0, "{named}");
+    assert!(named.stdout.contains(&format!("proven: {IMAGE} came through the mirror")), "{named}");
+    one.nothing_is_left();
+
+    one.scenario.await_cached(&one.mirror, &Image::containing("proven-pull"), "team/app");
+    let cached = one.verify(&["docker.io", "-o", "json"]);
+    assert_eq!(cached.code, 0, "{cached}");
+    let proof = &cached.json()["proofs"][0];
+    assert_eq!((&proof["proven"], &proof["image"]), (&true.into(), &IMAGE.into()), "{cached}");
+    assert_eq!((&proof["host"], &proof["node"]), (&"docker.io".into(), &one.node.name().into()), "{cached}");
+    assert!(proof["requests"].as_u64().is_some_and(|requests| requests > 0), "{cached}");
+    one.nothing_is_left();
+
+    for wrong in [&["quay.io"][..], &["--image", "quay.io/team/app:1"], &["--no-such-option"]] {
+        let refused = one.verify(wrong);
+        assert_eq!(refused.code, 2, "{wrong:?}: {refused}");
+    }
+}
+
+#[test]
+fn an_image_that_was_pushed_proves_a_registry_to_push_to() {
+    let _turn = beside_one();
+    let scenario = Scenario::new("proven-push");
+    let push = Mirror::push(free_port());
+    let _node = Node::kind_next(&scenario, "control-plane");
+    scenario.write(std::slice::from_ref(&push));
+    scenario.apply();
+    Image::containing("pushed").push(push.host_port(), "team/app", "dev").expect("a push registry takes a push");
+    let verified = scenario.ksail(&["verify"]);
+    assert_eq!(verified.code, 0, "{verified}");
+    assert!(verified.stdout.contains(&format!("proven: {}/team/app:dev", push.host)), "{verified}");
+}
+
+#[test]
+fn the_hop_that_breaks_is_named() {
+    let _turn = beside_one();
+    let one = OneNode::applied("hops");
+    let (node, container) = (&one.node, one.container());
+    let path = node.hosts_toml_path("docker.io");
+    let of_ksail = node.hosts_toml("docker.io").expect("it is wired");
+
+    // While its upstream runs and nothing is cached, so that each pull has to go all the way.
+    node.exec(&["rm", &path]);
+    breaks_at(&one.verify(&["--image", IMAGE]), "node file", &format!("{path} is missing"));
+    node.write(&path, "server = \"http://elsewhere.example\"\n");
+    breaks_at(&one.verify(&["--image", IMAGE]), "node file", &format!("{path} was not written by ksail"));
+    node.write(&path, &of_ksail);
+
+    one.docker(&["pause", &container]);
+    breaks_at(&one.verify(&["--image", IMAGE]), "mirror", &format!("container {container} is paused"));
+    one.docker(&["unpause", &container]);
+    one.docker(&["stop", "-t", "1", &container]);
+    breaks_at(&one.verify(&["--image", IMAGE]), "mirror", &format!("container {container} is exited"));
+    one.docker(&["start", &container]);
+    one.scenario.apply();
+
+    one.docker(&["network", "disconnect", &one.scenario.network, &container]);
+    breaks_at(&one.verify(&["--image", IMAGE]), "DNS", &container);
+    let squatter = format!("{}-squatter", one.scenario.cluster);
+    let (label, network) = (sweep::label(), &one.scenario.network);
+    let run = ["run", "-d", "--pull=never", "--name", &squatter, "--label", &label, "--network", network];
+    let idle = ["--network-alias", &container, "--entrypoint", "busybox", "ksail-test/silent:1", "sleep", "600"];
+    one.docker(&[run.as_slice(), idle.as_slice()].concat());
+    breaks_at(&one.verify(&["--image", IMAGE]), "connect", "connection refused");
+    one.docker(&["rm", "-f", &squatter]);
+    one.scenario.apply();
+
+    let proven = one.verify(&["--image", IMAGE]);
+    assert_eq!(proven.code, 0, "all is well again: {proven}");
+    breaks_at(&one.verify(&["--image", "docker.io/team/app:2"]), "upstream", "has no docker.io/team/app:2");
+    one.upstream.stop();
+    let stopped = one.verify(&["docker.io", "--image", "docker.io/team/app:2", "-o", "json"]);
+    assert_eq!(stopped.code, 1, "{stopped}");
+    let proof = &stopped.json()["proofs"][0];
+    assert_eq!((&proof["proven"], &proof["hop"]), (&false.into(), &"upstream".into()), "{stopped}");
+    assert!(proof["message"].as_str().is_some_and(|why| why.contains("cannot be reached")), "{stopped}");
+    one.nothing_is_left();
+}
+
+#[test]
+fn credentials_that_are_missing_or_wrong_are_named_and_the_right_ones_are_proven() {
+    let _turn = beside_one();
+    let scenario = Scenario::new("credentials");
+    let open = Upstream::start(&scenario.docker, "credentials-up");
+    open.push(&Image::containing("guarded"), "team/app", "1");
+    let (by_password, by_token) = (open.guarded(), TokenGuard::before(&open));
+    let _node = Node::kind(&scenario, "control-plane");
+    let port = free_port();
+    let credentials = "credentials: {username: \"${HUB_USER}\", password: \"${HUB_PASSWORD}\"}";
+    let try_at = |upstream: &str, password: Option<&str>| {
+        let mirror = Mirror::of("docker.io", upstream, port);
+        scenario.write(&[if password.is_some() { mirror.with(credentials) } else { mirror }]);
+        let environment = [("HUB_USER", USER), ("HUB_PASSWORD", password.unwrap_or_default())];
+        let applied = scenario.ksail_with(&environment, &["apply"]);
+        assert_eq!(applied.code, 0, "{applied}");
+        let verified = scenario.ksail_with(&environment, &["verify", "--image", IMAGE]);
+        let said = format!("{applied}{verified}");
+        assert!(password.is_none_or(|password| !said.contains(password)), "{said}");
+        verified
+    };
+
+    breaks_at(&try_at(by_password.url(), None), "credentials", "ksail.yaml has no");
+    breaks_at(&try_at(by_password.url(), Some("wrong-one")), "credentials", "refuses the credentials of ksail.yaml");
+    breaks_at(&try_at(by_token.url(), Some("wrong-one")), "credentials", "refuses the credentials of ksail.yaml");
+    let proven = try_at(by_token.url(), Some(PASSWORD));
+    assert_eq!(proven.code, 0, "{proven}");
+}
