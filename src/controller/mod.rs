@@ -104,6 +104,7 @@ impl<E: Engine, P: Probe> Controller<E, P> {
     /// Reconciles once, until everything is as desired, or cannot be.
     pub async fn apply(&self, desired: Desired, timeout: Duration, stop: &CancellationToken) -> Applied {
         let mut reconciler = Reconciler::new(self, self.probe.clone(), stop.clone());
+        reconciler.gives_up = true;
         let is_managed = desired.lifecycle == Lifecycle::Managed;
         reconciler.set_desired(desired);
         reconciler.queue.push_now("apply");
@@ -295,11 +296,9 @@ fn verdict<E: Engine, P: Probe>(reconciler: &Reconciler<E, P>) -> Option<Applied
     }
     let status = reconciler.status.clone()?;
     if status.is_ready() {
-        return (!reconciler.has_more_to_try(TRIES)).then_some(Applied::Converged(status));
+        return (!reconciler.has_more_to_try()).then_some(Applied::Converged(status));
     }
-    // A program that ran for minutes has said what is wrong; whoever wants it tried again says so.
-    let gave_up = |failed: &Failed| failed.tries >= TRIES || matches!(failed.failure, Failure::Provisioner(_));
-    let hopeless = reconciler.failures.values().any(gave_up);
+    let hopeless = reconciler.failures.values().any(Failed::is_hopeless);
     let waits = reconciler.next_retry().is_some() && !hopeless;
     (hopeless || !waits || reconciler.only_blocked()).then_some(Applied::Failed(status))
 }
@@ -365,4 +364,12 @@ struct Failed {
     tries: u32,
     until: Instant,
     delays: backoff::Delays,
+}
+
+impl Failed {
+    /// Whether `apply` tries it no more. A program that ran for minutes has said what is wrong; whoever wants it tried
+    /// again says so.
+    fn is_hopeless(&self) -> bool {
+        self.tries >= TRIES || matches!(self.failure, Failure::Provisioner(_))
+    }
 }

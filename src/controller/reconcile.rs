@@ -53,6 +53,8 @@ pub(super) struct Reconciler<E, P> {
     held: Option<Held>,
     /// What failed and has not succeeded since.
     pub(super) failures: BTreeMap<Subject, Failed>,
+    /// What has failed often enough is not tried again.
+    pub(super) gives_up: bool,
     /// As of the last pass.
     pub(super) status: Option<Status>,
     desired: Option<Desired>,
@@ -127,6 +129,7 @@ impl<E: Engine, P: Probe> Reconciler<E, P> {
             under_way: BTreeMap::new(),
             held: None,
             failures: BTreeMap::new(),
+            gives_up: false,
             status: None,
             desired: None,
             last: None,
@@ -232,7 +235,7 @@ impl<E: Engine, P: Probe> Reconciler<E, P> {
             let is_to_wait = clears_up && subject.host().is_some();
             !is_to_wait
                 && !self.under_way.contains_key(subject)
-                && self.failures.get(subject).is_none_or(|failed| failed.until <= now)
+                && self.failures.get(subject).is_none_or(|failed| failed.until <= now && self.is_tried_again(failed))
         };
         // What another sequence has to lead to first is begun together with that one.
         let is_due = |subject: &Subject, sequence: &Sequence| {
@@ -311,7 +314,10 @@ impl<E: Engine, P: Probe> Reconciler<E, P> {
         if self.queue.due().is_some() {
             return None;
         }
-        let idle = self.failures.iter().filter(|(subject, _)| !self.under_way.contains_key(*subject));
+        let idle = self
+            .failures
+            .iter()
+            .filter(|(subject, failed)| self.is_tried_again(failed) && !self.under_way.contains_key(*subject));
         idle.map(|(_, failed)| failed.until).chain(self.blocked).min()
     }
 
@@ -327,13 +333,17 @@ impl<E: Engine, P: Probe> Reconciler<E, P> {
         self.under_way.keys().any(|subject| matches!(subject, Subject::Cluster(_)))
     }
 
+    fn is_tried_again(&self, failed: &Failed) -> bool {
+        !(self.gives_up && failed.is_hopeless())
+    }
+
     /// Whether something failed that no condition of `Ready` is about, and is to be tried again.
-    pub(super) fn has_more_to_try(&self, tries: u32) -> bool {
+    pub(super) fn has_more_to_try(&self) -> bool {
         let due = |subject: &Subject| {
             let plan = self.last.as_ref().map(|(_, plan)| plan);
             plan.and_then(|plan| plan.sequences.get(subject)).is_some_and(|sequence| !sequence.steps.is_empty())
         };
-        self.failures.iter().any(|(subject, failed)| failed.tries < tries && due(subject))
+        self.failures.iter().any(|(subject, failed)| !failed.is_hopeless() && due(subject))
     }
 
     pub(super) fn is_blocked(&self) -> bool {
