@@ -232,7 +232,7 @@ impl Reason {
             Failure::Archive(_) => Self::EngineRefused,
             Failure::InNode { .. } => Self::NodeUnreachable,
             Failure::Provisioner(ProvisionError::CannotRun { .. }) => Self::ProvisionerNotFound,
-            Failure::Provisioner(_) => Self::ProvisionerFailed,
+            Failure::Provisioner(_) | Failure::Remains { .. } => Self::ProvisionerFailed,
         }
     }
 
@@ -407,7 +407,8 @@ fn cluster_ready(evidence: &Evidence<'_>) -> Option<Verdict> {
     let subject = Subject::Cluster(desired.cluster.to_string());
     let sequence = evidence.plan.sequences.get(&subject);
     let obstacle = sequence.and_then(|sequence| sequence.obstacles.first());
-    let failure = evidence.failures.get(&subject).filter(|failure| matches!(failure, Failure::Provisioner(_)));
+    let is_of_program = |failure: &&Failure| matches!(failure, Failure::Provisioner(_) | Failure::Remains { .. });
+    let failure = evidence.failures.get(&subject).filter(is_of_program);
     match (obstacle, failure, observed.cluster) {
         (Some(obstacle), ..) => verdict(False, Reason::of_obstacle(obstacle), obstacle.to_string()),
         (None, Some(failure), _) => verdict(False, Reason::of(failure), failure.to_string()),

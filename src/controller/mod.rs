@@ -267,11 +267,23 @@ fn hear<E: Engine, P: Probe>(reconciler: &mut Reconciler<E, P>, message: FromEng
         }
         FromEngine::Lost(error) => reconciler.engine_failed(&error),
         FromEngine::Happened(event) if concerns(&event, reconciler) => {
+            let access = reconciler.observer.access();
+            match event.action.as_str() {
+                "kill" if ends(&event) => access.leave_alone(&event.id),
+                "start" => access.welcome(&event.id),
+                _ => {}
+            }
             let name = event.attributes.get("name").unwrap_or(&event.id);
             reconciler.queue.push(format!("{name}: {}", event.action));
         }
         FromEngine::Happened(_) => {}
     }
+}
+
+/// Whether a signal is one that containers are stopped with: `SIGTERM`, `SIGKILL` and what systemd takes, which
+/// kind's nodes ask for (`SIGRTMIN+3`).
+fn ends(kill: &EngineEvent) -> bool {
+    matches!(kill.attributes.get("signal").map(String::as_str), Some("9" | "15" | "37"))
 }
 
 /// The lock and everything under way belong to the cluster the watch began with.
@@ -370,6 +382,6 @@ impl Failed {
     /// Whether `apply` tries it no more. A program that ran for minutes has said what is wrong; whoever wants it tried
     /// again says so.
     fn is_hopeless(&self) -> bool {
-        self.tries >= TRIES || matches!(self.failure, Failure::Provisioner(_))
+        self.tries >= TRIES || matches!(self.failure, Failure::Provisioner(_) | Failure::Remains { .. })
     }
 }

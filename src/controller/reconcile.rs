@@ -18,7 +18,7 @@ use crate::desired::{Desired, Mirror, SecretFiles};
 use crate::engine::{Container, ContainerSpec, ContainerState, Engine, EngineError, EngineInfo};
 use crate::execute::{Ended, Executor, Failure, Milestones, Outcome};
 use crate::manifest::{Distribution, Lifecycle, State, Upstream};
-use crate::observed::{Observed, Observer};
+use crate::observed::{Cluster, Observed, Observer};
 use crate::plan::{Milestone, Plan, Sequence, Subject, plan};
 use crate::probe::Probe;
 use crate::report::{Event, Reporter};
@@ -116,10 +116,12 @@ impl<E: Engine, P: Probe> Reconciler<E, P> {
     pub(super) fn new<Q>(controller: &Controller<E, Q>, probe: P, stop: CancellationToken) -> Self {
         let (engine, reporter) = (controller.engine.clone(), controller.reporter.clone());
         let provisioner = controller.provisioner.clone();
-        let (concurrency, told) = (controller.concurrency, reporter.clone());
+        let observer = Observer::new(engine.clone(), probe.clone(), provisioner.clone());
+        let executor = Executor::new(engine.clone(), probe, provisioner, controller.concurrency, reporter.clone())
+            .sharing(observer.access().clone());
         Self {
-            executor: Executor::new(engine.clone(), probe.clone(), provisioner.clone(), concurrency, told),
-            observer: Observer::new(engine.clone(), probe, provisioner),
+            executor,
+            observer,
             engine,
             reporter,
             lock: controller.lock.clone(),
@@ -202,7 +204,12 @@ impl<E: Engine, P: Probe> Reconciler<E, P> {
         let blocks =
             |(subject, sequence): (&Subject, &Sequence)| subject.host().is_some() && !sequence.obstacles.is_empty();
         self.blocked = plan.sequences.iter().any(blocks).then(|| Instant::now() + BLOCKED);
-        self.failures.retain(|subject, _| plan.sequences.contains_key(subject) || self.under_way.contains_key(subject));
+        self.failures.retain(|subject, failed| {
+            plan.sequences.contains_key(subject)
+                || self.under_way.contains_key(subject)
+                // Otherwise half a cluster would pass for a whole one.
+                || matches!(failed.failure, Failure::Remains { .. }) && observed.cluster != Cluster::Missing
+        });
         self.start_what_is_due(&desired, &plan, trigger);
         self.last = Some((observed, plan));
         self.assess();
@@ -230,10 +237,9 @@ impl<E: Engine, P: Probe> Reconciler<E, P> {
 
     fn start_what_is_due(&mut self, desired: &Desired, plan: &Plan, trigger: Vec<String>) {
         let now = Instant::now();
-        let clears_up = self.executor.clears_up();
+        let is_deleted = self.is_cluster_deleted();
         let can_start = |subject: &Subject| {
-            let is_to_wait = clears_up && subject.host().is_some();
-            !is_to_wait
+            !is_deleted
                 && !self.under_way.contains_key(subject)
                 && self.failures.get(subject).is_none_or(|failed| failed.until <= now && self.is_tried_again(failed))
         };
@@ -314,10 +320,11 @@ impl<E: Engine, P: Probe> Reconciler<E, P> {
         if self.queue.due().is_some() {
             return None;
         }
-        let idle = self
-            .failures
-            .iter()
-            .filter(|(subject, failed)| self.is_tried_again(failed) && !self.under_way.contains_key(*subject));
+        let is_deleted = self.is_cluster_deleted();
+        let idle = self.failures.iter().filter(|(subject, failed)| {
+            let is_idle = !is_deleted && !self.under_way.contains_key(*subject);
+            is_idle && self.is_tried_again(failed) && self.has_steps(subject)
+        });
         idle.map(|(_, failed)| failed.until).chain(self.blocked).min()
     }
 
@@ -339,11 +346,18 @@ impl<E: Engine, P: Probe> Reconciler<E, P> {
 
     /// Whether something failed that no condition of `Ready` is about, and is to be tried again.
     pub(super) fn has_more_to_try(&self) -> bool {
-        let due = |subject: &Subject| {
-            let plan = self.last.as_ref().map(|(_, plan)| plan);
-            plan.and_then(|plan| plan.sequences.get(subject)).is_some_and(|sequence| !sequence.steps.is_empty())
-        };
-        self.failures.iter().any(|(subject, failed)| !failed.is_hopeless() && due(subject))
+        self.failures.iter().any(|(subject, failed)| !failed.is_hopeless() && self.has_steps(subject))
+    }
+
+    /// Whether there is something to do for it, as of the last pass.
+    fn has_steps(&self, subject: &Subject) -> bool {
+        let plan = self.last.as_ref().map(|(_, plan)| plan);
+        plan.and_then(|plan| plan.sequences.get(subject)).is_some_and(|sequence| !sequence.steps.is_empty())
+    }
+
+    /// While a cluster is being deleted nothing else begins; its end asks for a pass.
+    fn is_cluster_deleted(&self) -> bool {
+        self.observer.access().is_taken()
     }
 
     pub(super) fn is_blocked(&self) -> bool {

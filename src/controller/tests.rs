@@ -11,7 +11,7 @@ use tokio::time::sleep;
 
 use super::*;
 use crate::engine::memory::{CallKind, Memory};
-use crate::engine::{Container, ContainerState};
+use crate::engine::{Container, ContainerSpec, ContainerState};
 use crate::manifest::{Upstream, load};
 use crate::observed::Serving;
 use crate::report::ActionResult;
@@ -244,6 +244,38 @@ async fn an_engine_that_comes_back_is_resynchronised() {
     // No event tells of this one: it happened while nobody listened.
     world.engine.outsider().kill("ksail-dev-docker-io", 137).unwrap();
     world.until("the mirror runs again", |world| world.runs("ksail-dev-docker-io")).await;
+    world.stop.cancel();
+    watch.await.unwrap().unwrap();
+}
+
+#[tokio::test]
+async fn a_mirror_that_failed_and_is_blocked_now_is_not_looked_at_without_a_pause() {
+    const NAME: &str = "ksail-dev-docker-io";
+    let world = World::new();
+    world.save(&[("docker.io", 5001)]);
+    let full = EngineError::Refused { status: 500, message: "no space left".to_owned() };
+    world.engine.fail(|call| call.name == "create_container", 1, full);
+    let watch = world.watch();
+    world.until("it failed", |world| world.recorder.has(|event| matches!(event, Event::Retry { .. }))).await;
+    let spec = ContainerSpec {
+        name: NAME.to_owned(),
+        image: "registry:3".to_owned(),
+        command: Vec::new(),
+        env: BTreeMap::new(),
+        labels: BTreeMap::new(),
+        ports: Vec::new(),
+        volumes: Vec::new(),
+        restart_policy: "no".to_owned(),
+    };
+    world.engine.outsider().create_container(&spec).await.unwrap();
+    let is_blocked =
+        |event: &Event| matches!(event, Event::Condition { condition, .. } if condition.reason == Reason::NameConflict);
+    world.until("it is blocked", |world| world.recorder.has(is_blocked)).await;
+    world.engine.clear_calls();
+    let begun = Instant::now();
+    let passes = |world: &World| world.engine.calls().iter().filter(|call| call.name == "list_containers").count();
+    world.until("it was looked at again and again", |world| passes(world) > 2).await;
+    assert!(begun.elapsed() > BLOCKED, "{:?}", begun.elapsed());
     world.stop.cancel();
     watch.await.unwrap().unwrap();
 }

@@ -1,7 +1,8 @@
 //! Creating and deleting a cluster with its distribution's program.
 
-use std::sync::atomic::Ordering;
+use std::time::Duration;
 
+use tokio::time::sleep;
 use tokio_util::sync::CancellationToken;
 
 use super::{Executor, Failure};
@@ -13,6 +14,12 @@ use crate::plan::{Action, ClusterSpec, Subject, Target};
 use crate::probe::Probe;
 use crate::provisioner::ProvisionError;
 use crate::report::Event;
+
+/// What a creation has left is tried this often to be deleted: nobody else would, and what stands in the way (a
+/// `docker exec`, a container that is just being removed) mostly goes by itself.
+const CLEARING_TRIES: u32 = 3;
+/// Pause between two of these tries.
+const CLEAR_AGAIN: Duration = Duration::from_secs(1);
 
 impl<E: Engine, P: Probe> Executor<E, P> {
     /// Creates a cluster. What a run that failed or was stopped has left behind is deleted again; a cluster that was
@@ -32,22 +39,41 @@ impl<E: Engine, P: Probe> Executor<E, P> {
         if created.as_ref().is_err_and(ProvisionError::says_it_exists) {
             return Err(ProvisionError::Appeared { cluster: name.to_string() }.into());
         }
-        if matches!(created, Err(ProvisionError::Failed { .. } | ProvisionError::Stopped { .. }))
-            && self.exists(cluster).await.unwrap_or(true)
-        {
-            // How it failed matters more than how clearing up did; what is left shows in the next pass.
-            self.clears_up.store(true, Ordering::Release);
-            let _ = self.leave_network_of(cluster).await;
-            let _ = self.delete_cluster(subject, cluster).await;
-            self.clears_up.store(false, Ordering::Release);
+        if let Err(failure @ (ProvisionError::Failed { .. } | ProvisionError::Stopped { .. })) = created {
+            return match self.clear_up(subject, cluster).await {
+                Ok(()) => Err(failure.into()),
+                Err(left) => Err(Failure::Remains { created: failure, left: Box::new(left) }),
+            };
         }
         Ok(created?)
     }
 
+    /// Deletes what a creation that did not succeed has left.
+    async fn clear_up(&self, subject: &Subject, cluster: &ClusterSpec) -> Result<(), Failure> {
+        let _alone = self.access.take().await;
+        let mut tries = 0;
+        while self.exists(cluster).await? {
+            tries += 1;
+            // A network that somebody is still on stays, and the cluster goes all the same.
+            let _ = self.leave_network_of(cluster).await;
+            match self.delete(subject, cluster).await {
+                Err(failure) if tries == CLEARING_TRIES => return Err(failure.into()),
+                Err(_) => sleep(CLEAR_AGAIN).await,
+                Ok(()) => break,
+            }
+        }
+        Ok(())
+    }
+
     /// Deletes a cluster, and is not stopped half-way. Nodes that are gone already are no obstacle to either program.
     pub(super) async fn delete_cluster(&self, subject: &Subject, cluster: &ClusterSpec) -> Result<(), Failure> {
+        let _alone = self.access.take().await;
+        Ok(self.delete(subject, cluster).await?)
+    }
+
+    async fn delete(&self, subject: &Subject, cluster: &ClusterSpec) -> Result<(), ProvisionError> {
         let arguments = delete_arguments(cluster.distribution, &cluster.name);
-        Ok(self.provision(subject, cluster, &arguments, &CancellationToken::new()).await?)
+        self.provision(subject, cluster, &arguments, &CancellationToken::new()).await
     }
 
     /// Takes registries off the network that is deleted with the cluster: k3d leaves one behind that somebody is on. They

@@ -18,7 +18,7 @@ use tracing::{Instrument, debug_span};
 
 use crate::desired::SecretFiles;
 use crate::engine::{Container, ContainerSpec, ContainerState, Engine, EngineError};
-use crate::observed::{NetworkRef, Serving};
+use crate::observed::{Access, NetworkRef, Serving};
 use crate::plan::{Action, Milestone, Sequence, Step, Subject, Target};
 use crate::probe::Probe;
 use crate::provisioner::{ProvisionError, Provisioner};
@@ -102,6 +102,14 @@ pub enum Failure {
     /// The distribution's program failed.
     #[error(transparent)]
     Provisioner(#[from] ProvisionError),
+    /// It failed or was stopped, and what it left cannot be deleted either.
+    #[error("{created}; what it left could not be deleted: {left}")]
+    Remains {
+        /// How the creation ended.
+        created: ProvisionError,
+        /// How the deletion did.
+        left: Box<Failure>,
+    },
 }
 
 impl Failure {
@@ -119,7 +127,7 @@ pub struct Executor<E, P> {
     provisioner: Provisioner,
     calls: Arc<Semaphore>,
     pulls: Arc<Mutex<HashMap<String, Arc<Pull>>>>,
-    clears_up: Arc<AtomicBool>,
+    access: Access,
     reporter: Arc<dyn Reporter>,
 }
 
@@ -202,12 +210,13 @@ impl<E: Engine, P: Probe> Executor<E, P> {
     /// An executor that makes at most `concurrency` changing calls at once.
     pub fn new(engine: E, probe: P, provisioner: Provisioner, concurrency: usize, reporter: Arc<dyn Reporter>) -> Self {
         let calls = Arc::new(Semaphore::new(concurrency.max(1)));
-        Self { engine, probe, provisioner, calls, pulls: Arc::default(), clears_up: Arc::default(), reporter }
+        Self { engine, probe, provisioner, calls, pulls: Arc::default(), access: Access::default(), reporter }
     }
 
-    /// Whether it deletes what a creation has left: the cluster's network is about to go, and nobody is to join it.
-    pub fn clears_up(&self) -> bool {
-        self.clears_up.load(Ordering::Acquire)
+    /// One that shares access to the cluster with others, above all with whoever observes it.
+    #[must_use]
+    pub fn sharing(self, access: Access) -> Self {
+        Self { access, ..self }
     }
 
     /// Runs one subject's steps in order. A failure or a cancellation takes back, in reverse order, the steps since
@@ -309,6 +318,11 @@ impl<E: Engine, P: Probe> Run<'_, E, P> {
         cause: &str,
         cancel: Option<&CancellationToken>,
     ) -> Result<(), Ended> {
+        // One that is being deleted is left alone; what remains to be done then is for another pass.
+        let shared = touches_cluster(action).then(|| self.executor.access.share());
+        if matches!(shared, Some(None)) {
+            return Err(Ended::Cancelled);
+        }
         self.actions += usize::from(action.changes());
         let mut report = ActionReport::of(self.subject, action, cause);
         self.executor.reporter.report(&Event::ActionStarted(report.clone()));
@@ -418,6 +432,19 @@ fn action_target(action: &Action) -> Option<&Target> {
         | Action::RemoveContainer { container } => Some(container),
         _ => None,
     }
+}
+
+/// Whether an action looks into a node or joins the cluster's network.
+fn touches_cluster(action: &Action) -> bool {
+    matches!(
+        action,
+        Action::ConnectNetwork { .. }
+            | Action::WriteNodeFiles { .. }
+            | Action::RemoveNodeFiles { .. }
+            | Action::RemoveNodeDirectories { .. }
+            | Action::AdvertiseRegistry { .. }
+            | Action::WithdrawRegistry { .. }
+    )
 }
 
 /// A program that was stopped did not fail.

@@ -1,5 +1,6 @@
 //! What the engine says exists now: one snapshot, pure data once taken.
 
+mod access;
 mod nodes;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -11,6 +12,7 @@ use futures_util::stream::{self, StreamExt, TryStreamExt};
 use futures_util::try_join;
 use jiff::{SignedDuration, Timestamp};
 
+pub use self::access::Access;
 use self::nodes::Remembered;
 pub(crate) use self::nodes::read_hosts;
 pub use self::nodes::{HostDirectory, Hosting, Node};
@@ -46,7 +48,7 @@ pub struct Observed {
     pub image: Option<Image>,
     /// The cluster itself.
     pub cluster: Cluster,
-    /// Its nodes that run, in order of their names; none are read of a cluster that is about to be deleted.
+    /// Its nodes that run, in order of their names; none are read of a cluster that is being deleted or about to be.
     pub nodes: Vec<Node>,
     /// Names of its nodes that do not run.
     pub stopped_nodes: Vec<String>,
@@ -130,18 +132,24 @@ pub struct Observer<E, P> {
     probe: P,
     provisioner: Provisioner,
     remembered: Remembered,
+    access: Access,
 }
 
 impl<E: Engine, P: Probe> Observer<E, P> {
     /// For a pass or a few.
     pub fn new(engine: E, probe: P, provisioner: Provisioner) -> Self {
-        Self { engine, probe, provisioner, remembered: Remembered::default() }
+        Self { engine, probe, provisioner, remembered: Remembered::default(), access: Access::default() }
     }
 
     /// For passes without end: what was read on nodes is read again only when it has changed.
     #[must_use]
     pub fn that_remembers(self) -> Self {
         Self { remembered: Remembered::with_files(), ..self }
+    }
+
+    /// Shared while it looks into nodes.
+    pub fn access(&self) -> &Access {
+        &self.access
     }
 
     /// What the cluster says of its registry was changed.
@@ -166,7 +174,8 @@ impl<E: Engine, P: Probe> Observer<E, P> {
 
     /// Names of nodes whose files are not what they were in the last snapshot, and how many files were looked at.
     pub async fn changed_nodes(&self) -> (Vec<String>, usize) {
-        self.remembered.changed(&self.engine).await
+        let Some(_access) = self.access.share() else { return Default::default() };
+        self.remembered.changed(&self.engine, &self.access).await
     }
 
     /// Takes a snapshot of everything a plan for one cluster needs.
@@ -206,14 +215,21 @@ impl<E: Engine, P: Probe> Observer<E, P> {
         let network = cluster_network(desired, &networks, &all_nodes);
         let stopped = all_nodes.iter().filter(|node| node.state != ContainerState::Running);
         let stopped_nodes = stopped.map(|node| node.name.clone()).collect();
+        let access = self.access.share();
         let running = match &provisioner {
+            _ if access.is_none() => Vec::new(),
             Some(_) if is_to_go(desired, cluster) => Vec::new(),
-            _ => all_nodes.into_iter().filter(|node| node.state == ContainerState::Running).collect(),
+            _ => {
+                let is_up =
+                    |node: &Container| node.state == ContainerState::Running && !self.access.is_ending(&node.id);
+                all_nodes.into_iter().filter(is_up).collect()
+            }
         };
         let (mut nodes, hosting) = try_join!(
             nodes::read(engine, desired, &running, &self.remembered),
             nodes::hosting(engine, desired, &running, &self.remembered),
         )?;
+        drop(access);
         nodes.extend(silent.into_iter().filter_map(Result::err));
         nodes.sort_by(|a, b| a.name.cmp(&b.name));
 

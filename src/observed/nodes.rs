@@ -11,7 +11,7 @@ use futures_util::stream::{self, StreamExt, TryStreamExt};
 use jiff::Timestamp;
 use tokio::time::Instant;
 
-use super::{READS_AT_ONCE, found};
+use super::{Access, READS_AT_ONCE, found};
 use crate::desired::Desired;
 use crate::distribution::containerd::RegistryConfig;
 use crate::distribution::hosts_toml::FILE_NAME;
@@ -148,14 +148,14 @@ impl Remembered {
     }
 
     /// Names of nodes on which a file is not what it was, and how many files were looked at.
-    pub(super) async fn changed<E: Engine>(&self, engine: &E) -> (Vec<String>, usize) {
+    pub(super) async fn changed<E: Engine>(&self, engine: &E, access: &Access) -> (Vec<String>, usize) {
         let known: Vec<(NodeRun, Known)> = {
             let runs = self.runs.lock().unwrap_or_else(PoisonError::into_inner);
             runs.iter().map(|(run, known)| (run.clone(), known.clone())).collect()
         };
         let (mut changed, mut looked_at) = (Vec::new(), 0);
         for ((id, _), Known { name, files, .. }) in known {
-            let Some((before, _)) = files else { continue };
+            let Some((before, _)) = files.filter(|_| !access.is_ending(&id)) else { continue };
             looked_at += before.len();
             // A node that cannot be asked tells by its events.
             if marks(engine, &id, before.keys().cloned().collect()).await.is_ok_and(|now| now != before) {

@@ -595,7 +595,10 @@ fn a_watch_creates_the_cluster_and_tries_again_when_that_fails() {
     let again = |event: &Event| event.is("retry") && event.text("cluster") == managed.cluster();
     watch.await_event("another try is announced", SOON, again);
     let creations = || managed.calls().iter().filter(|call| **call == managed.create_call()).count();
-    eventually("it is tried again", SOON, || holds(creations() > 1, format!("{:?}", managed.calls())));
+    eventually("it is tried again", SOON, || {
+        let told = || watch.since(0).iter().map(|event| event.json.to_string()).collect::<Vec<_>>().join("\n");
+        if creations() > 1 { Ok(()) } else { Err(format!("{:?}\n{}\n{}", managed.calls(), told(), watch.stderr())) }
+    });
     managed.registries_serve();
     assert_eq!(watch.stop(), Some(0));
     managed.cluster_is_gone();

@@ -6,7 +6,8 @@ use futures_util::FutureExt;
 use tempfile::TempDir;
 
 use super::*;
-use crate::engine::{ContainerSpec, Image};
+use crate::engine::Image;
+use crate::engine::memory::Call;
 use crate::labels::{KIND_CLUSTER, KIND_ROLE};
 use crate::provisioner::tests::with_program;
 
@@ -221,6 +222,54 @@ async fn apply_tries_a_creation_that_fails_once_and_deletes_what_it_left() {
 }
 
 #[tokio::test]
+async fn what_a_failed_creation_left_is_tried_again_when_its_deletion_fails() {
+    let delete = format!("[ -e twice ] && echo {REMOVE} || {{ echo directory not empty; touch twice; exit 1; }}");
+    let kind = Kind::new(&format!("echo {MAKE}; echo no space left; exit 1"), &delete);
+    let Applied::Failed(_) = kind.apply().await else { panic!("not failed") };
+    assert_eq!((kind.said("directory not empty"), kind.said(REMOVE), kind.has_node()), (1, 1, false));
+}
+
+#[tokio::test]
+async fn half_a_cluster_that_cannot_be_deleted_does_not_pass_for_a_whole_one() {
+    let create = format!("echo {MAKE}; echo no space left; exit 1");
+    let kind = Kind::new(&create, "echo directory not empty; exit 1");
+    let Applied::Failed(status) = kind.apply().await else { panic!("not failed") };
+    let (ready, reason, message) = cluster_ready(&status);
+    assert_eq!((ready, reason), (ConditionStatus::False, Reason::ProvisionerFailed));
+    let words = ["no space left", "what it left could not be deleted", "directory not empty"];
+    assert!(words.iter().all(|words| message.contains(words)), "{message}");
+    assert_eq!((kind.said("no space left"), kind.said("directory not empty")), (1, 3));
+    assert!(kind.has_node());
+}
+
+#[tokio::test]
+async fn nobody_touches_a_cluster_while_it_is_being_deleted() {
+    let create = format!("echo {MAKE}; until [ -e wired ]; do sleep 0.02; done; exit 1");
+    let delete = format!("echo begun; until [ -e go ]; do sleep 0.02; done; echo {REMOVE}");
+    let kind = Kind::new(&create, &delete);
+    let engine = &kind.world.engine;
+    let watch = kind.watch();
+    kind.world.until("the node is there", |_| kind.has_node()).await;
+    std::fs::write(kind.programs.path().join("wired"), "").unwrap();
+    kind.world.until("the deletion has begun", |_| kind.said("begun") == 1).await;
+    engine.clear_calls();
+    engine.outsider().kill("ksail-dev-ghcr-io", 137).unwrap();
+    let passes = |world: &World| world.engine.calls().iter().filter(|call| call.name == "list_containers").count();
+    kind.world.until("a pass has seen it", |world| passes(world) > 0).await;
+    std::fs::write(kind.world.path(), manifest_text(&MIRRORS[..1]).replace("External", "Managed")).unwrap();
+    kind.world.until("another has", |world| passes(world) > 1).await;
+    let touching = ["get_archive", "put_archive", "stat_path", "exec", "connect_network"];
+    let touched = |call: &Call| touching.contains(&call.name);
+    assert!(!engine.calls().iter().any(touched), "{:?}", engine.calls());
+    assert!(passes(&kind.world) < 10, "it waits, and does not look again and again");
+
+    std::fs::write(kind.programs.path().join("go"), "").unwrap();
+    kind.world.until("the rest follows", |_| !kind.has_node() && kind.mirrors().len() == 1).await;
+    kind.world.stop.cancel();
+    watch.await.unwrap().unwrap();
+}
+
+#[tokio::test]
 async fn what_a_failed_creation_did_not_make_is_not_deleted() {
     let kind = Kind::new("echo no such image; exit 1", "echo never");
     let Applied::Failed(_) = kind.apply().await else { panic!("not failed") };
@@ -298,8 +347,7 @@ async fn a_cluster_that_cannot_be_deleted_keeps_its_registries_until_it_can() {
     kind.world.until("the second try", |_| kind.said("in use") == 2).await;
     kind.world.until("they are back on the network", |_| kind.mirrors() == before).await;
     std::fs::write(kind.programs.path().join("healed"), "").unwrap();
-    kind.world.until("all is gone", |_| !kind.has_node() && kind.mirrors().is_empty()).await;
+    kind.world.until("all is gone", |world| world.engine.snapshot().containers.is_empty()).await;
     kind.world.stop.cancel();
     watch.await.unwrap().unwrap();
-    assert!(kind.world.container("ksail-dev-docker-io").is_none());
 }

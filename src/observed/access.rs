@@ -1,0 +1,93 @@
+//! Who may touch the cluster's nodes and its network, and when nobody may.
+
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use tokio::sync::{OwnedRwLockReadGuard, OwnedRwLockWriteGuard, RwLock};
+use tokio::time::Instant;
+
+/// A node that is told to end has mostly done so by then: it is what `docker stop` gives it.
+const ENDS_WITHIN: Duration = Duration::from_secs(10);
+
+/// Access to the cluster's nodes and its network.
+///
+/// The engine mounts a container's files for whoever reads or writes them, and cannot remove one that is mounted at
+/// that moment (`failed to remove root filesystem`); nor can a network be removed that somebody joins. So whoever
+/// touches them shares this, and whoever deletes the cluster has it alone. Others who delete it cannot be waited for,
+/// but their nodes are told to end before they are removed, and are left alone from then on.
+#[derive(Debug, Clone, Default)]
+pub struct Access {
+    cluster: Arc<RwLock<()>>,
+    ending: Arc<Mutex<BTreeMap<String, Instant>>>,
+}
+
+impl Access {
+    /// The cluster stays as long as this is held; nothing, when it is being deleted or about to be.
+    pub fn share(&self) -> Option<OwnedRwLockReadGuard<()>> {
+        self.cluster.clone().try_read_owned().ok()
+    }
+
+    /// Waits until nobody touches the cluster any more; nobody will as long as this is held.
+    pub async fn take(&self) -> OwnedRwLockWriteGuard<()> {
+        self.cluster.clone().write_owned().await
+    }
+
+    /// Whether somebody deletes the cluster.
+    pub fn is_taken(&self) -> bool {
+        self.share().is_none()
+    }
+
+    /// A node was told to end: its id.
+    pub fn leave_alone(&self, node: &str) {
+        let mut ending = self.ending.lock().unwrap_or_else(PoisonError::into_inner);
+        ending.retain(|_, since| since.elapsed() < ENDS_WITHIN);
+        ending.insert(node.to_owned(), Instant::now());
+    }
+
+    /// Whether a node was told to end moments ago.
+    pub fn is_ending(&self, node: &str) -> bool {
+        let ending = self.ending.lock().unwrap_or_else(PoisonError::into_inner);
+        ending.get(node).is_some_and(|since| since.elapsed() < ENDS_WITHIN)
+    }
+
+    /// A node was started, and is no longer ending.
+    pub fn welcome(&self, node: &str) {
+        self.ending.lock().unwrap_or_else(PoisonError::into_inner).remove(node);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use futures_util::FutureExt;
+
+    use super::*;
+
+    #[test]
+    fn who_is_in_is_waited_for_and_nobody_comes_in_meanwhile() {
+        let access = Access::default();
+        let (first, second) = (access.share().unwrap(), access.share().unwrap());
+        let mut taking = Box::pin(access.take());
+        assert!(taking.as_mut().now_or_never().is_none());
+        assert!(access.is_taken(), "from the time on that somebody waits for it");
+        drop(first);
+        assert!(taking.as_mut().now_or_never().is_none());
+        drop(second);
+        let taken = taking.now_or_never().unwrap();
+        assert!(access.is_taken());
+        drop(taken);
+        assert!(!access.is_taken());
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_node_that_was_told_to_end_is_left_alone_until_it_starts_or_has_not_ended() {
+        let access = Access::default();
+        access.leave_alone("one");
+        access.leave_alone("two");
+        assert!(access.is_ending("one") && access.is_ending("two") && !access.is_ending("three"));
+        access.welcome("one");
+        assert!(!access.is_ending("one"));
+        tokio::time::advance(ENDS_WITHIN).await;
+        assert!(!access.is_ending("two"));
+    }
+}
