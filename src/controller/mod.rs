@@ -267,10 +267,10 @@ fn hear<E: Engine, P: Probe>(reconciler: &mut Reconciler<E, P>, message: FromEng
         }
         FromEngine::Lost(error) => reconciler.engine_failed(&error),
         FromEngine::Happened(event) if concerns(&event, reconciler) => {
-            let access = reconciler.observer.access();
+            let is_node = reconciler.desired().is_some_and(|desired| is_node(&event.attributes, desired));
             match event.action.as_str() {
-                "kill" if ends(&event) => access.leave_alone(&event.id),
-                "start" => access.welcome(&event.id),
+                "kill" if is_node && ends(&event) => reconciler.observer.access().leave_alone(&event.id),
+                "start" if is_node => reconciler.observer.access().welcome(),
                 _ => {}
             }
             let name = event.attributes.get("name").unwrap_or(&event.id);

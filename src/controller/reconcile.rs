@@ -60,6 +60,8 @@ pub(super) struct Reconciler<E, P> {
     desired: Option<Desired>,
     last: Option<(Observed, Plan)>,
     blocked: Option<Instant>,
+    /// When nodes are asked again that are left alone now.
+    look_again: Option<Instant>,
     upstreams: BTreeMap<String, Result<(), String>>,
     engine_is_lost: Option<bool>,
     tally: Option<Tally>,
@@ -136,6 +138,7 @@ impl<E: Engine, P: Probe> Reconciler<E, P> {
             desired: None,
             last: None,
             blocked: None,
+            look_again: None,
             upstreams: BTreeMap::new(),
             engine_is_lost: None,
             tally: None,
@@ -204,6 +207,7 @@ impl<E: Engine, P: Probe> Reconciler<E, P> {
         let blocks =
             |(subject, sequence): (&Subject, &Sequence)| subject.host().is_some() && !sequence.obstacles.is_empty();
         self.blocked = plan.sequences.iter().any(blocks).then(|| Instant::now() + BLOCKED);
+        self.look_again = self.observer.access().others_stay_from();
         self.failures.retain(|subject, failed| {
             plan.sequences.contains_key(subject)
                 || self.under_way.contains_key(subject)
@@ -325,7 +329,7 @@ impl<E: Engine, P: Probe> Reconciler<E, P> {
             let is_idle = !is_deleted && !self.under_way.contains_key(*subject);
             is_idle && self.is_tried_again(failed) && self.has_steps(subject)
         });
-        idle.map(|(_, failed)| failed.until).chain(self.blocked).min()
+        idle.map(|(_, failed)| failed.until).chain(self.blocked).chain(self.look_again).min()
     }
 
     /// Whether somebody else blocks every mirror that is not as desired.

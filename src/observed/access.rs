@@ -9,13 +9,16 @@ use tokio::time::Instant;
 
 /// A node that is told to end has mostly done so by then: it is what `docker stop` gives it.
 const ENDS_WITHIN: Duration = Duration::from_secs(10);
+/// Who deletes a cluster tells one node after another.
+const OTHERS_FOLLOW_WITHIN: Duration = Duration::from_secs(1);
 
 /// Access to the cluster's nodes and its network.
 ///
 /// The engine mounts a container's files for whoever reads or writes them, and cannot remove one that is mounted at
 /// that moment (`failed to remove root filesystem`); nor can a network be removed that somebody joins. So whoever
 /// touches them shares this, and whoever deletes the cluster has it alone. Others who delete it cannot be waited for,
-/// but their nodes are told to end before they are removed, and are left alone from then on.
+/// but their nodes are told to end before they are removed: from then on they are left alone, and all the others for
+/// as long as it may take to tell them too.
 #[derive(Debug, Clone, Default)]
 pub struct Access {
     cluster: Arc<RwLock<()>>,
@@ -45,15 +48,24 @@ impl Access {
         ending.insert(node.to_owned(), Instant::now());
     }
 
-    /// Whether a node was told to end moments ago.
-    pub fn is_ending(&self, node: &str) -> bool {
+    /// Whether a node is to be left alone.
+    pub fn is_left_alone(&self, node: &str) -> bool {
         let ending = self.ending.lock().unwrap_or_else(PoisonError::into_inner);
-        ending.get(node).is_some_and(|since| since.elapsed() < ENDS_WITHIN)
+        ending
+            .iter()
+            .any(|(id, since)| since.elapsed() < OTHERS_FOLLOW_WITHIN || id == node && since.elapsed() < ENDS_WITHIN)
     }
 
-    /// A node was started, and is no longer ending.
-    pub fn welcome(&self, node: &str) {
-        self.ending.lock().unwrap_or_else(PoisonError::into_inner).remove(node);
+    /// When those that were not told to end need no longer be left alone, if that is still to come.
+    pub fn others_stay_from(&self) -> Option<Instant> {
+        let ending = self.ending.lock().unwrap_or_else(PoisonError::into_inner);
+        let until = ending.values().max().map(|since| *since + OTHERS_FOLLOW_WITHIN);
+        until.filter(|until| *until > Instant::now())
+    }
+
+    /// A node was started: nobody is deleting the cluster.
+    pub fn welcome(&self) {
+        self.ending.lock().unwrap_or_else(PoisonError::into_inner).clear();
     }
 }
 
@@ -80,14 +92,24 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn a_node_that_was_told_to_end_is_left_alone_until_it_starts_or_has_not_ended() {
+    async fn a_node_that_was_told_to_end_is_left_alone_and_the_others_for_a_moment() {
+        let access = Access::default();
+        assert!(!access.is_left_alone("one") && access.others_stay_from().is_none());
+        access.leave_alone("one");
+        assert!(access.is_left_alone("one") && access.is_left_alone("two"));
+        assert_eq!(access.others_stay_from(), Some(Instant::now() + OTHERS_FOLLOW_WITHIN));
+        tokio::time::advance(OTHERS_FOLLOW_WITHIN).await;
+        assert!(access.is_left_alone("one") && !access.is_left_alone("two"));
+        assert_eq!(access.others_stay_from(), None);
+        tokio::time::advance(ENDS_WITHIN).await;
+        assert!(!access.is_left_alone("one"));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_node_that_starts_says_that_nobody_deletes_the_cluster() {
         let access = Access::default();
         access.leave_alone("one");
-        access.leave_alone("two");
-        assert!(access.is_ending("one") && access.is_ending("two") && !access.is_ending("three"));
-        access.welcome("one");
-        assert!(!access.is_ending("one"));
-        tokio::time::advance(ENDS_WITHIN).await;
-        assert!(!access.is_ending("two"));
+        access.welcome();
+        assert!(!access.is_left_alone("one") && !access.is_left_alone("two"));
     }
 }

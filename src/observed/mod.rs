@@ -219,15 +219,11 @@ impl<E: Engine, P: Probe> Observer<E, P> {
         let running = match &provisioner {
             _ if access.is_none() => Vec::new(),
             Some(_) if is_to_go(desired, cluster) => Vec::new(),
-            _ => {
-                let is_up =
-                    |node: &Container| node.state == ContainerState::Running && !self.access.is_ending(&node.id);
-                all_nodes.into_iter().filter(is_up).collect()
-            }
+            _ => all_nodes.into_iter().filter(|node| node.state == ContainerState::Running).collect(),
         };
         let (mut nodes, hosting) = try_join!(
-            nodes::read(engine, desired, &running, &self.remembered),
-            nodes::hosting(engine, desired, &running, &self.remembered),
+            nodes::read(engine, desired, &running, &self.remembered, &self.access),
+            nodes::hosting(engine, desired, &running, &self.remembered, &self.access),
         )?;
         drop(access);
         nodes.extend(silent.into_iter().filter_map(Result::err));

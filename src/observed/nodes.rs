@@ -93,6 +93,17 @@ struct Known {
 type Marks = BTreeMap<String, Option<PathStat>>;
 
 impl Node {
+    fn new(
+        container: &Container,
+        hosts_directory: String,
+        hosts: BTreeMap<String, HostDirectory>,
+        registry_config: RegistryConfig,
+    ) -> Self {
+        let addresses = container.endpoints.values().filter_map(|endpoint| endpoint.address.map(|at| at.to_string()));
+        let (id, name, addresses) = (container.id.clone(), container.name.clone(), addresses.collect());
+        Self { id, name, addresses, hosts_directory, hosts, unreadable: None, registry_config }
+    }
+
     /// One that the engine says nothing of in time.
     pub(super) fn silent(id: String, name: String, desired: &Desired, error: &EngineError) -> Self {
         Self {
@@ -155,7 +166,7 @@ impl Remembered {
         };
         let (mut changed, mut looked_at) = (Vec::new(), 0);
         for ((id, _), Known { name, files, .. }) in known {
-            let Some((before, _)) = files.filter(|_| !access.is_ending(&id)) else { continue };
+            let Some((before, _)) = files.filter(|_| !access.is_left_alone(&id)) else { continue };
             looked_at += before.len();
             // A node that cannot be asked tells by its events.
             if marks(engine, &id, before.keys().cloned().collect()).await.is_ok_and(|now| now != before) {
@@ -172,12 +183,15 @@ pub(super) async fn read<E: Engine>(
     desired: &Desired,
     nodes: &[Container],
     remembered: &Remembered,
+    access: &Access,
 ) -> Result<Vec<Node>> {
     let runs: Vec<NodeRun> = nodes.iter().map(run_of).collect();
     remembered.keep_only(&runs);
     let reader = Reader { engine, desired, layout: node_layout(desired.distribution), remembered };
-    let reads: Vec<_> = nodes.iter().map(|node| reader.node(node)).collect();
+    let (left_alone, asked): (Vec<_>, Vec<_>) = nodes.iter().partition(|node| access.is_left_alone(&node.id));
+    let reads: Vec<_> = asked.into_iter().map(|node| reader.node(node)).collect();
     let mut nodes: Vec<Node> = stream::iter(reads).buffer_unordered(READS_AT_ONCE).try_collect().await?;
+    nodes.extend(left_alone.into_iter().filter_map(|node| reader.as_it_was(node)));
     nodes.sort_by(|a, b| a.name.cmp(&b.name));
     Ok(nodes)
 }
@@ -192,6 +206,7 @@ pub(super) async fn hosting<E: Engine>(
     desired: &Desired,
     nodes: &[Container],
     remembered: &Remembered,
+    access: &Access,
 ) -> Result<Option<Hosting>> {
     let layout = node_layout(desired.distribution);
     let has_api = |node: &&Container| node.labels.get(layout.role_label).map(String::as_str) == Some(layout.roles[0]);
@@ -202,6 +217,7 @@ pub(super) async fn hosting<E: Engine>(
     };
     let advertised = match remembered.get(&run).advertised.filter(holds) {
         Some((advertised, _)) => advertised,
+        None if access.is_left_alone(&node.id) => return Ok(None),
         None => {
             let advertised = ask_for_hosting(engine, &layout, &node.id).await?;
             remembered.change(&run, |known| known.advertised = Some((advertised.clone(), Instant::now())));
@@ -238,19 +254,27 @@ impl<E: Engine> Reader<'_, E> {
         let id = &run.0;
         let marked = mark(self.engine, id, self.layout.config).await?;
         let registry_config = self.registry_config(&run, marked.as_ref()).await?;
-        let hosts_directory = match &registry_config {
-            RegistryConfig::Directory(directory) => directory.clone(),
-            _ => self.layout.hosts_directory.to_owned(),
-        };
+        let hosts_directory = self.hosts_directory(&registry_config);
         let (hosts, unreadable) = match self.hosts(&run, &hosts_directory, marked).await {
             Ok(hosts) => (hosts, None),
             Err(error) if error.is_unavailable() => return Err(error),
             Err(error) => (BTreeMap::new(), Some(error.to_string())),
         };
-        let (id, name) = (container.id.clone(), container.name.clone());
-        let addresses = container.endpoints.values().filter_map(|endpoint| endpoint.address.map(|at| at.to_string()));
-        let addresses = addresses.collect();
-        Ok(Node { id, name, addresses, hosts_directory, hosts, unreadable, registry_config })
+        Ok(Node { unreadable, ..Node::new(container, hosts_directory, hosts, registry_config) })
+    }
+
+    /// What was read last, if anything was.
+    fn as_it_was(&self, container: &Container) -> Option<Node> {
+        let Known { files, registry_config, .. } = self.remembered.get(&run_of(container));
+        let ((_, hosts), (_, registry_config, _)) = (files?, registry_config?);
+        Some(Node::new(container, self.hosts_directory(&registry_config), hosts, registry_config))
+    }
+
+    fn hosts_directory(&self, registry_config: &RegistryConfig) -> String {
+        match registry_config {
+            RegistryConfig::Directory(directory) => directory.clone(),
+            _ => self.layout.hosts_directory.to_owned(),
+        }
     }
 
     /// What containerd is told about registries, read again when its file is not `marked` as it was.

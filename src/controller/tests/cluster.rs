@@ -81,6 +81,12 @@ impl Kind {
         self.world.container(NODE).is_some()
     }
 
+    fn wired(&self, name: &str) -> bool {
+        let containers = self.world.engine.snapshot().containers.into_values();
+        let mut nodes = containers.filter(|snapshot| snapshot.container.name == name);
+        nodes.any(|node| node.files.keys().any(|path| path.ends_with("/hosts.toml")))
+    }
+
     /// Names and ids of the mirrors that run, those on the cluster's network.
     fn mirrors(&self) -> BTreeMap<String, String> {
         let containers = self.world.engine.snapshot().containers.into_values().map(|snapshot| snapshot.container);
@@ -116,24 +122,27 @@ impl Reporter for Reacting {
 
 impl Reacting {
     fn make_node(&self) {
-        let labels = [(KIND_CLUSTER, "dev"), (KIND_ROLE, "control-plane")];
-        let spec = ContainerSpec {
-            name: NODE.to_owned(),
-            image: "node:1".to_owned(),
-            command: Vec::new(),
-            env: BTreeMap::new(),
-            labels: labels.map(|(key, value)| (key.to_owned(), value.to_owned())).into(),
-            ports: Vec::new(),
-            volumes: Vec::new(),
-            restart_policy: "no".to_owned(),
-        };
         let outsider = self.engine.outsider();
         at_once(async {
             // One that is there already stays as it is.
-            if let Ok(id) = outsider.create_container(&spec).await {
+            if let Ok(id) = outsider.create_container(&node(NODE, "control-plane")).await {
                 outsider.start_container(&id).await.expect("it starts");
             }
         });
+    }
+}
+
+fn node(name: &str, role: &str) -> ContainerSpec {
+    let labels = [(KIND_CLUSTER, "dev"), (KIND_ROLE, role)];
+    ContainerSpec {
+        name: name.to_owned(),
+        image: "node:1".to_owned(),
+        command: Vec::new(),
+        env: BTreeMap::new(),
+        labels: labels.map(|(key, value)| (key.to_owned(), value.to_owned())).into(),
+        ports: Vec::new(),
+        volumes: Vec::new(),
+        restart_policy: "no".to_owned(),
     }
 }
 
@@ -188,13 +197,8 @@ async fn a_cluster_that_appears_between_plan_and_creation_is_not_touched() {
 #[tokio::test]
 async fn apply_wires_the_nodes_while_the_program_is_still_at_work() {
     let kind = Kind::new(&format!("echo {MAKE}; until [ -e wired ]; do sleep 0.02; done"), "echo never");
-    let is_wired = || {
-        let containers = kind.world.engine.snapshot().containers.into_values();
-        let mut nodes = containers.filter(|snapshot| snapshot.container.name == NODE);
-        nodes.any(|node| node.files.keys().any(|path| path.ends_with("/hosts.toml")))
-    };
     let let_it_end = async {
-        kind.world.until("the node is wired", |_| is_wired()).await;
+        kind.world.until("the node is wired", |_| kind.wired(NODE)).await;
         std::fs::write(kind.programs.path().join("wired"), "").unwrap();
     };
     let (applied, ()) = tokio::join!(kind.apply(), let_it_end);
@@ -265,6 +269,34 @@ async fn nobody_touches_a_cluster_while_it_is_being_deleted() {
 
     std::fs::write(kind.programs.path().join("go"), "").unwrap();
     kind.world.until("the rest follows", |_| !kind.has_node() && kind.mirrors().len() == 1).await;
+    kind.world.stop.cancel();
+    watch.await.unwrap().unwrap();
+}
+
+#[tokio::test]
+async fn when_a_node_is_told_to_end_the_others_are_left_alone_for_a_moment() {
+    let kind = Kind::that_works();
+    let engine = &kind.world.engine;
+    let id = engine.outsider().create_container(&node("dev-worker", "worker")).await.unwrap();
+    engine.outsider().start_container(&id).await.unwrap();
+    let watch = kind.watch();
+    kind.world.until("the worker is wired", |_| kind.wired("dev-worker")).await;
+    let other = engine.outsider().create_container(&node(NODE, "control-plane")).await.unwrap();
+    engine.outsider().start_container(&other).await.unwrap();
+    kind.world.until("the other is wired", |_| kind.wired(NODE)).await;
+
+    let touching = ["get_archive", "put_archive", "stat_path", "exec"];
+    let touched = |world: &World| {
+        let calls = world.engine.calls();
+        calls.iter().any(|call| touching.contains(&call.name) && call.object == id)
+    };
+    engine.clear_calls();
+    kind.world.until("the patrol has looked, and will not for a second", touched).await;
+    engine.clear_calls();
+    let removed = Instant::now();
+    engine.outsider().remove_container(&other).await.unwrap();
+    kind.world.until("it is looked at again", touched).await;
+    assert!(removed.elapsed() > Duration::from_millis(800), "{:?}: {:?}", removed.elapsed(), engine.calls());
     kind.world.stop.cancel();
     watch.await.unwrap().unwrap();
 }
