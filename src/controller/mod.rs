@@ -57,7 +57,7 @@ const BLOCKED: Duration = Duration::from_millis(1500);
 const HALF_WRITTEN: Duration = Duration::from_millis(300);
 /// Docker's word for an archive that was extracted into a container.
 const PUT_INTO: &str = "extract-to-dir";
-/// `apply` gives a mirror this many tries.
+/// `apply` gives a mirror this many tries, and as many to an engine that answers and refuses.
 const TRIES: u32 = 3;
 
 /// Everything a controller needs from outside.
@@ -112,6 +112,7 @@ impl<E: Engine, P: Probe> Controller<E, P> {
         // While a cluster is being created its network and its nodes appear, and are not to wait until it is done.
         let (engine_out, mut engine) = mpsc::unbounded_channel();
         let mut tasks = tokio::task::JoinSet::new();
+        let mut refusals = 0;
         if is_managed {
             tasks.spawn(engine_source::run(self.engine.clone(), engine_out));
         }
@@ -129,6 +130,11 @@ impl<E: Engine, P: Probe> Controller<E, P> {
                 }
                 Some(()) = at(reconciler.queue.due()) => match timeout_at(deadline, reconciler.pass()).await {
                     Ok(Ok(())) => {}
+                    // It is there, and what it could not say of one object it can in a moment.
+                    Ok(Err(PassError::Engine(error))) if !error.is_unavailable() && refusals + 1 < TRIES => {
+                        refusals += 1;
+                        reconciler.queue.push("another look");
+                    }
                     Ok(Err(PassError::Engine(error))) => break Applied::EngineAway(error),
                     Ok(Err(PassError::Lock(error))) => break Applied::NoLock(error),
                     Ok(Err(PassError::Stopped)) => break Applied::Stopped,

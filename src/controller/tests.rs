@@ -188,6 +188,18 @@ async fn apply_says_at_once_that_the_engine_is_away() {
 }
 
 #[tokio::test]
+async fn apply_looks_again_when_the_engine_could_not_say_what_there_is() {
+    let refusal = || EngineError::Refused { status: 500, message: "unexpectedly nil".to_owned() };
+    let world = World::new();
+    world.save(&[("docker.io", 5001)]);
+    world.engine.fail(|call| call.name == "list_volumes", 2, refusal());
+    assert!(matches!(world.apply().await, Applied::Converged(_)));
+    world.engine.fail(|call| call.name == "list_volumes", usize::MAX, refusal());
+    let Applied::EngineAway(error) = world.apply().await else { panic!("not given up") };
+    assert_eq!(error, refusal());
+}
+
+#[tokio::test]
 async fn watch_follows_the_file_and_repairs_what_breaks() {
     let world = World::new();
     world.save(&[("docker.io", 5001)]);

@@ -34,6 +34,10 @@ fn refusal(status: u16, message: String) -> EngineError {
     if message.contains("is not connected to") {
         return EngineError::NotFound { message };
     }
+    // Docker's answer, 500 as well, of a container that is just being removed.
+    if message.contains("RWLayer of container") && message.contains("unexpectedly nil") {
+        return EngineError::NotFound { message };
+    }
     if message.contains("is not paused") {
         return EngineError::Conflict { message };
     }
@@ -123,6 +127,7 @@ mod tests {
         assert_eq!(answered(500, ""), EngineError::Refused { status: 500, message: message() });
         assert!(matches!(answered(500, "Container x is not paused"), EngineError::Conflict { .. }));
         assert!(answered(500, "container x is not connected to network y").is_not_found());
+        assert!(answered(500, "RWLayer of container x is unexpectedly nil").is_not_found());
     }
 
     #[test]
