@@ -14,7 +14,7 @@ use tokio::io::{AsyncBufReadExt, AsyncRead, BufReader};
 use tokio::process::{Child, Command};
 use tokio::time::{Instant, sleep_until, timeout, timeout_at};
 use tokio_util::sync::CancellationToken;
-use tracing::debug;
+use tracing::info;
 
 use crate::distribution;
 use crate::manifest::Distribution;
@@ -109,7 +109,7 @@ impl Provisioner {
         let cannot =
             |error: io::Error| ProvisionError::CannotRun { command: command.clone(), reason: error.to_string() };
         let mut child = self.command(program, arguments, kubeconfig).spawn().map_err(cannot)?;
-        debug!(command, "started");
+        info!(command, "started");
         let mut output = output_of(&mut child);
         let mut last_words = VecDeque::new();
         let mut hear = |line: String| {

@@ -71,6 +71,8 @@ impl fmt::Display for Hop {
 pub struct Proof {
     /// What image references say.
     pub host: String,
+    /// Whether it is a mirror, or a registry to push to.
+    pub role: Role,
     /// The node.
     pub node: String,
     /// The image that was pulled.
@@ -190,7 +192,7 @@ impl<E: Engine> Verifier<'_, E> {
                 Ok(image) => self.pull_and_look(mirror, node, &image).await?,
             },
         };
-        Ok(Proof { host: mirror.host.to_string(), node: node.name.clone(), image: shown, outcome })
+        Ok(Proof { host: mirror.host.to_string(), role: mirror.role, node: node.name.clone(), image: shown, outcome })
     }
 
     /// What needs no pull to be seen.

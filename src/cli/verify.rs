@@ -10,7 +10,7 @@ use super::arguments::{duration, host};
 use super::completions::listed_hosts;
 use super::surroundings::{around, engine, load, manifest_path, provisioner};
 use super::{BAD_INPUT, Exit, FAILED, Global, OK, Output, print};
-use crate::desired::{Desired, Mirror, resolve};
+use crate::desired::{Desired, Mirror, Role, resolve};
 use crate::manifest::Host;
 use crate::observed::Observer;
 use crate::reference::Reference;
@@ -90,12 +90,16 @@ fn chosen<'a>(desired: &'a Desired, arguments: &Arguments) -> Result<(Vec<&'a Mi
 }
 
 fn line(proof: &Proof) -> String {
-    let Proof { host, node, image, outcome } = proof;
+    let Proof { host, role, node, image, outcome } = proof;
     let image = image.as_deref().unwrap_or_default();
     match outcome {
         Outcome::Proven { requests } => {
             let requests = if *requests == 1 { "1 request".to_owned() } else { format!("{requests} requests") };
-            format!("{host} on {node}: proven: {image} came through the mirror, {requests} in its log\n")
+            let from = match role {
+                Role::Mirror => "through the mirror",
+                Role::Push => "from the registry",
+            };
+            format!("{host} on {node}: proven: {image} came {from}, {requests} in its log\n")
         }
         Outcome::Broken { hop, message } => format!("{host} on {node}: breaks at {hop}: {message}\n"),
         Outcome::NotTried { message } => format!("{host} on {node}: not proven: {message}\n"),
@@ -103,8 +107,9 @@ fn line(proof: &Proof) -> String {
 }
 
 fn object(proof: &Proof) -> serde_json::Value {
-    let Proof { host, node, image, outcome } = proof;
-    let mut object = json!({"host": host, "node": node, "image": image, "proven": outcome.is_proven()});
+    let Proof { host, role, node, image, outcome } = proof;
+    let mut object =
+        json!({"host": host, "role": role.as_str(), "node": node, "image": image, "proven": outcome.is_proven()});
     match outcome {
         Outcome::Proven { requests } => object["requests"] = json!(requests),
         Outcome::Broken { hop, message } => {

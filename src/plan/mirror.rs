@@ -6,6 +6,7 @@ use super::{Milestone, Obstacle, Sequence, next_free_port};
 use crate::desired::{Desired, Mirror};
 use crate::engine::{Container, ContainerSpec, ContainerState, Endpoint};
 use crate::labels;
+use crate::manifest::Upstream;
 use crate::observed::{Found, NetworkRef, Observed, Serving, is_ours};
 
 /// The cause of most of a first pass.
@@ -212,8 +213,15 @@ impl Builder<'_> {
         let container = target(&found.container);
         self.leave_stale_networks(found);
         let secrets_differ = self.secrets_differ(found);
+        // An upstream that holds a secret is in those files as well.
+        let may_be_upstream = self.mirror.upstream.as_ref().is_some_and(Upstream::is_secret);
+        let cause = match self.mirror.credentials {
+            Some(_) if may_be_upstream => "upstream or credentials changed",
+            None if may_be_upstream => "upstream changed",
+            _ => "credentials changed",
+        };
         if let (Some(files), true) = (&self.mirror.files, secrets_differ) {
-            self.push(Action::PutFiles { container: container.clone(), files: files.clone() }, "credentials changed");
+            self.push(Action::PutFiles { container: container.clone(), files: files.clone() }, cause);
         }
         self.join_network(found);
         if found.container.restart_policy != self.mirror.container.restart_policy {
@@ -222,7 +230,7 @@ impl Builder<'_> {
             self.push(Action::UpdateRestartPolicy { container: container.clone(), policy }, &cause);
         }
         match found.container.state {
-            ContainerState::Running if secrets_differ => self.restart(&container, "credentials changed"),
+            ContainerState::Running if secrets_differ => self.restart(&container, cause),
             ContainerState::Running => self.mend_running(found, &container),
             ContainerState::Paused => {
                 self.push(Action::UnpauseContainer { container: container.clone() }, "container is paused");

@@ -31,7 +31,11 @@ pub(super) fn sequences(desired: &Desired, observed: &Observed, unwired: &[Miles
     }
     for found in observed.containers.iter().filter(undesired) {
         let action = Action::RemoveContainer { container: target(found) };
-        add(found, Step { after: after.clone(), ..Step::new(action, cause_of_removal(desired)) });
+        let host = host_of(&found.container.labels, &found.container.name);
+        let stays = |volume: &Volume| host_of(&volume.labels, &volume.name) == host && !goes(desired, volume);
+        let kept = if observed.volumes.values().any(stays) { "; its volume stays" } else { "" };
+        let cause = format!("{}{kept}", cause_of_removal(desired));
+        add(found, Step { after: after.clone(), ..Step::new(action, cause) });
     }
     for volume in observed.volumes.values().filter(|volume| goes(desired, volume)) {
         let host = host_of(&volume.labels, &volume.name);

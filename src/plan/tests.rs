@@ -12,7 +12,7 @@ use super::*;
 use crate::desired::{Surroundings, resolve};
 use crate::engine::{Container, ContainerState, Endpoint, Image, Mount, Volume};
 use crate::labels;
-use crate::manifest::{self, Credentials, Manifest, Registries, State, VolumePolicy};
+use crate::manifest::{self, Credentials, Manifest, Registries, State, Upstream, VolumePolicy};
 use crate::observed::{Found, NetworkRef, Serving, Stranger};
 
 const LOCALHOST: IpAddr = IpAddr::V4(Ipv4Addr::LOCALHOST);
@@ -191,6 +191,22 @@ fn changed_credentials_are_replaced_without_a_new_container() {
       restart ksail-dev-ghcr-io: credentials changed
       wait until ksail-dev-ghcr-io serves: credentials changed
     ");
+}
+
+#[test]
+fn a_changed_upstream_that_is_secret_is_named_as_what_changed() {
+    let secret: Upstream = "https://hidden.example.com".parse::<Upstream>().unwrap().shown_as("https://${HUB}");
+    for (credentials, cause) in [
+        (None, "upstream changed"),
+        (Some(Credentials { username: "me".into(), password: "pw".into() }), "upstream or credentials changed"),
+    ] {
+        let desired =
+            wanted(vec![manifest::Mirror { upstream: Some(secret.clone()), credentials, ..mirror("ghcr.io", 5001) }]);
+        let mut observed = converged(&desired);
+        observed.containers[0].secrets = Some("other".to_owned());
+        let plan = plan(&desired, &observed).to_string();
+        assert!(plan.contains(&format!("restart ksail-dev-ghcr-io: {cause}\n")), "{plan}");
+    }
 }
 
 #[test]
@@ -531,7 +547,7 @@ fn a_mirror_that_left_the_file_goes_and_its_volume_stays() {
     let observed = converged(&wanted(vec![mirror("ghcr.io", 5001), mirror("quay.io", 5002)]));
     assert_snapshot!(plan(&one(), &observed), @r"
     quay.io
-      remove container ksail-dev-quay-io: not in ksail.yaml
+      remove container ksail-dev-quay-io: not in ksail.yaml; its volume stays
     ");
 }
 
@@ -553,7 +569,7 @@ fn absent_keeps_volumes_and_purged_does_not() {
         |state| resolve(&Manifest { state, ..manifest(vec![mirror("ghcr.io", 5001)]) }, &Surroundings::default());
     assert_snapshot!(plan(&with(State::Absent), &observed), @r"
     ghcr.io
-      remove container ksail-dev-ghcr-io: state is Absent
+      remove container ksail-dev-ghcr-io: state is Absent; its volume stays
     ");
     assert_snapshot!(plan(&with(State::Purged), &observed), @r"
     ghcr.io

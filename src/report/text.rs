@@ -1,5 +1,6 @@
 //! Text for people: a line per thing that happened, a table for a status.
 
+use std::collections::BTreeSet;
 use std::fmt::Write as _;
 use std::io::Write;
 use std::sync::{Mutex, PoisonError};
@@ -22,18 +23,37 @@ const QUIET: Style = AnsiColor::BrightBlack.on_default();
 pub struct Text<W> {
     out: Mutex<W>,
     clock: bool,
+    /// Mirrors whose upstream was told to be unreachable, and not that it is back.
+    unreachable: Mutex<BTreeSet<String>>,
 }
 
 impl<W: Write + Send> Text<W> {
     /// Writes to `out`; with `clock` each line begins with the time of day.
     pub fn new(out: W, clock: bool) -> Self {
-        Self { out: Mutex::new(out), clock }
+        Self { out: Mutex::new(out), clock, unreachable: Mutex::default() }
+    }
+}
+
+impl<W> Text<W> {
+    /// That an upstream answers is worth a line only when it did not before.
+    fn is_back(&self, event: &Event) -> Option<String> {
+        let Event::Condition { subject, condition } = event else { return None };
+        if condition.kind != ConditionType::UpstreamReachable {
+            return None;
+        }
+        let mut unreachable = self.unreachable.lock().unwrap_or_else(PoisonError::into_inner);
+        if condition.status == ConditionStatus::False {
+            unreachable.insert(subject.to_string());
+            return None;
+        }
+        let is_back = condition.status == ConditionStatus::True && unreachable.remove(&subject.to_string());
+        is_back.then(|| format!("{subject}: upstream reachable again: {}", condition.message))
     }
 }
 
 impl<W: Write + Send> Reporter for Text<W> {
     fn report(&self, event: &Event) {
-        let Some(line) = line(event) else { return };
+        let Some(line) = self.is_back(event).or_else(|| line(event)) else { return };
         let mut out = self.out.lock().unwrap_or_else(PoisonError::into_inner);
         let time =
             if self.clock { format!("{QUIET}{}{QUIET:#} ", Zoned::now().strftime("%H:%M:%S")) } else { String::new() };
@@ -214,4 +234,30 @@ fn row(mirror: &MirrorStatus, wide: bool) -> String {
         let _ = write!(row, "\t{upstream}\t{}\t{container}\t{network}\t{nodes}", mirror.alias);
     }
     row
+}
+
+#[cfg(test)]
+mod tests {
+    use jiff::Timestamp;
+
+    use super::*;
+
+    #[test]
+    fn that_an_upstream_answers_is_told_only_when_it_did_not_before() {
+        let text = Text::new(Vec::new(), false);
+        let tell = |status, message: &str| {
+            let kind = ConditionType::UpstreamReachable;
+            let (reason, message) = (Reason::UpstreamAnswers, message.to_owned());
+            let condition = Condition { kind, status, reason, message, since: Timestamp::UNIX_EPOCH };
+            text.report(&Event::Condition { subject: Subject::mirror("docker.io"), condition });
+        };
+        tell(ConditionStatus::Unknown, "not tried yet");
+        tell(ConditionStatus::True, "first");
+        tell(ConditionStatus::False, "refused");
+        tell(ConditionStatus::Unknown, "engine away");
+        tell(ConditionStatus::True, "second");
+        tell(ConditionStatus::True, "third");
+        let written = String::from_utf8(text.out.into_inner().unwrap()).unwrap();
+        assert_eq!(written, "docker.io: upstream unreachable: refused\ndocker.io: upstream reachable again: second\n");
+    }
 }

@@ -36,6 +36,11 @@ fn a_second_apply_only_reads_and_diff_finds_nothing() {
 
     let diff = scenario.ksail(&["diff"]);
     assert_eq!(diff.code, 0, "{diff}");
+    assert_eq!(diff.stderr, "");
+    let told = scenario.ksail(&["-vv", "diff"]);
+    for call in ["list containers", "list networks", "list volumes", "inspect container", "inspect image"] {
+        assert!(told.stderr.contains(&format!("call=\"{call}\"")), "{call}: {told}");
+    }
     let changes = scenario.ksail(&["diff", "-o", "json"]).json();
     assert_eq!(changes["changes"], serde_json::json!([]));
     let after: Vec<_> = mirrors.iter().map(|mirror| scenario.running(mirror).identity()).collect();

@@ -101,7 +101,10 @@ fn an_image_that_was_pushed_proves_a_registry_to_push_to() {
     Image::containing("pushed").push(push.host_port(), "team/app", "dev").expect("a push registry takes a push");
     let verified = scenario.ksail(&["verify"]);
     assert_eq!(verified.code, 0, "{verified}");
-    assert!(verified.stdout.contains(&format!("proven: {}/team/app:dev", push.host)), "{verified}");
+    assert!(
+        verified.stdout.contains(&format!("proven: {}/team/app:dev came from the registry", push.host)),
+        "{verified}"
+    );
 }
 
 #[test]

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use bollard::API_DEFAULT_VERSION;
 use bollard::errors::Error;
-use tracing::debug;
+use tracing::info;
 
 use super::{READ, answers, errors};
 use crate::engine::locate::Address;
@@ -118,7 +118,7 @@ impl Connection {
             Err(_) => return Err(EngineError::Timeout { call: "version".to_owned(), seconds: READ.as_secs() }),
         };
         let info = answers::engine_info(version, address)?;
-        debug!(engine = info.name, version = info.version, api = info.api_version, %address, "connected");
+        info!(engine = info.name, version = info.version, api = info.api_version, %address, "connected");
         let link = Arc::new(Link { client: client.with_request_modifier(url_safe_credentials) });
         *self.link.lock().unwrap_or_else(PoisonError::into_inner) = Some(Arc::clone(&link));
         Ok(link)

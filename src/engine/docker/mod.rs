@@ -13,14 +13,14 @@ use std::collections::BTreeMap;
 use std::future::Future;
 use std::path::PathBuf;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use bollard::models::NetworkDisconnectRequest;
 use bollard::query_parameters as query;
 use bytes::Bytes;
 use futures_util::TryStreamExt;
 use futures_util::stream::{self, BoxStream};
-use tracing::{Instrument, debug_span};
+use tracing::{Instrument, debug, debug_span};
 
 use self::connection::Connection;
 use super::locate::Address;
@@ -72,11 +72,15 @@ impl Docker {
     {
         let answered = async {
             let link = self.connection.link().await?;
-            match tokio::time::timeout(limit, request(link.client.clone())).await {
+            let asked = Instant::now();
+            let answer = match tokio::time::timeout(limit, request(link.client.clone())).await {
                 Ok(Ok(answer)) => Ok(answer),
                 Ok(Err(error)) => Err(self.connection.failed(&link, call, error)),
                 Err(_) => Err(EngineError::Timeout { call: call.to_owned(), seconds: limit.as_secs() }),
-            }
+            };
+            let error = answer.as_ref().err().map(tracing::field::display);
+            debug!(ms = asked.elapsed().as_millis(), error, "answered");
+            answer
         };
         answered.instrument(debug_span!("engine", call, object)).await
     }

@@ -92,8 +92,8 @@ fn all_containers_of_a_mirror_leave_before_one_of_them_waits_for_the_cluster() {
     ghcr.io
       disconnect ksail-dev-ghcr-io from network kind: the cluster is about to be deleted
       disconnect ksail-dev-ghcr-io.next from network kind: the cluster is about to be deleted
-      remove container ksail-dev-ghcr-io: state is Absent
-      remove container ksail-dev-ghcr-io.next: state is Absent
+      remove container ksail-dev-ghcr-io: state is Absent; its volume stays
+      remove container ksail-dev-ghcr-io.next: state is Absent; its volume stays
     cluster dev
       delete cluster dev with kind: state is Absent
     ");
@@ -104,7 +104,7 @@ fn with_the_cluster_gone_already_only_the_registries_go() {
     let observed = Observed { cluster: Cluster::Missing, nodes: Vec::new(), ..with_program(up()) };
     assert_snapshot!(plan(&managed(State::Absent), &observed), @r"
     ghcr.io
-      remove container ksail-dev-ghcr-io: state is Absent
+      remove container ksail-dev-ghcr-io: state is Absent; its volume stays
     ");
 }
 
@@ -126,7 +126,7 @@ fn without_the_program_a_missing_cluster_is_an_obstacle_and_the_mirrors_come_all
 fn without_the_program_a_cluster_that_should_go_is_an_obstacle_and_its_nodes_are_unwired() {
     assert_snapshot!(plan(&managed(State::Absent), &up()), @r"
     ghcr.io
-      remove container ksail-dev-ghcr-io: state is Absent
+      remove container ksail-dev-ghcr-io: state is Absent; its volume stays
     node dev-worker
       remove hosts.toml for ghcr.io from dev-worker: state is Absent
       remove /etc/containerd/certs.d/ghcr.io from dev-worker: nothing is left in them
@@ -142,7 +142,7 @@ fn somebody_elses_cluster_is_neither_created_nor_deleted() {
     assert!(plan(&external(State::Present), &missing).is_empty());
     assert_snapshot!(plan(&external(State::Absent), &up()), @r"
     ghcr.io
-      remove container ksail-dev-ghcr-io: state is Absent
+      remove container ksail-dev-ghcr-io: state is Absent; its volume stays
     node dev-worker
       remove hosts.toml for ghcr.io from dev-worker: state is Absent
       remove /etc/containerd/certs.d/ghcr.io from dev-worker: nothing is left in them

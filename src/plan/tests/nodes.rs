@@ -173,7 +173,7 @@ fn a_registry_goes_when_no_node_sends_anybody_to_it_any_more() {
     let plan = plan(&one(), &observed);
     assert_snapshot!(plan, @r"
     quay.io
-      remove container ksail-dev-quay-io: not in ksail.yaml
+      remove container ksail-dev-quay-io: not in ksail.yaml; its volume stays
     node dev-control-plane
       remove hosts.toml for quay.io from dev-control-plane: not in ksail.yaml
       remove /etc/containerd/certs.d/quay.io from dev-control-plane: nothing is left in them

@@ -1,0 +1,219 @@
+//! One condition: its type, its status and every reason there is.
+
+use jiff::Timestamp;
+
+use crate::engine::EngineError;
+use crate::execute::Failure;
+use crate::plan::Obstacle;
+use crate::provisioner::ProvisionError;
+
+/// One thing that is true, false or unknown of a mirror.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Condition {
+    /// What it is about.
+    pub kind: ConditionType,
+    /// Whether it holds.
+    pub status: ConditionStatus,
+    /// Why, for programs.
+    pub reason: Reason,
+    /// Why, for people.
+    pub message: String,
+    /// Since when the status is what it is.
+    pub since: Timestamp,
+}
+
+/// Text constants of an enum.
+macro_rules! words {
+    ($(#[$meta:meta])* $name:ident { $($(#[$doc:meta])* $variant:ident),* $(,)? }) => {
+        $(#[$meta])*
+        #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+        pub enum $name { $($(#[$doc])* $variant),* }
+
+        impl $name {
+            /// The word in output.
+            pub const fn as_str(self) -> &'static str {
+                match self { $(Self::$variant => stringify!($variant)),* }
+            }
+        }
+    };
+}
+
+words! {
+    /// What a condition is about.
+    ConditionType {
+        /// All that apply hold, except `UpstreamReachable`: a cache serves without its upstream.
+        Ready,
+        /// Its container runs.
+        Running,
+        /// `GET /v2/` answered 200 or 401 within two seconds.
+        Serving,
+        /// Its upstream accepts connections from here.
+        UpstreamReachable,
+        /// It is on the cluster's network under its alias.
+        NetworkAttached,
+        /// Every node that runs sends pulls of its images to it.
+        NodesWired,
+        /// Of a cluster that ksail creates: it exists and its nodes run.
+        ClusterReady,
+        /// Of a cluster with a registry to push to: tools in it are told of that one (KEP-1755).
+        RegistryAdvertised,
+    }
+}
+
+words! {
+    /// Kubernetes' three values.
+    ConditionStatus {
+        /// It holds.
+        True,
+        /// It does not.
+        False,
+        /// It cannot be told.
+        Unknown,
+    }
+}
+
+words! {
+    /// Every reason a condition can have.
+    Reason {
+        /// As desired.
+        AsDesired,
+        /// The container runs.
+        ContainerRunning,
+        /// There is no container.
+        ContainerMissing,
+        /// The container was never started.
+        ContainerCreated,
+        /// The container exited.
+        ContainerExited,
+        /// The container is paused.
+        ContainerPaused,
+        /// The container exits again and again.
+        ContainerRestarting,
+        /// The engine could not stop or remove the container.
+        ContainerDead,
+        /// The registry answers.
+        Answering,
+        /// The registry does not answer.
+        NotAnswering,
+        /// Nothing runs that could answer.
+        NotRunning,
+        /// It is published where ksail cannot reach it.
+        NotReachableFromHere,
+        /// The upstream accepts connections.
+        UpstreamAnswers,
+        /// The upstream does not.
+        UpstreamUnreachable,
+        /// The upstream has not been tried yet.
+        NotProbed,
+        /// On the cluster's network.
+        Attached,
+        /// Not on the cluster's network yet.
+        NotAttached,
+        /// The cluster's network does not exist (yet).
+        NetworkNotFound,
+        /// Every node has what it needs.
+        Wired,
+        /// There is no node that runs.
+        NoNodes,
+        /// A `hosts.toml` in the way is not ours.
+        NodeFileForeign,
+        /// A node's containerd has no `config_path`.
+        NodeConfigPathMissing,
+        /// A node's containerd has a list as `config_path`.
+        NodeConfigPathList,
+        /// A node's containerd has `registry.mirrors`.
+        NodeRegistryMirrorsSet,
+        /// A node's configuration could not be read.
+        NodeConfigUnknown,
+        /// A node's files could not be read or written.
+        NodeUnreachable,
+        /// The cluster's nodes run.
+        ClusterRunning,
+        /// The cluster exists and not all of its nodes run.
+        ClusterStopped,
+        /// There is no cluster.
+        ClusterMissing,
+        /// There is a cluster that should not be.
+        ClusterLeft,
+        /// The distribution's program is not on the `PATH`.
+        ProvisionerNotFound,
+        /// The distribution's program failed.
+        ProvisionerFailed,
+        /// The cluster tells of the registry.
+        Advertised,
+        /// It does not yet.
+        NotAdvertised,
+        /// What it tells was written by somebody else.
+        AdvertisedByOthers,
+        /// The cluster's API could not be asked.
+        ApiUnreachable,
+        /// The image could not be pulled.
+        ImagePullFailed,
+        /// The host port is taken.
+        PortInUse,
+        /// A container or volume of its name is not ours.
+        NameConflict,
+        /// The registry does not run with the settings it was given.
+        ConfigRejected,
+        /// The engine refused something else.
+        EngineRefused,
+        /// The engine does not answer.
+        EngineUnavailable,
+        /// It differs from the manifest and is being changed.
+        Progressing,
+    }
+}
+
+impl Reason {
+    /// The reason a failure stands for.
+    pub fn of(failure: &Failure) -> Self {
+        match failure {
+            Failure::Engine { error, .. } => match error {
+                EngineError::PullFailed { .. } => Self::ImagePullFailed,
+                EngineError::PortInUse { .. } => Self::PortInUse,
+                EngineError::Unavailable { .. } | EngineError::Timeout { .. } => Self::EngineUnavailable,
+                _ => Self::EngineRefused,
+            },
+            Failure::NameTaken { .. } => Self::NameConflict,
+            Failure::Exits { .. } => Self::ConfigRejected,
+            Failure::DoesNotServe { .. } => Self::NotAnswering,
+            Failure::Archive(_) => Self::EngineRefused,
+            Failure::InNode { .. } => Self::NodeUnreachable,
+            Failure::Provisioner(ProvisionError::CannotRun { .. }) => Self::ProvisionerNotFound,
+            Failure::Provisioner(_) | Failure::Remains { .. } => Self::ProvisionerFailed,
+        }
+    }
+
+    pub(super) fn of_obstacle(obstacle: &Obstacle) -> Self {
+        match obstacle {
+            Obstacle::PortInUse { .. } => Self::PortInUse,
+            Obstacle::NameConflict { .. } => Self::NameConflict,
+            Obstacle::NodeFileForeign { .. } => Self::NodeFileForeign,
+            Obstacle::NodeIgnoresFiles { .. } => Self::NodeConfigPathMissing,
+            Obstacle::ProvisionerNotFound { .. } => Self::ProvisionerNotFound,
+        }
+    }
+}
+
+/// A condition without its time.
+pub(super) struct Verdict {
+    pub(super) kind: ConditionType,
+    pub(super) status: ConditionStatus,
+    pub(super) reason: Reason,
+    pub(super) message: String,
+}
+
+impl Verdict {
+    pub(super) fn new(
+        kind: ConditionType,
+        status: ConditionStatus,
+        reason: Reason,
+        message: impl Into<String>,
+    ) -> Self {
+        Self { kind, status, reason, message: message.into() }
+    }
+
+    pub(super) fn at(self, since: Timestamp) -> Condition {
+        Condition { kind: self.kind, status: self.status, reason: self.reason, message: self.message, since }
+    }
+}

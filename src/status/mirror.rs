@@ -1,0 +1,196 @@
+//! What is true of one mirror.
+
+use super::ConditionStatus::{False, True, Unknown};
+use super::condition::Verdict;
+use super::{ConditionType, Evidence, MirrorStatus, Reason};
+use crate::desired::{Mirror, Role};
+use crate::distribution::containerd::RegistryConfig;
+use crate::distribution::node_layout;
+use crate::engine::ContainerState;
+use crate::execute::Failure;
+use crate::observed::{Found, Node, Serving};
+use crate::plan::{Obstacle, Sequence, Subject};
+use crate::wiring::{WireState, wires};
+
+/// Its conditions, `Ready` first, and what else there is to say of it.
+pub(super) fn assess(mirror: &Mirror, evidence: &Evidence<'_>) -> MirrorStatus {
+    let host = mirror.host.to_string();
+    let named = |name: &str| evidence.observed.containers.iter().find(|found| found.container.name == name);
+    let found = named(&mirror.name).or_else(|| named(&mirror.next_name()));
+    let bound = found.and_then(|found| {
+        found.container.bound_ports.iter().find(|port| port.container_port == mirror.listen.container_port)
+    });
+    let asked = Some(mirror.listen.host_port).filter(|port| *port != 0);
+    let port = bound.map(|port| port.host_port).or(asked);
+
+    let mut conditions = vec![running(found), serving(found)];
+    if mirror.role == Role::Mirror {
+        conditions.push(upstream_reachable(mirror, evidence.upstreams.get(&host)));
+    }
+    conditions.push(network_attached(mirror, found, evidence));
+    conditions.push(nodes_wired(mirror, evidence));
+    let subject = Subject::mirror(&host);
+    let mut ready = ready(&conditions, evidence.plan.sequences.get(&subject), evidence.failures.get(&subject));
+    if let (Reason::ConfigRejected, Some(Err(error))) = (ready.reason, evidence.upstreams.get(&host)) {
+        // Registry 2 asks its upstream when it starts, and exits when nobody answers.
+        ready.message = format!("{}; its upstream does not answer from here: {error}", ready.message);
+    }
+    conditions.insert(0, ready);
+    let conditions = conditions.into_iter().map(|verdict| verdict.at(evidence.now)).collect();
+
+    MirrorStatus {
+        role: mirror.role,
+        name: mirror.name.clone(),
+        upstream: mirror.upstream.as_ref().map(ToString::to_string),
+        port,
+        address: port.map(|port| mirror.address(port)),
+        alias: format!("{}:{}", mirror.name, mirror.listen.container_port),
+        container: found.map(|found| found.container.clone()),
+        cache: None,
+        conditions,
+        host,
+    }
+}
+
+fn running(found: Option<&Found>) -> Verdict {
+    let verdict = |status, reason, message: String| Verdict::new(ConditionType::Running, status, reason, message);
+    let Some(found) = found else {
+        return verdict(False, Reason::ContainerMissing, "there is no container".to_owned());
+    };
+    let container = &found.container;
+    let code = container.exit_code.map(|code| format!(" with code {code}")).unwrap_or_default();
+    match container.state {
+        ContainerState::Running => verdict(True, Reason::ContainerRunning, "container runs".to_owned()),
+        ContainerState::Paused => verdict(False, Reason::ContainerPaused, "container is paused".to_owned()),
+        ContainerState::Created => verdict(False, Reason::ContainerCreated, "container was never started".to_owned()),
+        ContainerState::Restarting => {
+            verdict(False, Reason::ContainerRestarting, format!("container keeps exiting{code}"))
+        }
+        ContainerState::Exited => verdict(False, Reason::ContainerExited, format!("container exited{code}")),
+        ContainerState::Dead | ContainerState::Removing => {
+            verdict(False, Reason::ContainerDead, format!("container is {}", container.state))
+        }
+    }
+}
+
+fn serving(found: Option<&Found>) -> Verdict {
+    let verdict = |status, reason, message: &str| Verdict::new(ConditionType::Serving, status, reason, message);
+    let up = |found: &&Found| matches!(found.container.state, ContainerState::Running | ContainerState::Paused);
+    match found.filter(up).map(|found| found.serving) {
+        None => verdict(False, Reason::NotRunning, "container does not run"),
+        Some(Serving::Answers) => verdict(True, Reason::Answering, "registry answers /v2/"),
+        Some(Serving::Refused) => verdict(False, Reason::NotAnswering, "registry does not answer /v2/"),
+        Some(Serving::Silent) => verdict(False, Reason::NotAnswering, "registry did not answer /v2/ within 2 s"),
+        Some(Serving::Unknown) => {
+            verdict(Unknown, Reason::NotReachableFromHere, "its port cannot be reached from here")
+        }
+    }
+}
+
+fn upstream_reachable(mirror: &Mirror, probed: Option<&Result<(), String>>) -> Verdict {
+    let verdict = |status, reason, message| Verdict::new(ConditionType::UpstreamReachable, status, reason, message);
+    let upstream = mirror.upstream.as_ref().map(ToString::to_string).unwrap_or_default();
+    match probed {
+        None => verdict(Unknown, Reason::NotProbed, format!("{upstream} has not been tried yet")),
+        Some(Ok(())) => verdict(True, Reason::UpstreamAnswers, format!("{upstream} accepts connections")),
+        Some(Err(error)) => verdict(False, Reason::UpstreamUnreachable, format!("{upstream}: {error}")),
+    }
+}
+
+fn network_attached(mirror: &Mirror, found: Option<&Found>, evidence: &Evidence<'_>) -> Verdict {
+    let verdict = |status, reason, message| Verdict::new(ConditionType::NetworkAttached, status, reason, message);
+    let Some(network) = &evidence.observed.network else {
+        let message =
+            format!("network {} does not exist yet; the mirror is attached when it appears", evidence.desired.network);
+        return verdict(False, Reason::NetworkNotFound, message);
+    };
+    let on_it = |(name, endpoint): (&String, &crate::engine::Endpoint)| {
+        (endpoint.network_id == network.id || (endpoint.network_id.is_empty() && *name == network.name))
+            && endpoint.aliases.contains(&mirror.name)
+    };
+    if found.is_some_and(|found| found.container.endpoints.iter().any(on_it)) {
+        verdict(True, Reason::Attached, format!("on network {} as {}", network.name, mirror.name))
+    } else {
+        verdict(False, Reason::NotAttached, format!("not on network {}", network.name))
+    }
+}
+
+/// Of the nodes that run; the first that is not wired says why.
+fn nodes_wired(mirror: &Mirror, evidence: &Evidence<'_>) -> Verdict {
+    let verdict = |status, reason, message| Verdict::new(ConditionType::NodesWired, status, reason, message);
+    let nodes = &evidence.observed.nodes;
+    if nodes.is_empty() {
+        return verdict(Unknown, Reason::NoNodes, "no node of the cluster runs".to_owned());
+    }
+    let layout = node_layout(evidence.desired.distribution);
+    let trouble = nodes.iter().find_map(|node| node_trouble(node, mirror, evidence, layout.config));
+    if let Some((reason, message)) = trouble {
+        return verdict(False, reason, message);
+    }
+    let unknown = nodes.iter().find_map(|node| match &node.registry_config {
+        RegistryConfig::Unknown(why) => {
+            Some(format!("whether containerd on {} reads hosts.toml files: {why}", node.name))
+        }
+        _ => None,
+    });
+    match (unknown, nodes.len()) {
+        (Some(message), _) => verdict(Unknown, Reason::NodeConfigUnknown, message),
+        (None, 1) => verdict(True, Reason::Wired, "1 node is wired".to_owned()),
+        (None, count) => verdict(True, Reason::Wired, format!("{count} nodes are wired")),
+    }
+}
+
+/// Why a node does not send a mirror's pulls to it.
+fn node_trouble(node: &Node, mirror: &Mirror, evidence: &Evidence<'_>, config: &str) -> Option<(Reason, String)> {
+    let name = &node.name;
+    if let Some(why) = &node.unreadable {
+        return Some((Reason::NodeUnreachable, format!("the files of {name} cannot be read: {why}")));
+    }
+    if let Some(complaint) = node.registry_config.complaint(name, &node.hosts_directory, config) {
+        let reason = match node.registry_config {
+            RegistryConfig::List { .. } => Reason::NodeConfigPathList,
+            RegistryConfig::MirrorsSet { .. } => Reason::NodeRegistryMirrorsSet,
+            _ => Reason::NodeConfigPathMissing,
+        };
+        return Some((reason, complaint));
+    }
+    wires(node, mirror).find_map(|wire| match wire.state {
+        WireState::AsDesired => None,
+        WireState::Foreign(path) => {
+            let foreign = Obstacle::NodeFileForeign { node: name.clone(), path };
+            Some((Reason::NodeFileForeign, foreign.to_string()))
+        }
+        WireState::Missing | WireState::Differs => {
+            let failure = evidence.failures.get(&Subject::Node(name.clone()));
+            Some(match failure {
+                Some(failure) => (Reason::NodeUnreachable, failure.to_string()),
+                None => (Reason::Progressing, format!("{} is not written on {name} yet", wire.path)),
+            })
+        }
+    })
+}
+
+/// A network that does not exist yet does not stop a mirror from being ready: it serves this machine,
+/// and the network appears only with the cluster.
+fn ready(conditions: &[Verdict], sequence: Option<&Sequence>, failure: Option<&Failure>) -> Verdict {
+    let verdict = |status, reason, message| Verdict::new(ConditionType::Ready, status, reason, message);
+    if let Some(obstacle) = sequence.and_then(|sequence| sequence.obstacles.first()) {
+        return verdict(False, Reason::of_obstacle(obstacle), obstacle.to_string());
+    }
+    let pending = sequence.and_then(|sequence| sequence.steps.first());
+    if let (Some(failure), Some(_)) = (failure, pending) {
+        return verdict(False, Reason::of(failure), failure.to_string());
+    }
+    if let Some(step) = pending {
+        return verdict(False, Reason::Progressing, step.cause.clone());
+    }
+    let counts = |verdict: &&Verdict| {
+        verdict.kind != ConditionType::UpstreamReachable
+            && verdict.reason != Reason::NetworkNotFound
+            && verdict.status == False
+    };
+    match conditions.iter().find(counts) {
+        Some(first) => verdict(False, first.reason, first.message.clone()),
+        None => verdict(True, Reason::AsDesired, "as ksail.yaml says".to_owned()),
+    }
+}

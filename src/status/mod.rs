@@ -1,0 +1,204 @@
+//! Conditions: what is true of each mirror, in the form of the Kubernetes API. Pure.
+
+mod cluster;
+mod condition;
+mod mirror;
+
+use std::collections::BTreeMap;
+
+use jiff::Timestamp;
+
+use self::ConditionStatus::{False, True, Unknown};
+use self::condition::Verdict;
+pub use self::condition::{Condition, ConditionStatus, ConditionType, Reason};
+use crate::desired::{Desired, Role};
+use crate::engine::Container;
+use crate::execute::Failure;
+use crate::observed::Observed;
+use crate::plan::{Plan, Sequence, Subject};
+use crate::probe::CacheCounters;
+
+/// The state of a whole cluster's registries.
+#[derive(Debug, Clone)]
+pub struct Status {
+    /// The cluster.
+    pub cluster: String,
+    /// `Present`, `Absent` or `Purged`.
+    pub state: String,
+    /// Conditions of the cluster itself.
+    pub conditions: Vec<Condition>,
+    /// Names of its nodes that run.
+    pub nodes: Vec<String>,
+    /// Mirrors in order of their hosts.
+    pub mirrors: Vec<MirrorStatus>,
+    /// Hosts of what is still to be removed, and why it is not.
+    pub leftovers: BTreeMap<String, String>,
+}
+
+/// The state of one mirror.
+#[derive(Debug, Clone)]
+pub struct MirrorStatus {
+    /// What image references say.
+    pub host: String,
+    /// Cache or push registry.
+    pub role: Role,
+    /// Name of its container.
+    pub name: String,
+    /// Where a cache gets what it does not have.
+    pub upstream: Option<String>,
+    /// Host port, when known.
+    pub port: Option<u16>,
+    /// `127.0.0.1:5001`, when known.
+    pub address: Option<String>,
+    /// What nodes dial.
+    pub alias: String,
+    /// Its container.
+    pub container: Option<Container>,
+    /// Cache counters, where they were asked for and could be read.
+    pub cache: Option<CacheCounters>,
+    /// Conditions, `Ready` first.
+    pub conditions: Vec<Condition>,
+}
+
+/// What a status is made from.
+#[derive(Debug, Clone, Copy)]
+pub struct Evidence<'a> {
+    /// What should be.
+    pub desired: &'a Desired,
+    /// What is.
+    pub observed: &'a Observed,
+    /// What is left to do.
+    pub plan: &'a Plan,
+    /// The last failure of mirrors that have not succeeded since.
+    pub failures: &'a BTreeMap<Subject, Failure>,
+    /// Whether upstreams accept connections, by host of the mirror.
+    pub upstreams: &'a BTreeMap<String, Result<(), String>>,
+    /// The time of a condition that is new.
+    pub now: Timestamp,
+}
+
+impl Status {
+    /// Conditions from evidence; those whose status did not change since `before` keep their time.
+    pub fn assess(evidence: &Evidence<'_>, before: Option<&Status>) -> Self {
+        let desired = evidence.desired;
+        let mut status = Self {
+            cluster: desired.cluster.to_string(),
+            state: format!("{:?}", desired.state),
+            conditions: cluster::conditions(evidence),
+            nodes: evidence.observed.nodes.iter().map(|node| node.name.clone()).collect(),
+            mirrors: desired.mirrors.values().map(|mirror| mirror::assess(mirror, evidence)).collect(),
+            leftovers: leftovers(evidence),
+        };
+        if let Some(before) = before {
+            status.keep_times(before);
+        }
+        status
+    }
+
+    /// The same mirrors when nothing can be known of them because the engine is away.
+    #[must_use]
+    pub fn without_engine(&self, message: &str, now: Timestamp) -> Self {
+        let mut status = self.clone();
+        let of_mirrors = status.mirrors.iter_mut().flat_map(|mirror| &mut mirror.conditions);
+        for condition in of_mirrors.chain(&mut status.conditions) {
+            if condition.kind != ConditionType::UpstreamReachable {
+                let verdict = Verdict::new(condition.kind, Unknown, Reason::EngineUnavailable, message);
+                *condition = verdict.at(if condition.status == Unknown { condition.since } else { now });
+            }
+        }
+        status
+    }
+
+    /// The cluster is being created or deleted: what there is of it is half-way.
+    pub fn cluster_is_under_way(&mut self) {
+        let ready = self.conditions.iter_mut().find(|condition| condition.kind == ConditionType::ClusterReady);
+        if let Some(ready) = ready.filter(|ready| ready.status == True) {
+            ready.status = False;
+            ready.reason = Reason::Progressing;
+            "it is being created".clone_into(&mut ready.message);
+        }
+    }
+
+    /// Takes the mirrors that `keep` names from `before`: while actions of theirs run, what is observed is half-way.
+    pub fn keep(&mut self, before: &Status, keep: impl Fn(&str) -> bool) {
+        for mirror in self.mirrors.iter_mut().filter(|mirror| keep(&mirror.host)) {
+            if let Some(old) = before.mirrors.iter().find(|old| old.host == mirror.host) {
+                *mirror = old.clone();
+            }
+        }
+    }
+
+    /// Whether every mirror is `Ready`, nothing is left to remove, and a cluster that ksail creates is there. What the
+    /// cluster tells of its registry is for tools and holds nobody up.
+    pub fn is_ready(&self) -> bool {
+        let cluster = self.conditions.iter().find(|condition| condition.kind == ConditionType::ClusterReady);
+        self.leftovers.is_empty()
+            && self.mirrors.iter().all(MirrorStatus::is_ready)
+            && cluster.is_none_or(|cluster| cluster.status == True)
+    }
+
+    /// Conditions that are not what they were in `before`, apart from their time.
+    pub fn changes_since<'a>(&'a self, before: Option<&Status>) -> Vec<(Subject, &'a Condition)> {
+        let is_new = |(subject, condition): &(Subject, &Condition)| {
+            before.and_then(|before| before.condition(subject, condition.kind)) != Some(condition)
+        };
+        self.all_conditions().filter(is_new).collect()
+    }
+
+    fn all_conditions(&self) -> impl Iterator<Item = (Subject, &Condition)> {
+        let of_mirror = |mirror: &MirrorStatus| Subject::mirror(&mirror.host);
+        let of_mirrors = self
+            .mirrors
+            .iter()
+            .flat_map(move |mirror| mirror.conditions.iter().map(move |condition| (of_mirror(mirror), condition)));
+        let cluster = Subject::Cluster(self.cluster.clone());
+        of_mirrors.chain(self.conditions.iter().map(move |condition| (cluster.clone(), condition)))
+    }
+
+    fn condition(&self, subject: &Subject, kind: ConditionType) -> Option<&Condition> {
+        let conditions = match subject {
+            Subject::Mirror(host) => &self.mirrors.iter().find(|mirror| mirror.host == *host)?.conditions,
+            Subject::Cluster(_) => &self.conditions,
+            Subject::Node(_) => return None,
+        };
+        conditions.iter().find(|condition| condition.kind == kind)
+    }
+
+    fn keep_times(&mut self, before: &Status) {
+        let cluster = Subject::Cluster(self.cluster.clone());
+        let keep = |subject: &Subject, condition: &mut Condition| {
+            let old = before.condition(subject, condition.kind).filter(|old| old.status == condition.status);
+            condition.since = old.map_or(condition.since, |old| old.since);
+        };
+        self.conditions.iter_mut().for_each(|condition| keep(&cluster, condition));
+        for mirror in &mut self.mirrors {
+            let subject = Subject::mirror(&mirror.host);
+            mirror.conditions.iter_mut().for_each(|condition| keep(&subject, condition));
+        }
+    }
+}
+
+impl MirrorStatus {
+    /// One of its conditions.
+    pub fn condition(&self, kind: ConditionType) -> Option<&Condition> {
+        self.conditions.iter().find(|condition| condition.kind == kind)
+    }
+
+    /// Whether it is `Ready`.
+    pub fn is_ready(&self) -> bool {
+        self.condition(ConditionType::Ready).is_some_and(|ready| ready.status == ConditionStatus::True)
+    }
+}
+
+fn leftovers(evidence: &Evidence<'_>) -> BTreeMap<String, String> {
+    let is_desired = |host: &str| evidence.desired.mirrors.keys().any(|desired| desired.as_str() == host);
+    let why = |subject: &Subject, sequence: &Sequence| {
+        let failure = evidence.failures.get(subject).map(ToString::to_string);
+        failure.or_else(|| sequence.steps.first().map(|step| step.cause.clone())).unwrap_or_default()
+    };
+    let left = evidence.plan.sequences.iter().filter_map(|(subject, sequence)| {
+        let host = subject.host().filter(|host| !is_desired(host))?;
+        Some((host.to_owned(), why(subject, sequence)))
+    });
+    left.collect()
+}
