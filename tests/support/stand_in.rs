@@ -33,10 +33,11 @@ impl StandIn {
             .env("STAND_IN_MODE", mode);
     }
 
-    /// A command that calls a stand-in.
+    /// A command that calls a stand-in, as from a terminal: tests that run in the background of a script ignore `SIGINT`,
+    /// and so would it.
     pub(crate) fn command(&self, program: &str, args: &[&str], mode: &str) -> Command {
-        let mut command = Command::new(directory().join(program));
-        command.args(args);
+        let mut command = Command::new("env");
+        command.arg("--default-signal=INT").arg(directory().join(program)).args(args);
         self.equip(&mut command, mode);
         command
     }
