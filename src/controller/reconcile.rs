@@ -315,8 +315,11 @@ impl<E: Engine, P: Probe> Reconciler<E, P> {
             None => (1, Delays::new()),
         };
         let after = delays.next();
-        self.reporter.report(&Event::Retry { subject: subject.clone(), after });
-        self.failures.insert(subject, Failed { failure, tries, until: Instant::now() + after, delays });
+        let failed = Failed { failure, tries, until: Instant::now() + after, delays };
+        if self.is_tried_again(&failed) {
+            self.reporter.report(&Event::Retry { subject: subject.clone(), after });
+        }
+        self.failures.insert(subject, failed);
     }
 
     /// When a mirror that failed or is blocked is next looked at.
@@ -436,7 +439,7 @@ impl<E: Engine, P: Probe> Reconciler<E, P> {
         };
         let mut status = Status::assess(&evidence, self.status.as_ref());
         if self.is_cluster_under_way() {
-            status.cluster_is_under_way();
+            status.cluster_is_under_way(desired.state == State::Present, evidence.now);
         }
         if let Some(before) = &self.status {
             let is_under_way = |host: &str| self.under_way.contains_key(&Subject::mirror(host));

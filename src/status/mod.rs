@@ -110,12 +110,12 @@ impl Status {
     }
 
     /// The cluster is being created or deleted: what there is of it is half-way.
-    pub fn cluster_is_under_way(&mut self) {
+    pub fn cluster_is_under_way(&mut self, is_wanted: bool, now: Timestamp) {
         let ready = self.conditions.iter_mut().find(|condition| condition.kind == ConditionType::ClusterReady);
-        if let Some(ready) = ready.filter(|ready| ready.status == True) {
-            ready.status = False;
-            ready.reason = Reason::Progressing;
-            "it is being created".clone_into(&mut ready.message);
+        if let Some(ready) = ready {
+            let message = if is_wanted { "it is being created" } else { "it is being deleted" };
+            *ready = Verdict::new(ConditionType::ClusterReady, False, Reason::Progressing, message)
+                .at(if ready.status == False { ready.since } else { now });
         }
     }
 

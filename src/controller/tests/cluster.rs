@@ -223,6 +223,9 @@ async fn apply_tries_a_creation_that_fails_once_and_deletes_what_it_left() {
     assert!(message.contains("no space left"), "{message}");
     assert_eq!((kind.said(MAKE), kind.said(REMOVE), kind.has_node()), (1, 1, false));
     assert_eq!(kind.mirrors().len(), MIRRORS.len(), "they serve all the same");
+    assert!(!kind.world.recorder.has(|event| matches!(event, Event::Retry { .. })), "nothing is announced");
+    let is_stopped = |event: &Event| matches!(event, Event::Condition { condition, .. } if condition.reason == Reason::ClusterStopped);
+    assert!(!kind.world.recorder.has(is_stopped), "half-way it is not told to be stopped");
 }
 
 #[tokio::test]
