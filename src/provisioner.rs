@@ -21,6 +21,8 @@ use crate::manifest::Distribution;
 
 /// Longest run of a program. To create a cluster takes minutes, more where its images come over a slow line.
 const LONGEST: Duration = Duration::from_secs(30 * 60);
+/// How such a run is described.
+const DID_NOT_END: &str = "did not end";
 /// A program that was told to end has this long to do so.
 const ENDS_WITHIN: Duration = Duration::from_secs(10);
 /// What it started may hold its output open after it has ended.
@@ -75,6 +77,11 @@ pub enum ProvisionError {
 }
 
 impl ProvisionError {
+    /// Whether it did not end and was ended: it would not the next time either.
+    pub fn took_too_long(&self) -> bool {
+        matches!(self, Self::Failed { how, .. } if how.starts_with(DID_NOT_END))
+    }
+
     /// Whether the program refused because somebody else has created the cluster meanwhile, in the words of kind
     /// ("node(s) already exist for a cluster with the name") and of k3d ("a cluster with that name already exists").
     pub fn says_it_exists(&self) -> bool {
@@ -131,7 +138,7 @@ impl Provisioner {
                 ended = child.wait() => break ended.map_err(cannot)?,
                 () = sleep_until(deadline) => {
                     end(&mut child).await;
-                    let how = format!("did not end within {} minutes", LONGEST.as_secs() / 60);
+                    let how = format!("{DID_NOT_END} within {} minutes", LONGEST.as_secs() / 60);
                     return Err(ProvisionError::Failed { command, how, last_words: last_words.into() });
                 }
             }

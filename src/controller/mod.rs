@@ -53,6 +53,8 @@ const RESYNCS_TO_ASK_NODES: u32 = 10;
 const RESYNC_JITTER: Duration = Duration::from_secs(3);
 /// A mirror that somebody else blocks is looked at this often: a freed port raises no event unless a container held it.
 const BLOCKED: Duration = Duration::from_millis(1500);
+/// After a refusal the engine has this long: what it could not say may be of a container that is just being removed.
+const REFUSED: Duration = Duration::from_secs(1);
 /// A file that does not load is probably still being written; it is reported when it stays like that.
 const HALF_WRITTEN: Duration = Duration::from_millis(300);
 /// Docker's word for an archive that was extracted into a container.
@@ -129,10 +131,14 @@ impl<E: Engine, P: Probe> Controller<E, P> {
                     }
                 }
                 Some(()) = at(reconciler.queue.due()) => match timeout_at(deadline, reconciler.pass()).await {
-                    Ok(Ok(())) => {}
+                    Ok(Ok(())) => refusals = 0,
                     // It is there, and what it could not say of one object it can in a moment.
                     Ok(Err(PassError::Engine(error))) if !error.is_unavailable() && refusals + 1 < TRIES => {
                         refusals += 1;
+                        tokio::select! {
+                            () = stop.cancelled() => {}
+                            () = sleep_until(deadline.min(Instant::now() + REFUSED)) => {}
+                        }
                         reconciler.queue.push("another look");
                     }
                     Ok(Err(PassError::Engine(error))) => break Applied::EngineAway(error),
@@ -287,9 +293,9 @@ fn hear<E: Engine, P: Probe>(reconciler: &mut Reconciler<E, P>, message: FromEng
 }
 
 /// Whether a signal is one that containers are stopped with: `SIGTERM`, `SIGKILL` and what systemd takes, which
-/// kind's nodes ask for (`SIGRTMIN+3`).
+/// kind's nodes ask for (`SIGRTMIN+3`). Podman does not say which it was.
 fn ends(kill: &EngineEvent) -> bool {
-    matches!(kill.attributes.get("signal").map(String::as_str), Some("9" | "15" | "37"))
+    matches!(kill.attributes.get("signal").map(String::as_str), None | Some("9" | "15" | "37"))
 }
 
 /// The lock and everything under way belong to the cluster the watch began with.

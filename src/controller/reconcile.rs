@@ -19,7 +19,7 @@ use crate::engine::{Container, ContainerSpec, ContainerState, Engine, EngineErro
 use crate::execute::{Ended, Executor, Failure, Milestones, Outcome};
 use crate::manifest::{Distribution, Lifecycle, State, Upstream};
 use crate::observed::{Cluster, Observed, Observer};
-use crate::plan::{Milestone, Plan, Sequence, Subject, plan};
+use crate::plan::{Action, Milestone, Plan, Sequence, Subject, deletion, plan};
 use crate::probe::Probe;
 use crate::report::{Event, Reporter};
 use crate::status::{Evidence, Status};
@@ -71,6 +71,8 @@ pub(super) struct Reconciler<E, P> {
 struct UnderWay {
     cancel: CancellationToken,
     aim: Aim,
+    /// What is done to the cluster, in words.
+    of_cluster: Option<&'static str>,
 }
 
 /// What a sequence leads to. One whose aim is another now is given up.
@@ -194,6 +196,8 @@ impl<E: Engine, P: Probe> Reconciler<E, P> {
         let trigger = self.queue.take();
         let Some(desired) = self.desired.clone() else { return Ok(()) };
         let stop = self.stop.clone();
+        // Before: who is left alone is decided meanwhile.
+        self.look_again = self.observer.access().changes_at();
         let observed = tokio::select! {
             biased;
             () = stop.cancelled() => return Err(PassError::Stopped),
@@ -202,23 +206,35 @@ impl<E: Engine, P: Probe> Reconciler<E, P> {
         if let (Some(true), Ok(info)) = (self.engine_is_lost, self.engine.info().await) {
             self.engine_found(info);
         }
-        let plan = plan(&desired, &observed);
+        let mut plan = plan(&desired, &observed);
+        self.go_on_clearing_up(&desired, &observed, &mut plan);
         // What blocks a node or a cluster raises an event when it goes, or is found by the resync.
         let blocks =
             |(subject, sequence): (&Subject, &Sequence)| subject.host().is_some() && !sequence.obstacles.is_empty();
         self.blocked = plan.sequences.iter().any(blocks).then(|| Instant::now() + BLOCKED);
-        self.look_again = self.observer.access().others_stay_from();
         self.failures.retain(|subject, failed| {
-            plan.sequences.contains_key(subject)
-                || self.under_way.contains_key(subject)
-                // Otherwise half a cluster would pass for a whole one.
-                || matches!(failed.failure, Failure::Remains { .. }) && observed.cluster != Cluster::Missing
+            let is_half = matches!(failed.failure, Failure::Remains { .. });
+            is_half || plan.sequences.contains_key(subject) || self.under_way.contains_key(subject)
         });
-        self.start_what_is_due(&desired, &plan, trigger);
+        self.start_what_is_due(&desired, &observed, &plan, trigger);
         self.last = Some((observed, plan));
         self.assess();
         self.rest_if_idle();
         Ok(())
+    }
+
+    /// Half a cluster must not pass for a whole one: what a creation has left, and could not be deleted, is all there is
+    /// to be done about the cluster until it has gone.
+    fn go_on_clearing_up(&mut self, desired: &Desired, observed: &Observed, plan: &mut Plan) {
+        let subject = Subject::Cluster(desired.cluster.to_string());
+        let Some(failed) = self.failures.get_mut(&subject) else { return };
+        let Failure::Remains { created, .. } = &failed.failure else { return };
+        if observed.cluster == Cluster::Missing {
+            failed.failure = created.clone().into();
+            return;
+        }
+        let steps = deletion(desired, observed, "its creation has left it").into_iter().collect();
+        plan.sequences.insert(subject, Sequence { steps, obstacles: Vec::new() });
     }
 
     async fn take_lock_and_observe(&mut self, desired: &Desired) -> Result<Observed, PassError> {
@@ -239,11 +255,12 @@ impl<E: Engine, P: Probe> Reconciler<E, P> {
         observed.map_err(PassError::Engine)
     }
 
-    fn start_what_is_due(&mut self, desired: &Desired, plan: &Plan, trigger: Vec<String>) {
+    fn start_what_is_due(&mut self, desired: &Desired, observed: &Observed, plan: &Plan, trigger: Vec<String>) {
         let now = Instant::now();
         let is_deleted = self.is_cluster_deleted();
         let can_start = |subject: &Subject| {
             !is_deleted
+                && !self.is_left_alone(subject, observed)
                 && !self.under_way.contains_key(subject)
                 && self.failures.get(subject).is_none_or(|failed| failed.until <= now && self.is_tried_again(failed))
         };
@@ -264,7 +281,12 @@ impl<E: Engine, P: Probe> Reconciler<E, P> {
         for (subject, sequence) in due {
             let cancel = self.stop.child_token();
             let aim = Aim::of(subject, desired);
-            self.under_way.insert(subject.clone(), UnderWay { cancel: cancel.clone(), aim });
+            let of_cluster = sequence.steps.first().and_then(|step| match step.action {
+                Action::CreateCluster { .. } => Some("it is being created"),
+                Action::DeleteCluster { .. } => Some("it is being deleted"),
+                _ => None,
+            });
+            self.under_way.insert(subject.clone(), UnderWay { cancel: cancel.clone(), aim, of_cluster });
             let (executor, milestones) = (self.executor.clone(), milestones.clone());
             let (subject, sequence) = (subject.clone(), sequence.clone());
             self.running.spawn(async move {
@@ -294,7 +316,12 @@ impl<E: Engine, P: Probe> Reconciler<E, P> {
         }
         match outcome.ended {
             Ended::Done => {
-                self.failures.remove(&subject);
+                // What is gone is what the creation has left; that it failed stands, and when it is tried again.
+                if let Some(Failed { failure: Failure::Remains { created, .. }, tries, until, delays }) =
+                    self.failures.remove(&subject)
+                {
+                    self.failures.insert(subject, Failed { failure: created.into(), tries, until, delays });
+                }
             }
             Ended::Failed(failure) => self.failed(subject, failure),
             Ended::Cancelled => {}
@@ -310,13 +337,16 @@ impl<E: Engine, P: Probe> Reconciler<E, P> {
         if failure.is_engine_away() {
             return;
         }
-        let (tries, mut delays) = match self.failures.remove(&subject) {
-            Some(before) => (before.tries + 1, before.delays),
-            None => (1, Delays::new()),
+        let (tries, mut delays, failure) = match self.failures.remove(&subject) {
+            Some(Failed { failure: Failure::Remains { created, .. }, tries, delays, .. }) => {
+                (tries + 1, delays, Failure::Remains { created, left: Box::new(failure) })
+            }
+            Some(before) => (before.tries + 1, before.delays, failure),
+            None => (1, Delays::new(), failure),
         };
         let after = delays.next();
         let failed = Failed { failure, tries, until: Instant::now() + after, delays };
-        if self.is_tried_again(&failed) {
+        if self.is_tried_again(&failed) && !self.stop.is_cancelled() {
             self.reporter.report(&Event::Retry { subject: subject.clone(), after });
         }
         self.failures.insert(subject, failed);
@@ -327,9 +357,14 @@ impl<E: Engine, P: Probe> Reconciler<E, P> {
         if self.queue.due().is_some() {
             return None;
         }
+        if self.engine_is_lost == Some(true) {
+            return self.blocked;
+        }
         let is_deleted = self.is_cluster_deleted();
+        let is_left_alone =
+            |subject: &Subject| self.last.as_ref().is_some_and(|(observed, _)| self.is_left_alone(subject, observed));
         let idle = self.failures.iter().filter(|(subject, failed)| {
-            let is_idle = !is_deleted && !self.under_way.contains_key(*subject);
+            let is_idle = !is_deleted && !self.under_way.contains_key(*subject) && !is_left_alone(subject);
             is_idle && self.is_tried_again(failed) && self.has_steps(subject)
         });
         idle.map(|(_, failed)| failed.until).chain(self.blocked).chain(self.look_again).min()
@@ -343,8 +378,13 @@ impl<E: Engine, P: Probe> Reconciler<E, P> {
         })
     }
 
+    /// Whether the cluster is being created or deleted.
     pub(super) fn is_cluster_under_way(&self) -> bool {
-        self.under_way.keys().any(|subject| matches!(subject, Subject::Cluster(_)))
+        self.done_to_cluster().is_some()
+    }
+
+    fn done_to_cluster(&self) -> Option<&'static str> {
+        self.under_way.values().find_map(|under_way| under_way.of_cluster)
     }
 
     fn is_tried_again(&self, failed: &Failed) -> bool {
@@ -360,6 +400,16 @@ impl<E: Engine, P: Probe> Reconciler<E, P> {
     fn has_steps(&self, subject: &Subject) -> bool {
         let plan = self.last.as_ref().map(|(_, plan)| plan);
         plan.and_then(|plan| plan.sequences.get(subject)).is_some_and(|sequence| !sequence.steps.is_empty())
+    }
+
+    /// Whether what is to be done for it is to be done in a node that is about to end, or may be.
+    fn is_left_alone(&self, subject: &Subject, observed: &Observed) -> bool {
+        let id = match subject {
+            Subject::Mirror(_) => None,
+            Subject::Node(name) => observed.nodes.iter().find(|node| node.name == *name).map(|node| &node.id),
+            Subject::Cluster(_) => observed.hosting.as_ref().map(|hosting| &hosting.node_id),
+        };
+        id.is_some_and(|id| self.observer.access().is_left_alone(id))
     }
 
     /// While a cluster is being deleted nothing else begins; its end asks for a pass.
@@ -438,8 +488,8 @@ impl<E: Engine, P: Probe> Reconciler<E, P> {
             now: Timestamp::now(),
         };
         let mut status = Status::assess(&evidence, self.status.as_ref());
-        if self.is_cluster_under_way() {
-            status.cluster_is_under_way(desired.state == State::Present, evidence.now);
+        if let Some(what) = self.done_to_cluster() {
+            status.cluster_is_under_way(what, self.status.as_ref());
         }
         if let Some(before) = &self.status {
             let is_under_way = |host: &str| self.under_way.contains_key(&Subject::mirror(host));

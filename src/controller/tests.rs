@@ -15,7 +15,7 @@ use crate::engine::{Container, ContainerSpec, ContainerState};
 use crate::manifest::{Upstream, load};
 use crate::observed::Serving;
 use crate::report::ActionResult;
-use crate::status::{ConditionStatus, ConditionType, Reason};
+use crate::status::{Condition, ConditionStatus, ConditionType, Reason};
 
 const LONG_ENOUGH: Duration = Duration::from_secs(20);
 
@@ -287,6 +287,25 @@ async fn a_mirror_that_failed_and_is_blocked_now_is_not_looked_at_without_a_paus
     let begun = Instant::now();
     let passes = |world: &World| world.engine.calls().iter().filter(|call| call.name == "list_containers").count();
     world.until("it was looked at again and again", |world| passes(world) > 2).await;
+    assert!(begun.elapsed() > BLOCKED, "{:?}", begun.elapsed());
+    world.stop.cancel();
+    watch.await.unwrap().unwrap();
+}
+
+#[tokio::test]
+async fn an_engine_that_is_away_is_not_asked_without_a_pause() {
+    let world = World::new();
+    world.engine.unpullable("registry:3", "toomanyrequests: slow down");
+    world.save(&[("docker.io", 5001)]);
+    let watch = world.watch();
+    world.until("it failed", |world| world.recorder.has(|event| matches!(event, Event::Retry { .. }))).await;
+    world.engine.go_away();
+    let is_lost = |event: &Event| matches!(event, Event::EngineLost { .. });
+    world.until("the loss is told", |world| world.recorder.has(is_lost)).await;
+    world.engine.clear_calls();
+    let begun = Instant::now();
+    let passes = |world: &World| world.engine.calls().iter().filter(|call| call.name == "list_containers").count();
+    world.until("it was asked again and again", |world| passes(world) > 2).await;
     assert!(begun.elapsed() > BLOCKED, "{:?}", begun.elapsed());
     world.stop.cancel();
     watch.await.unwrap().unwrap();

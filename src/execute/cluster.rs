@@ -52,26 +52,30 @@ impl<E: Engine, P: Probe> Executor<E, P> {
     async fn clear_up(&self, subject: &Subject, cluster: &ClusterSpec) -> Result<(), Failure> {
         let _alone = self.access.take().await;
         let mut tries = 0;
-        while self.exists(cluster).await? {
+        loop {
             tries += 1;
-            // A network that somebody is still on stays, and the cluster goes all the same.
-            let _ = self.leave_network_of(cluster).await;
-            match self.delete(subject, cluster).await {
-                Err(failure) if tries == CLEARING_TRIES => return Err(failure.into()),
-                Err(_) => sleep(CLEAR_AGAIN).await,
-                Ok(()) => break,
+            let cleared = match self.exists(cluster).await {
+                Ok(true) => self.leave_and_delete(subject, cluster).await.map_err(Failure::from),
+                Ok(false) => Ok(()),
+                Err(failure) => Err(failure),
+            };
+            match cleared {
+                Err(Failure::Provisioner(failure)) if failure.took_too_long() => return Err(failure.into()),
+                Err(_) if tries < CLEARING_TRIES => sleep(CLEAR_AGAIN).await,
+                cleared => return cleared,
             }
         }
-        Ok(())
     }
 
     /// Deletes a cluster, and is not stopped half-way. Nodes that are gone already are no obstacle to either program.
     pub(super) async fn delete_cluster(&self, subject: &Subject, cluster: &ClusterSpec) -> Result<(), Failure> {
         let _alone = self.access.take().await;
-        Ok(self.delete(subject, cluster).await?)
+        Ok(self.leave_and_delete(subject, cluster).await?)
     }
 
-    async fn delete(&self, subject: &Subject, cluster: &ClusterSpec) -> Result<(), ProvisionError> {
+    async fn leave_and_delete(&self, subject: &Subject, cluster: &ClusterSpec) -> Result<(), ProvisionError> {
+        // A network that somebody is still on stays, and the cluster goes all the same.
+        let _ = self.leave_network_of(cluster).await;
         let arguments = delete_arguments(cluster.distribution, &cluster.name);
         self.provision(subject, cluster, &arguments, &CancellationToken::new()).await
     }

@@ -29,6 +29,8 @@ use crate::report::{ActionReport, ActionResult, Event, Reporter};
 pub const DEFAULT_CONCURRENCY: usize = 8;
 /// A registry that starts has this long to answer `/v2/`.
 pub const SERVE_WITHIN: Duration = Duration::from_secs(15);
+/// Between how a creation failed and how the deletion of what it left did.
+pub(crate) const LEFT: &str = "; what it left could not be deleted: ";
 /// Seconds a registry has to finish its answers when it is stopped.
 const STOP_GRACE: u32 = 2;
 /// A registry that is restarted does not answer, or must not go on with what it has.
@@ -103,7 +105,7 @@ pub enum Failure {
     #[error(transparent)]
     Provisioner(#[from] ProvisionError),
     /// It failed or was stopped, and what it left cannot be deleted either.
-    #[error("{created}; what it left could not be deleted: {left}")]
+    #[error("{created}{}{left}", LEFT)]
     Remains {
         /// How the creation ended.
         created: ProvisionError,

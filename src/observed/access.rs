@@ -22,6 +22,7 @@ const OTHERS_FOLLOW_WITHIN: Duration = Duration::from_secs(1);
 #[derive(Debug, Clone, Default)]
 pub struct Access {
     cluster: Arc<RwLock<()>>,
+    /// Since when nodes are told to end.
     ending: Arc<Mutex<BTreeMap<String, Instant>>>,
 }
 
@@ -56,11 +57,12 @@ impl Access {
             .any(|(id, since)| since.elapsed() < OTHERS_FOLLOW_WITHIN || id == node && since.elapsed() < ENDS_WITHIN)
     }
 
-    /// When those that were not told to end need no longer be left alone, if that is still to come.
-    pub fn others_stay_from(&self) -> Option<Instant> {
+    /// When the next node need no longer be left alone, if one is.
+    pub fn changes_at(&self) -> Option<Instant> {
         let ending = self.ending.lock().unwrap_or_else(PoisonError::into_inner);
-        let until = ending.values().max().map(|since| *since + OTHERS_FOLLOW_WITHIN);
-        until.filter(|until| *until > Instant::now())
+        let others = ending.values().max().map(|since| *since + OTHERS_FOLLOW_WITHIN);
+        let itself = ending.values().map(|since| *since + ENDS_WITHIN);
+        others.into_iter().chain(itself).filter(|at| *at > Instant::now()).min()
     }
 
     /// A node was started: nobody is deleting the cluster.
@@ -94,15 +96,15 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn a_node_that_was_told_to_end_is_left_alone_and_the_others_for_a_moment() {
         let access = Access::default();
-        assert!(!access.is_left_alone("one") && access.others_stay_from().is_none());
+        assert!(!access.is_left_alone("one") && access.changes_at().is_none());
         access.leave_alone("one");
         assert!(access.is_left_alone("one") && access.is_left_alone("two"));
-        assert_eq!(access.others_stay_from(), Some(Instant::now() + OTHERS_FOLLOW_WITHIN));
+        assert_eq!(access.changes_at(), Some(Instant::now() + OTHERS_FOLLOW_WITHIN));
         tokio::time::advance(OTHERS_FOLLOW_WITHIN).await;
         assert!(access.is_left_alone("one") && !access.is_left_alone("two"));
-        assert_eq!(access.others_stay_from(), None);
+        assert_eq!(access.changes_at(), Some(Instant::now() + ENDS_WITHIN - OTHERS_FOLLOW_WITHIN));
         tokio::time::advance(ENDS_WITHIN).await;
-        assert!(!access.is_left_alone("one"));
+        assert!(!access.is_left_alone("one") && access.changes_at().is_none());
     }
 
     #[tokio::test(start_paused = true)]

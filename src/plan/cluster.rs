@@ -1,5 +1,7 @@
 //! The sequence of the cluster itself: whether it exists, and what it says of its registry.
 
+use std::path::PathBuf;
+
 use super::action::{Action, ClusterSpec, Step, Target};
 use super::removal::cause_of_removal;
 use super::{Milestone, Obstacle, Sequence, Subject};
@@ -29,12 +31,7 @@ pub(super) fn sequence(
                 ..hosting(desired, observed)
             };
         };
-        let cluster = Box::new(ClusterSpec {
-            name: desired.cluster.clone(),
-            distribution: desired.distribution,
-            program,
-            provisioning: desired.provisioning.clone(),
-        });
+        let cluster = Box::new(spec(desired, program));
         let step = if wanted {
             let after = under_change.map(Milestone::Ended).collect();
             Step { after, ..Step::new(Action::CreateCluster { cluster }, "there is no cluster of this name") }
@@ -45,6 +42,21 @@ pub(super) fn sequence(
         return Sequence { steps: vec![step], obstacles: Vec::new() };
     }
     hosting(desired, observed)
+}
+
+/// The deletion of a cluster that is there, if there is a program to do it.
+pub fn deletion(desired: &Desired, observed: &Observed, cause: &str) -> Option<Step> {
+    let cluster = Box::new(spec(desired, observed.provisioner.clone()?));
+    Some(Step::new(Action::DeleteCluster { cluster }, cause))
+}
+
+fn spec(desired: &Desired, program: PathBuf) -> ClusterSpec {
+    ClusterSpec {
+        name: desired.cluster.clone(),
+        distribution: desired.distribution,
+        program,
+        provisioning: desired.provisioning.clone(),
+    }
 }
 
 fn provisioner_not_found(desired: &Desired, observed: &Observed) -> Obstacle {

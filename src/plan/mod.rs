@@ -18,6 +18,7 @@ use std::fmt;
 use std::net::IpAddr;
 
 pub use action::{Action, ClusterSpec, Step, Target};
+pub use cluster::deletion;
 pub use subject::{Milestone, Subject};
 
 use crate::desired::Desired;

@@ -11,6 +11,7 @@ use jiff::Zoned;
 use tabwriter::TabWriter;
 
 use super::{ActionReport, ActionResult, Event, Reporter};
+use crate::execute::LEFT;
 use crate::plan::{Plan, Subject};
 use crate::status::{Condition, ConditionStatus, ConditionType, MirrorStatus, Reason, Status};
 
@@ -47,7 +48,7 @@ impl<W> Text<W> {
             return None;
         }
         let is_back = condition.status == ConditionStatus::True && unreachable.remove(&subject.to_string());
-        is_back.then(|| format!("{subject}: upstream reachable again: {}", condition.message))
+        is_back.then(|| format!("{subject}: upstream reachable: {}", condition.message))
     }
 }
 
@@ -104,8 +105,10 @@ fn action(report: &ActionReport) -> Option<String> {
         ActionResult::Failed(message) => {
             // What a program said has been shown as it came.
             let shown = matches!(report.action, "CreateCluster" | "DeleteCluster");
-            let message = if shown { message.lines().next().unwrap_or_default() } else { message };
-            let message = message.trim_end_matches("; it said:");
+            let first_line =
+                |part: &str| part.lines().next().unwrap_or_default().trim_end_matches("; it said:").to_owned();
+            let first_lines = || message.split(LEFT).map(first_line).collect::<Vec<_>>().join(LEFT);
+            let message = if shown { first_lines() } else { message.clone() };
             Some(format!("{subject}: {BAD}could not {text}{BAD:#}: {message}"))
         }
         ActionResult::Cancelled => {
@@ -258,6 +261,6 @@ mod tests {
         tell(ConditionStatus::True, "second");
         tell(ConditionStatus::True, "third");
         let written = String::from_utf8(text.out.into_inner().unwrap()).unwrap();
-        assert_eq!(written, "docker.io: upstream unreachable: refused\ndocker.io: upstream reachable again: second\n");
+        assert_eq!(written, "docker.io: upstream unreachable: refused\ndocker.io: upstream reachable: second\n");
     }
 }

@@ -27,8 +27,7 @@ fn cluster_ready(evidence: &Evidence<'_>) -> Option<Verdict> {
     let subject = Subject::Cluster(desired.cluster.to_string());
     let sequence = evidence.plan.sequences.get(&subject);
     let obstacle = sequence.and_then(|sequence| sequence.obstacles.first());
-    let is_of_program = |failure: &&Failure| matches!(failure, Failure::Provisioner(_) | Failure::Remains { .. });
-    let failure = evidence.failures.get(&subject).filter(is_of_program);
+    let failure = evidence.failures.get(&subject).filter(|failure| is_of_program(failure));
     match (obstacle, failure, observed.cluster) {
         (Some(obstacle), ..) => verdict(False, Reason::of_obstacle(obstacle), obstacle.to_string()),
         (None, Some(failure), _) => verdict(False, Reason::of(failure), failure.to_string()),
@@ -55,11 +54,16 @@ fn cluster_ready(evidence: &Evidence<'_>) -> Option<Verdict> {
     }
 }
 
+const fn is_of_program(failure: &Failure) -> bool {
+    matches!(failure, Failure::Provisioner(_) | Failure::Remains { .. })
+}
+
 fn registry_advertised(evidence: &Evidence<'_>) -> Option<Verdict> {
     let verdict =
         |status, reason, message| Some(Verdict::new(ConditionType::RegistryAdvertised, status, reason, message));
     let (wanted, found) = (evidence.desired.hosting.as_ref()?, evidence.observed.hosting.as_ref()?);
     let failure = evidence.failures.get(&Subject::Cluster(evidence.desired.cluster.to_string()));
+    let failure = failure.filter(|failure| !is_of_program(failure));
     match (&found.advertised, failure) {
         (advertised, _) if advertised.says(wanted) => {
             verdict(True, Reason::Advertised, format!("local-registry-hosting says {}", wanted.host()))

@@ -109,13 +109,15 @@ impl Status {
         status
     }
 
-    /// The cluster is being created or deleted: what there is of it is half-way.
-    pub fn cluster_is_under_way(&mut self, is_wanted: bool, now: Timestamp) {
+    /// The cluster is being created or deleted, as `message` says: what there is of it is half-way.
+    pub fn cluster_is_under_way(&mut self, message: &str, before: Option<&Status>) {
         let ready = self.conditions.iter_mut().find(|condition| condition.kind == ConditionType::ClusterReady);
         if let Some(ready) = ready {
-            let message = if is_wanted { "it is being created" } else { "it is being deleted" };
-            *ready = Verdict::new(ConditionType::ClusterReady, False, Reason::Progressing, message)
-                .at(if ready.status == False { ready.since } else { now });
+            let verdict = Verdict::new(ConditionType::ClusterReady, False, Reason::Progressing, message);
+            *ready = verdict.at(ready.since);
+        }
+        if let Some(before) = before {
+            self.keep_times(before);
         }
     }
 

@@ -15,6 +15,8 @@ const NODE: &str = "dev-control-plane";
 const MIRRORS: [(&str, u16); 2] = [("docker.io", 5001), ("ghcr.io", 5002)];
 /// What the program says to have the node made.
 const MAKE: &str = "make the node";
+/// What the program says to have the engine refuse twice to list containers.
+const REFUSE: &str = "refuse to list";
 /// What the program says to have the node removed.
 const REMOVE: &str = "remove the node";
 
@@ -81,6 +83,18 @@ impl Kind {
         self.world.container(NODE).is_some()
     }
 
+    /// Waits until the engine has been asked nothing for a while.
+    async fn quiet(&self) {
+        let mut since = (self.world.engine.calls().len(), Instant::now());
+        while since.1.elapsed() < Duration::from_millis(200) {
+            sleep(Duration::from_millis(5)).await;
+            let calls = self.world.engine.calls().len();
+            if calls != since.0 {
+                since = (calls, Instant::now());
+            }
+        }
+    }
+
     fn wired(&self, name: &str) -> bool {
         let containers = self.world.engine.snapshot().containers.into_values();
         let mut nodes = containers.filter(|snapshot| snapshot.container.name == name);
@@ -112,6 +126,10 @@ impl Reporter for Reacting {
             Event::Output { line, .. } if line == MAKE => self.make_node(),
             Event::Output { line, .. } if line == REMOVE => {
                 at_once(async { self.engine.outsider().remove_container(NODE).await.expect("there is a node") });
+            }
+            Event::Output { line, .. } if line == REFUSE => {
+                let refusal = EngineError::Refused { status: 500, message: "busy".to_owned() };
+                self.engine.fail(|call| call.name == "list_containers", 2, refusal);
             }
             Event::Action(report) if self.appears_after == Some(report.action) => self.make_node(),
             _ => {}
@@ -250,6 +268,43 @@ async fn half_a_cluster_that_cannot_be_deleted_does_not_pass_for_a_whole_one() {
 }
 
 #[tokio::test]
+async fn a_watch_goes_on_deleting_what_a_creation_has_left_and_creates_it_then() {
+    let create = format!("echo {MAKE}; [ -e healed ] || {{ echo no space left; exit 1; }}");
+    let delete = format!("[ -e healed ] && echo {REMOVE} || {{ echo directory not empty; exit 1; }}");
+    let kind = Kind::new(&create, &delete);
+    let text = manifest_text(&[]).replace("External", "Managed") + "      - {host: \"localhost:5009\"}\n";
+    std::fs::write(kind.world.path(), text).unwrap();
+    let watch = kind.watch();
+    kind.world.until("another try than the creation's own", |_| kind.said("directory not empty") > 3).await;
+    let of_cluster = |world: &World, is_so: &dyn Fn(&Condition) -> bool| {
+        world.recorder.has(|event| {
+            matches!(event, Event::Condition { condition, .. }
+                if condition.kind == ConditionType::ClusterReady && is_so(condition))
+        })
+    };
+    let is_true = |condition: &Condition| condition.status == ConditionStatus::True;
+    let says_both = |condition: &Condition| {
+        condition.message.contains("no space left") && condition.message.contains("directory not empty")
+    };
+    assert!(of_cluster(&kind.world, &says_both));
+    assert!(!of_cluster(&kind.world, &is_true), "half a cluster does not pass for a whole one");
+    assert_eq!(kind.said(MAKE), 1);
+    std::fs::write(kind.programs.path().join("healed"), "").unwrap();
+    kind.world.until("it is there", |world| of_cluster(world, &is_true)).await;
+    assert_eq!((kind.said(MAKE), kind.said(REMOVE)), (2, 1));
+    kind.world.stop.cancel();
+    watch.await.unwrap().unwrap();
+}
+
+#[tokio::test]
+async fn an_engine_that_cannot_be_asked_for_a_moment_does_not_keep_what_is_left() {
+    let create = format!("echo {MAKE}; echo {REFUSE}; exit 1");
+    let kind = Kind::new(&create, &format!("echo {REMOVE}"));
+    let Applied::Failed(_) = kind.apply().await else { panic!("not failed") };
+    assert_eq!((kind.said(REFUSE), kind.said(REMOVE), kind.has_node()), (1, 1, false));
+}
+
+#[tokio::test]
 async fn nobody_touches_a_cluster_while_it_is_being_deleted() {
     let create = format!("echo {MAKE}; until [ -e wired ]; do sleep 0.02; done; exit 1");
     let delete = format!("echo begun; until [ -e go ]; do sleep 0.02; done; echo {REMOVE}");
@@ -293,13 +348,16 @@ async fn when_a_node_is_told_to_end_the_others_are_left_alone_for_a_moment() {
         let calls = world.engine.calls();
         calls.iter().any(|call| touching.contains(&call.name) && call.object == id)
     };
+    // The patrol looks once a second: right after it has, with no pass under way, nobody would look for a while.
+    kind.quiet().await;
     engine.clear_calls();
-    kind.world.until("the patrol has looked, and will not for a second", touched).await;
+    kind.world.until("the patrol has looked", touched).await;
+    kind.quiet().await;
     engine.clear_calls();
     let removed = Instant::now();
     engine.outsider().remove_container(&other).await.unwrap();
     kind.world.until("it is looked at again", touched).await;
-    assert!(removed.elapsed() > Duration::from_millis(800), "{:?}: {:?}", removed.elapsed(), engine.calls());
+    assert!(removed.elapsed() > Duration::from_millis(900), "{:?}: {:?}", removed.elapsed(), engine.calls());
     kind.world.stop.cancel();
     watch.await.unwrap().unwrap();
 }
