@@ -6,8 +6,8 @@ use futures_util::FutureExt;
 use tempfile::TempDir;
 
 use super::*;
-use crate::engine::Image;
 use crate::engine::memory::Call;
+use crate::engine::{Executed, Image};
 use crate::labels::{KIND_CLUSTER, KIND_ROLE};
 use crate::provisioner::tests::with_program;
 
@@ -294,6 +294,35 @@ async fn a_watch_goes_on_deleting_what_a_creation_has_left_and_creates_it_then()
     assert_eq!((kind.said(MAKE), kind.said(REMOVE)), (2, 1));
     kind.world.stop.cancel();
     watch.await.unwrap().unwrap();
+}
+
+#[tokio::test]
+async fn a_cluster_stays_ready_while_it_is_told_of_its_registry() {
+    let kind = Kind::that_works();
+    let text = manifest_text(&[]).replace("External", "Managed") + "      - {host: \"localhost:5009\"}\n";
+    std::fs::write(kind.world.path(), text).unwrap();
+    // The cluster says nothing yet, and cannot be told.
+    kind.world.engine.on_exec(|_, exec| {
+        let is_asked = exec.command.iter().any(|word| word == "get");
+        let stderr = if is_asked { String::new() } else { "connection refused".to_owned() };
+        Some(Executed { exit_code: i64::from(!is_asked), stdout: String::new(), stderr })
+    });
+    let watch = kind.watch();
+    let refusals = |world: &World| {
+        let is_refused =
+            |event: &&Event| matches!(event, Event::Action(report) if report.action == "AdvertiseRegistry");
+        world.recorder.0.lock().unwrap().iter().filter(is_refused).count()
+    };
+    kind.world.until("it was told and refused, twice", |world| refusals(world) > 1).await;
+    kind.world.stop.cancel();
+    watch.await.unwrap().unwrap();
+    let events = kind.world.recorder.0.lock().unwrap();
+    let of_cluster = events.iter().filter_map(|event| match event {
+        Event::Condition { condition, .. } if condition.kind == ConditionType::ClusterReady => Some(condition.status),
+        _ => None,
+    });
+    let became: Vec<_> = of_cluster.skip_while(|status| *status != ConditionStatus::True).collect();
+    assert_eq!(became, [ConditionStatus::True], "once, and for good");
 }
 
 #[tokio::test]
