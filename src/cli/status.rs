@@ -47,6 +47,7 @@ pub(super) async fn run(global: &Global, arguments: &Arguments) -> Result<u8, Ex
         plan: &plan,
         failures: &failures,
         upstreams: &upstreams,
+        done_to_cluster: None,
         now: Timestamp::now(),
     };
     let mut status = Status::assess(&evidence, None);

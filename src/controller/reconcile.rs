@@ -485,12 +485,10 @@ impl<E: Engine, P: Probe> Reconciler<E, P> {
             plan,
             failures: &failures,
             upstreams: &self.upstreams,
+            done_to_cluster: self.done_to_cluster(),
             now: Timestamp::now(),
         };
         let mut status = Status::assess(&evidence, self.status.as_ref());
-        if let Some(what) = self.done_to_cluster() {
-            status.cluster_is_under_way(what, self.status.as_ref());
-        }
         if let Some(before) = &self.status {
             let is_under_way = |host: &str| self.under_way.contains_key(&Subject::mirror(host));
             status.keep(before, |host| is_under_way(host) && before_was_progressing(before, host));

@@ -140,6 +140,15 @@ impl World {
         self.container(name).is_some_and(|container| container.state == ContainerState::Running)
     }
 
+    /// Three passes, from now on, take at least two pauses.
+    async fn is_looked_at_in_its_time(&self) {
+        self.engine.clear_calls();
+        let begun = Instant::now();
+        let passes = |world: &World| world.engine.calls().iter().filter(|call| call.name == "list_containers").count();
+        self.until("it is looked at again and again", |world| passes(world) > 2).await;
+        assert!(begun.elapsed() > BLOCKED, "{:?}", begun.elapsed());
+    }
+
     async fn until(&self, what: &str, holds: impl Fn(&Self) -> bool) {
         let waited = tokio::time::timeout(LONG_ENOUGH, async {
             while !holds(self) {
@@ -283,11 +292,7 @@ async fn a_mirror_that_failed_and_is_blocked_now_is_not_looked_at_without_a_paus
     let is_blocked =
         |event: &Event| matches!(event, Event::Condition { condition, .. } if condition.reason == Reason::NameConflict);
     world.until("it is blocked", |world| world.recorder.has(is_blocked)).await;
-    world.engine.clear_calls();
-    let begun = Instant::now();
-    let passes = |world: &World| world.engine.calls().iter().filter(|call| call.name == "list_containers").count();
-    world.until("it was looked at again and again", |world| passes(world) > 2).await;
-    assert!(begun.elapsed() > BLOCKED, "{:?}", begun.elapsed());
+    world.is_looked_at_in_its_time().await;
     world.stop.cancel();
     watch.await.unwrap().unwrap();
 }
@@ -302,11 +307,7 @@ async fn an_engine_that_is_away_is_not_asked_without_a_pause() {
     world.engine.go_away();
     let is_lost = |event: &Event| matches!(event, Event::EngineLost { .. });
     world.until("the loss is told", |world| world.recorder.has(is_lost)).await;
-    world.engine.clear_calls();
-    let begun = Instant::now();
-    let passes = |world: &World| world.engine.calls().iter().filter(|call| call.name == "list_containers").count();
-    world.until("it was asked again and again", |world| passes(world) > 2).await;
-    assert!(begun.elapsed() > BLOCKED, "{:?}", begun.elapsed());
+    world.is_looked_at_in_its_time().await;
     world.stop.cancel();
     watch.await.unwrap().unwrap();
 }

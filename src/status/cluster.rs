@@ -24,6 +24,9 @@ fn cluster_ready(evidence: &Evidence<'_>) -> Option<Verdict> {
     if desired.lifecycle == Lifecycle::External || (!is_wanted && observed.cluster == Cluster::Missing) {
         return None;
     }
+    if let Some(what) = evidence.done_to_cluster {
+        return verdict(False, Reason::Progressing, what.to_owned());
+    }
     let subject = Subject::Cluster(desired.cluster.to_string());
     let sequence = evidence.plan.sequences.get(&subject);
     let obstacle = sequence.and_then(|sequence| sequence.obstacles.first());

@@ -8,7 +8,7 @@ use std::collections::BTreeMap;
 
 use jiff::Timestamp;
 
-use self::ConditionStatus::{False, True, Unknown};
+use self::ConditionStatus::{True, Unknown};
 use self::condition::Verdict;
 pub use self::condition::{Condition, ConditionStatus, ConditionType, Reason};
 use crate::desired::{Desired, Role};
@@ -73,6 +73,8 @@ pub struct Evidence<'a> {
     pub failures: &'a BTreeMap<Subject, Failure>,
     /// Whether upstreams accept connections, by host of the mirror.
     pub upstreams: &'a BTreeMap<String, Result<(), String>>,
+    /// What is being done to the cluster, in words: what there is of it is half-way.
+    pub done_to_cluster: Option<&'a str>,
     /// The time of a condition that is new.
     pub now: Timestamp,
 }
@@ -107,18 +109,6 @@ impl Status {
             }
         }
         status
-    }
-
-    /// The cluster is being created or deleted, as `message` says: what there is of it is half-way.
-    pub fn cluster_is_under_way(&mut self, message: &str, before: Option<&Status>) {
-        let ready = self.conditions.iter_mut().find(|condition| condition.kind == ConditionType::ClusterReady);
-        if let Some(ready) = ready {
-            let verdict = Verdict::new(ConditionType::ClusterReady, False, Reason::Progressing, message);
-            *ready = verdict.at(ready.since);
-        }
-        if let Some(before) = before {
-            self.keep_times(before);
-        }
     }
 
     /// Takes the mirrors that `keep` names from `before`: while actions of theirs run, what is observed is half-way.

@@ -297,6 +297,34 @@ async fn a_watch_goes_on_deleting_what_a_creation_has_left_and_creates_it_then()
 }
 
 #[tokio::test]
+async fn a_cluster_that_is_being_deleted_says_so_and_since_when() {
+    let kind = Kind::new(&format!("echo {MAKE}"), &format!("until [ -e go ]; do sleep 0.02; done; echo {REMOVE}"));
+    kind.apply().await;
+    let watch = kind.watch();
+    let ready = |world: &World| {
+        let events = world.recorder.0.lock().unwrap();
+        let last = events.iter().rev().find_map(|event| match event {
+            Event::Condition { condition, .. } if condition.kind == ConditionType::ClusterReady => Some(condition),
+            _ => None,
+        });
+        last.cloned().unwrap()
+    };
+    let watches = |world: &World| world.recorder.has(|event| matches!(event, Event::Watching { .. }));
+    kind.world.until("it is there", |world| watches(world) && ready(world).status == ConditionStatus::True).await;
+    kind.quiet().await;
+    let asked = Timestamp::now();
+    kind.save("Absent");
+    kind.world.until("it is being deleted", |world| ready(world).message == "it is being deleted").await;
+    let told = ready(&kind.world);
+    assert_eq!((told.status, told.reason), (ConditionStatus::False, Reason::Progressing));
+    assert!(told.since > asked, "{} > {asked}", told.since);
+    std::fs::write(kind.programs.path().join("go"), "").unwrap();
+    kind.world.until("all is gone", |world| world.engine.snapshot().containers.is_empty()).await;
+    kind.world.stop.cancel();
+    watch.await.unwrap().unwrap();
+}
+
+#[tokio::test]
 async fn a_cluster_stays_ready_while_it_is_told_of_its_registry() {
     let kind = Kind::that_works();
     let text = manifest_text(&[]).replace("External", "Managed") + "      - {host: \"localhost:5009\"}\n";
