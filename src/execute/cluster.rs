@@ -18,6 +18,9 @@ use crate::report::Event;
 /// What a creation has left is tried this often to be deleted: nobody else would, and what stands in the way (a
 /// `docker exec`, a container that is just being removed) mostly goes by itself.
 const CLEARING_TRIES: u32 = 3;
+/// The engine has this long to finish a node that a program asked for and was ended before it heard of it: a second is
+/// twice what that takes on a loaded machine.
+const COMES_WITHIN: Duration = Duration::from_secs(1);
 /// Pause between two of these tries.
 const CLEAR_AGAIN: Duration = Duration::from_secs(1);
 
@@ -40,6 +43,10 @@ impl<E: Engine, P: Probe> Executor<E, P> {
             return Err(ProvisionError::Appeared { cluster: name.to_string() }.into());
         }
         if let Err(failure @ (ProvisionError::Failed { .. } | ProvisionError::Stopped { .. })) = created {
+            if matches!(failure, ProvisionError::Stopped { .. }) {
+                // What the program asked the engine for last may come into being after it has been ended.
+                sleep(COMES_WITHIN).await;
+            }
             return match self.clear_up(subject, cluster).await {
                 Ok(()) => Err(failure.into()),
                 Err(left) => Err(Failure::Remains { created: failure, left: Box::new(left) }),
