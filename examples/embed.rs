@@ -15,11 +15,11 @@ use ksail::controller::{Applied, ClusterLock, Controller, lock_directory};
 use ksail::desired::{Surroundings, resolve};
 use ksail::engine::docker::Docker;
 use ksail::engine::locate::locate;
+use ksail::event::Silent;
 use ksail::execute::DEFAULT_CONCURRENCY;
 use ksail::manifest;
 use ksail::probe::{EngineAt, FromHere};
 use ksail::provisioner::Provisioner;
-use ksail::report::Silent;
 use tokio_util::sync::CancellationToken;
 
 fn variable(name: &str) -> Option<String> {

@@ -1,4 +1,6 @@
-//! Labels on every object ksail makes. Ownership is an exact match of these, never a name or an image.
+//! Labels on every object ksail makes: names other programs may rely on, and what makes an object ours.
+
+use std::collections::BTreeMap;
 
 /// Present with the value [`KSAIL`] on every container and volume of ksail.
 pub const MANAGED_BY: &str = "ksail.dev/managed-by";
@@ -8,13 +10,8 @@ pub const KSAIL: &str = "ksail";
 pub const CLUSTER: &str = "ksail.dev/cluster";
 /// The mirror's host, as in the manifest.
 pub const HOST: &str = "ksail.dev/host";
-/// [`crate::desired::Role`] of the mirror.
+/// [`Role`](crate::registry::Role) of the mirror.
 pub const ROLE: &str = "ksail.dev/role";
-/// Digest of what the container was created from, apart from its configuration.
-pub const SPEC_HASH: &str = "ksail.dev/spec-hash";
-/// Digest of the registry's configuration. Secrets are not part of it: a digest of a short
-/// password in a label could be searched for.
-pub const CONFIG_HASH: &str = "ksail.dev/config-hash";
 
 /// Set by kind on its nodes: the cluster's name.
 pub const KIND_CLUSTER: &str = "io.x-k8s.kind.cluster";
@@ -26,3 +23,20 @@ pub const K3D_CLUSTER: &str = "k3d.cluster";
 pub const K3D_ROLE: &str = "k3d.role";
 /// Set by k3d on its nodes: the network the cluster uses.
 pub const K3D_NETWORK: &str = "k3d.cluster.network";
+
+/// Labels of an object.
+pub type Labels = BTreeMap<String, String>;
+
+/// The labels of what exists for one mirror of a cluster.
+pub fn of_owner(cluster: &str, host: &str, role: &str) -> Labels {
+    [(MANAGED_BY, KSAIL), (CLUSTER, cluster), (HOST, host), (ROLE, role)]
+        .into_iter()
+        .map(|(key, value)| (key.to_owned(), value.to_owned()))
+        .collect()
+}
+
+/// Whether labels say that an object belongs to a cluster of ksail's.
+pub fn is_ours(labels: &Labels, cluster: &str) -> bool {
+    labels.get(MANAGED_BY).map(String::as_str) == Some(KSAIL)
+        && labels.get(CLUSTER).map(String::as_str) == Some(cluster)
+}

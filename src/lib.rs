@@ -16,7 +16,6 @@
 //! | [`mod@desired`] | a manifest into what should exist, fully resolved (pure) |
 //! | [`distribution`] | all that differs between kind and k3d: files, labels, programs (pure) |
 //! | [`observed`] | the engine's answers into one snapshot |
-//! | [`wiring`] | a node's files and a mirror into whether pulls go there (pure) |
 //! | [`plan`] | desired and observed into actions, each with a cause (pure) |
 //! | [`execute`] | a plan into engine calls, several subjects at once |
 //! | [`provisioner`] | arguments into runs of `kind` and `k3d` |
@@ -30,20 +29,25 @@
 //!
 //! [`labels`] and [`status::Reason`] hold the names that other programs may rely on.
 
+mod archive;
 pub mod cli;
 pub mod controller;
 pub mod desired;
+mod digest;
 pub mod distribution;
 pub mod engine;
+pub mod event;
 pub mod execute;
 pub mod labels;
 pub mod manifest;
+pub mod names;
 pub mod observed;
+pub mod outcome;
 pub mod plan;
 pub mod probe;
 pub mod provisioner;
 pub mod reference;
+pub mod registry;
 pub mod report;
 pub mod status;
 pub mod verify;
-pub mod wiring;

@@ -21,8 +21,6 @@ use crate::manifest::Distribution;
 
 /// Longest run of a program. To create a cluster takes minutes, more where its images come over a slow line.
 const LONGEST: Duration = Duration::from_secs(30 * 60);
-/// How such a run is described.
-const DID_NOT_END: &str = "did not end";
 /// A program that was told to end has this long to do so.
 const ENDS_WITHIN: Duration = Duration::from_secs(10);
 /// What it started may hold its output open after it has ended.
@@ -62,6 +60,14 @@ pub enum ProvisionError {
         /// Its last lines of output.
         last_words: Vec<String>,
     },
+    /// It did not end by itself, and would not the next time either.
+    #[error("{command} did not end within {} min and was ended{}", LONGEST.as_secs() / 60, said(last_words))]
+    TookTooLong {
+        /// The command line.
+        command: String,
+        /// Its last lines of output.
+        last_words: Vec<String>,
+    },
     /// It was told to end, because ksail was or because the file changed.
     #[error("{command} was stopped half-way")]
     Stopped {
@@ -77,9 +83,13 @@ pub enum ProvisionError {
 }
 
 impl ProvisionError {
-    /// Whether it did not end and was ended: it would not the next time either.
-    pub fn took_too_long(&self) -> bool {
-        matches!(self, Self::Failed { how, .. } if how.starts_with(DID_NOT_END))
+    /// Without the last lines of the program's output.
+    pub fn in_short(&self) -> String {
+        let mut short = self.clone();
+        if let Self::Failed { last_words, .. } | Self::TookTooLong { last_words, .. } = &mut short {
+            last_words.clear();
+        }
+        short.to_string()
     }
 
     /// Whether the program refused because somebody else has created the cluster meanwhile, in the words of kind
@@ -138,8 +148,7 @@ impl Provisioner {
                 ended = child.wait() => break ended.map_err(cannot)?,
                 () = sleep_until(deadline) => {
                     end(&mut child).await;
-                    let how = format!("{DID_NOT_END} within {} minutes", LONGEST.as_secs() / 60);
-                    return Err(ProvisionError::Failed { command, how, last_words: last_words.into() });
+                    return Err(ProvisionError::TookTooLong { command, last_words: last_words.into() });
                 }
             }
         };

@@ -13,14 +13,13 @@ use std::time::Duration;
 
 use futures_util::stream::{self, StreamExt};
 
-use crate::desired::{Desired, Mirror, REGISTRY_PORT, Role, STORAGE};
-use crate::distribution::containerd::RegistryConfig;
+use crate::desired::{Desired, Mirror};
 use crate::distribution::{NodeLayout, node_layout};
-use crate::engine::{ContainerState, Engine, EngineError, Exec, Executed};
-use crate::observed::{Found, Node, Observed, Serving};
-use crate::probe::{Asked, FromHere};
+use crate::engine::{ContainerState, Engine, EngineError, Exec, Executed, LogPart};
+use crate::observed::{Found, Node, Observed, Unwired, unwired};
+use crate::probe::{Asked, FromHere, Serving};
 use crate::reference::Reference;
-use crate::wiring::{WireState, wires};
+use crate::registry::{self, Role};
 
 /// containerd's namespace for these pulls: nothing of them is left among the cluster's own images.
 const NAMESPACE: &str = "ksail-verify";
@@ -169,7 +168,7 @@ impl<E: Engine> Verifier<'_, E> {
     /// Repository and tag of an image that is in a registry's volume. Of its tags a cache lists those of its upstream.
     async fn cached_image(&self, found: &Found) -> Option<(String, String)> {
         for repository in self.probe.cached_repositories(&found.container).await {
-            let tags = format!("{STORAGE}/docker/registry/v2/repositories/{repository}/_manifests/tags");
+            let tags = registry::tags_directory(&repository);
             let Ok(archive) = self.engine.get_archive(&found.container.id, &tags).await else { continue };
             if let Some(tag) = tag_in(&archive) {
                 return Some((repository, tag));
@@ -197,31 +196,29 @@ impl<E: Engine> Verifier<'_, E> {
 
     /// What needs no pull to be seen.
     fn obstacle(&self, mirror: &Mirror, node: &Node) -> Option<Outcome> {
-        let unknown = || match &node.registry_config {
-            RegistryConfig::Unknown(why) => {
-                let message = format!("it cannot be told whether containerd on {} reads such files: {why}", node.name);
-                Some(Outcome::NotTried { message })
-            }
-            _ => None,
-        };
-        let wrong_file = self.wrong_file(mirror, node).map(|message| Outcome::broken(Hop::NodeFile, message));
-        let wrong_mirror = || self.wrong_mirror(mirror).map(|message| Outcome::broken(Hop::Mirror, message));
-        wrong_file.or_else(wrong_mirror).or_else(unknown)
+        let unwired = unwired(node, mirror, self.desired).map(|why| Self::told(node, why));
+        match unwired {
+            Some(broken @ Outcome::Broken { .. }) => Some(broken),
+            not_tried => self.wrong_mirror(mirror).map(|message| Outcome::broken(Hop::Mirror, message)).or(not_tried),
+        }
     }
 
-    fn wrong_file(&self, mirror: &Mirror, node: &Node) -> Option<String> {
-        if let Some(why) = &node.unreadable {
-            return Some(format!("the files of {} cannot be read: {why}", node.name));
-        }
-        let complaint = node.registry_config.complaint(&node.name, &node.hosts_directory, self.layout().config);
-        complaint.or_else(|| {
-            wires(node, mirror).find_map(|wire| match wire.state {
-                WireState::AsDesired => None,
-                WireState::Missing => Some(format!("{} is missing; 'ksail apply' writes it", wire.path)),
-                WireState::Differs => Some(format!("{} is not as ksail.yaml says; 'ksail apply' mends it", wire.path)),
-                WireState::Foreign(path) => Some(format!("{path} was not written by ksail; move it away")),
-            })
-        })
+    fn told(node: &Node, why: Unwired) -> Outcome {
+        let name = &node.name;
+        Outcome::broken(
+            Hop::NodeFile,
+            match why {
+                Unwired::Unreadable(why) => format!("the files of {name} cannot be read: {why}"),
+                Unwired::Ignores(complaint) => complaint,
+                Unwired::Missing(path) => format!("{path} is missing; 'ksail apply' writes it"),
+                Unwired::Differs(path) => format!("{path} is not as ksail.yaml says; 'ksail apply' mends it"),
+                Unwired::Foreign(path) => format!("{path} was not written by ksail; move it away"),
+                Unwired::Unknown(why) => {
+                    let message = format!("it cannot be told whether containerd on {name} reads such files: {why}");
+                    return Outcome::NotTried { message };
+                }
+            },
+        )
     }
 
     fn wrong_mirror(&self, mirror: &Mirror) -> Option<String> {
@@ -270,7 +267,7 @@ impl<E: Engine> Verifier<'_, E> {
         image: &Reference,
         requests: usize,
     ) -> Result<Outcome, EngineError> {
-        let address = format!("{}:{REGISTRY_PORT}", mirror.name);
+        let address = format!("{}:{}", mirror.name, registry::PORT);
         Ok(match self.fetch(node, &["--plain-http"], &image.at(&address)).await? {
             Fetched::Done if requests > 0 => {
                 let limit = self.limit.as_secs();
@@ -326,29 +323,15 @@ impl<E: Engine> Verifier<'_, E> {
         }
     }
 
-    /// Requests of a node for an image in the mirror's log: each line, and how often it stands there. Of a busy mirror
-    /// lines may be out of reach by the time of the next look, so that counting them all would not do.
+    /// Requests of a node for an image in the mirror's log.
     async fn requests(
         &self,
         found: &Found,
         node: &Node,
         image: &Reference,
     ) -> Result<BTreeMap<String, usize>, EngineError> {
-        let log = self.engine.logs(&found.container.id, LINES).await?;
-        let path = format!("/v2/{}/", image.repository);
-        // The access log begins a line with who asked; the other log of the same request does not.
-        let of_node = |line: &&str| {
-            line.contains(&path)
-                && node
-                    .addresses
-                    .iter()
-                    .any(|address| line.strip_prefix(address.as_str()).is_some_and(|rest| rest.starts_with(' ')))
-        };
-        let mut lines = BTreeMap::new();
-        for line in log.lines().filter(of_node) {
-            *lines.entry(line.to_owned()).or_default() += 1;
-        }
-        Ok(lines)
+        let log = self.engine.logs(&found.container.id, LogPart::Last(LINES)).await?;
+        Ok(registry::requests(&log, &node.addresses, &image.repository))
     }
 
     /// Fetches an image into a namespace of its own on a node, and removes it there again.

@@ -11,9 +11,10 @@ use super::surroundings::{around, controller, load, manifest_path, stop_on_signa
 use super::{Exit, FAILED, Global, OK, Output, TIMED_OUT, complain, print, stdout};
 use crate::controller::Applied;
 use crate::desired::resolve;
+use crate::event::Reporter;
 use crate::execute::DEFAULT_CONCURRENCY;
 use crate::manifest::{Lifecycle, Manifest};
-use crate::report::{Json, Reporter, Text, status_as_table};
+use crate::report::{Json, Text, status_as_table};
 use crate::status::Status;
 
 #[derive(Debug, Args)]

@@ -4,8 +4,8 @@ use clap::Args;
 
 use super::surroundings::{around, load, manifest_path, observer};
 use super::{Exit, FAILED, Global, OK, Output, print};
+use crate::controller::{Survey, survey};
 use crate::desired::resolve;
-use crate::plan::plan;
 use crate::report::{plan_as_json, plan_as_text};
 
 /// An error that is not "something to do".
@@ -20,9 +20,8 @@ pub(super) struct Arguments {
 
 pub(super) async fn run(global: &Global, arguments: &Arguments) -> Result<u8, Exit> {
     let desired = resolve(&load(&manifest_path(global)?)?, &around());
-    let observed =
-        observer(global)?.observe(&desired).await.map_err(|error| Exit::new(NO_ANSWER, error.to_string()))?;
-    let plan = plan(&desired, &observed);
+    let seen = survey(&observer(global)?, &desired).await;
+    let Survey { desired, plan, .. } = seen.map_err(|error| Exit::new(NO_ANSWER, error.to_string()))?;
     match arguments.output {
         Output::Text => print(plan_as_text(&plan)),
         Output::Json => print(format!("{:#}\n", plan_as_json(&desired, &plan))),

@@ -1,6 +1,7 @@
 //! `ksail status`
 
 use std::collections::BTreeMap;
+use std::time::Duration;
 
 use clap::{Args, ValueEnum};
 use futures_util::future::join_all;
@@ -8,13 +9,18 @@ use jiff::Timestamp;
 
 use super::surroundings::{around, engine, load, manifest_path, provisioner};
 use super::{Exit, FAILED, Global, OK, print};
-use crate::desired::{Desired, Role, resolve};
-use crate::engine::Engine;
+use crate::controller::{Survey, survey};
+use crate::desired::{Desired, resolve};
+use crate::engine::docker::Docker;
+use crate::engine::{ContainerState, Engine, Exec, Executed};
 use crate::observed::Observer;
-use crate::plan::plan;
-use crate::probe::{FromHere, Probe};
+use crate::probe::{FromHere, Probe, Prober};
+use crate::registry::{CacheCounters, READ_COUNTERS, Role};
 use crate::report::{status_as_json, status_as_table};
 use crate::status::{Evidence, Status};
+
+/// Counters that do not come in time are not shown.
+const COUNTED_WITHIN: Duration = Duration::from_secs(2);
 
 #[derive(Debug, Args)]
 pub(super) struct Arguments {
@@ -34,12 +40,11 @@ enum Format {
 pub(super) async fn run(global: &Global, arguments: &Arguments) -> Result<u8, Exit> {
     let desired = resolve(&load(&manifest_path(global)?)?, &around());
     let (engine, probe, address) = engine(global)?;
-    let observer = Observer::new(engine.clone(), probe.clone(), provisioner(global, &address));
+    let observer = Observer::new(engine.clone(), Prober::new(probe.clone()), provisioner(global, &address));
     let failed = |error: crate::engine::EngineError| Exit::new(FAILED, error.to_string());
     let info = engine.info().await.map_err(failed)?;
-    let (observed, upstreams) = futures_util::join!(observer.observe(&desired), upstreams(&desired, &probe));
-    let observed = observed.map_err(failed)?;
-    let plan = plan(&desired, &observed);
+    let (seen, upstreams) = futures_util::join!(survey(&observer, &desired), upstreams(&desired, &probe));
+    let Survey { desired, observed, plan } = seen.map_err(failed)?;
     let failures = BTreeMap::new();
     let evidence = Evidence {
         desired: &desired,
@@ -51,7 +56,7 @@ pub(super) async fn run(global: &Global, arguments: &Arguments) -> Result<u8, Ex
         now: Timestamp::now(),
     };
     let mut status = Status::assess(&evidence, None);
-    count_hits(&mut status, &probe).await;
+    count_hits(&mut status, &engine).await;
     let document = || status_as_json(&status, Some(&info));
     print(match arguments.output {
         Format::Table => status_as_table(&status, false),
@@ -71,11 +76,14 @@ async fn upstreams(desired: &Desired, probe: &FromHere) -> BTreeMap<String, Resu
         .collect()
 }
 
-async fn count_hits(status: &mut Status, probe: &FromHere) {
+/// By a program in each registry's own container: its counters are served nowhere else.
+async fn count_hits(status: &mut Status, engine: &Docker) {
     let caches = status.mirrors.iter_mut().filter(|mirror| mirror.role == Role::Mirror);
     join_all(caches.map(|mirror| async move {
-        if let Some(container) = &mirror.container {
-            mirror.cache = probe.cache_counters(container).await;
+        if let Some(container) = mirror.container.as_ref().filter(|found| found.state == ContainerState::Running) {
+            let read = Exec::reading(READ_COUNTERS).within(COUNTED_WITHIN);
+            let answer = engine.exec(&container.id, &read).await.ok().filter(Executed::succeeded);
+            mirror.cache = answer.and_then(|answer| CacheCounters::from_expvar(answer.stdout.as_bytes()));
         }
     }))
     .await;

@@ -13,11 +13,11 @@ use crate::controller::{ClusterLock, Controller, lock_directory};
 use crate::desired::Surroundings;
 use crate::engine::docker::Docker;
 use crate::engine::locate::{Address, docker_config_directory, locate};
+use crate::event::Reporter;
 use crate::manifest::{self, Manifest};
 use crate::observed::Observer;
-use crate::probe::{EngineAt, FromHere};
+use crate::probe::{EngineAt, FromHere, Prober};
 use crate::provisioner::Provisioner;
-use crate::report::Reporter;
 
 /// The exit code of a program that a second SIGINT ended: 128 and the signal's number.
 const INTERRUPTED: i32 = 130;
@@ -87,7 +87,7 @@ pub(super) fn controller(
 pub(super) fn observer(global: &Global) -> Result<Observer<Docker, FromHere>, Exit> {
     let (engine, probe, address) = engine(global)?;
     let provisioner = provisioner(global, &address);
-    Ok(Observer::new(engine, probe, provisioner))
+    Ok(Observer::new(engine, Prober::new(probe), provisioner))
 }
 
 /// Finds kind and k3d. They look for the engine as the docker CLI does; what that would not find they are told.

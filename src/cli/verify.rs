@@ -10,10 +10,13 @@ use super::arguments::{duration, host};
 use super::completions::listed_hosts;
 use super::surroundings::{around, engine, load, manifest_path, provisioner};
 use super::{BAD_INPUT, Exit, FAILED, Global, OK, Output, print};
-use crate::desired::{Desired, Mirror, Role, resolve};
+use crate::controller::{Survey, survey};
+use crate::desired::{Desired, Mirror, resolve};
 use crate::manifest::Host;
 use crate::observed::Observer;
+use crate::probe::Prober;
 use crate::reference::Reference;
+use crate::registry::Role;
 use crate::verify::{Outcome, Proof, Verifier};
 
 #[derive(Debug, Args)]
@@ -34,11 +37,13 @@ pub(super) struct Arguments {
 
 pub(super) async fn run(global: &Global, arguments: &Arguments) -> Result<u8, Exit> {
     let desired = resolve(&load(&manifest_path(global)?)?, &around());
-    let (mirrors, image) = chosen(&desired, arguments)?;
+    // What is asked for is checked before anybody looks at the engine.
+    chosen(&desired, arguments)?;
     let (engine, probe, address) = engine(global)?;
     let failed = |error: crate::engine::EngineError| Exit::new(FAILED, error.to_string());
-    let observer = Observer::new(engine.clone(), probe.clone(), provisioner(global, &address));
-    let observed = observer.observe(&desired).await.map_err(failed)?;
+    let observer = Observer::new(engine.clone(), Prober::new(probe.clone()), provisioner(global, &address));
+    let Survey { desired, observed, .. } = survey(&observer, &desired).await.map_err(failed)?;
+    let (mirrors, image) = chosen(&desired, arguments)?;
     if observed.nodes.is_empty() {
         let message = format!("no node of cluster {} runs, so there is nothing that could pull", desired.cluster);
         return Err(Exit::new(FAILED, message));

@@ -6,8 +6,9 @@ use clap::Args;
 
 use super::surroundings::{controller, load, manifest_path, stop_on_signals};
 use super::{Exit, FAILED, Global, OK, Output, stdout};
+use crate::event::Reporter;
 use crate::execute::DEFAULT_CONCURRENCY;
-use crate::report::{Json, Reporter, Text};
+use crate::report::{Json, Text};
 
 #[derive(Debug, Args)]
 pub(super) struct Arguments {

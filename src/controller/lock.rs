@@ -5,9 +5,9 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use sha2::{Digest, Sha256};
 use tokio::time::sleep;
 
+use crate::digest;
 use crate::manifest::ClusterName;
 
 /// How often a lock that another process holds is tried.
@@ -28,9 +28,7 @@ pub struct Held {
 impl ClusterLock {
     /// The lock in a directory from [`directory`].
     pub fn new(directory: &Path, cluster: &ClusterName, engine: &str) -> Self {
-        let engine =
-            Sha256::digest(engine).iter().take(4).fold(String::new(), |hex, byte| hex + &format!("{byte:02x}"));
-        Self { path: directory.join(format!("{cluster}-{engine}.lock")) }
+        Self { path: directory.join(format!("{cluster}-{}.lock", digest::short(engine, 8))) }
     }
 
     /// Takes the lock if nobody holds it.

@@ -9,9 +9,9 @@ mod engine_source;
 mod lock;
 mod manifest_source;
 mod patrol;
-mod probes;
 mod queue;
 mod reconcile;
+mod survey;
 #[cfg(test)]
 mod tests;
 
@@ -22,26 +22,27 @@ use std::time::Duration;
 
 use futures_util::future::{OptionFuture, join_all};
 use jiff::Timestamp;
-use tokio::sync::{mpsc, watch};
+use tokio::sync::mpsc;
 use tokio::time::{Instant, sleep_until, timeout_at};
 use tokio_util::sync::CancellationToken;
 
 use engine_source::FromEngine;
 pub use lock::{ClusterLock, directory as lock_directory};
 use manifest_source::Contents;
-use probes::{Answers, Informed};
 use reconcile::{PassError, Reconciler};
+pub use survey::{Survey, survey};
 
 use crate::desired::{Desired, Surroundings, resolve};
 use crate::distribution::is_of_cluster;
 use crate::engine::{Engine, EngineError, Event as EngineEvent, EventKind};
-use crate::execute::Failure;
+use crate::event::{Event, Reporter};
+use crate::labels::is_ours;
 use crate::manifest::{self, Lifecycle, Manifest};
-use crate::observed::{is_node, is_ours};
+use crate::observed::is_node;
+use crate::outcome::Failure;
 use crate::plan::Subject;
-use crate::probe::Probe;
+use crate::probe::{Probe, Prober};
 use crate::provisioner::Provisioner;
-use crate::report::{Event, Reporter};
 use crate::status::Status;
 
 /// Everything is looked at this often even when nothing seems to happen, give or take [`RESYNC_JITTER`].
@@ -105,7 +106,7 @@ pub enum Applied {
 impl<E: Engine, P: Probe> Controller<E, P> {
     /// Reconciles once, until everything is as desired, or cannot be.
     pub async fn apply(&self, desired: Desired, timeout: Duration, stop: &CancellationToken) -> Applied {
-        let mut reconciler = Reconciler::new(self, self.probe.clone(), stop.clone());
+        let mut reconciler = Reconciler::new(self, Prober::new(self.probe.clone()), stop.clone());
         reconciler.gives_up = true;
         let is_managed = desired.lifecycle == Lifecycle::Managed;
         reconciler.set_desired(desired);
@@ -158,9 +159,8 @@ impl<E: Engine, P: Probe> Controller<E, P> {
 
     /// Reconciles until told to stop; registries are left running. `first` is the manifest as it was loaded to begin with.
     pub async fn watch(&self, path: PathBuf, first: Manifest, stop: &CancellationToken) -> std::io::Result<()> {
-        let answers = Answers::default();
-        let informed = Informed { probe: self.probe.clone(), answers: answers.clone() };
-        let mut reconciler = Reconciler::new(self, informed, stop.clone());
+        let prober = Prober::new(self.probe.clone()).that_is_run();
+        let mut reconciler = Reconciler::new(self, prober.clone(), stop.clone());
         reconciler.observer = reconciler.observer.that_remembers();
         self.reporter.report(&Event::Watching { file: path.clone(), cluster: first.name.to_string() });
         self.take(&mut reconciler, &first);
@@ -170,11 +170,10 @@ impl<E: Engine, P: Probe> Controller<E, P> {
         let (odd_out, mut odd) = mpsc::unbounded_channel();
         let (upstream_out, mut upstreams) = mpsc::unbounded_channel();
         let (node_out, mut nodes) = mpsc::unbounded_channel();
-        let (targets, asked) = watch::channel(Vec::new());
         let mut tasks = tokio::task::JoinSet::new();
         tasks.spawn(manifest_source::run(path.clone(), file_out));
         tasks.spawn(engine_source::run(self.engine.clone(), engine_out));
-        tasks.spawn(probes::run(self.probe.clone(), asked, answers, odd_out));
+        tasks.spawn(prober.run(odd_out));
         tasks.spawn(patrol::run(reconciler.observer.clone(), node_out));
 
         let mut rejected: Option<(Instant, String)> = None;
@@ -197,14 +196,7 @@ impl<E: Engine, P: Probe> Controller<E, P> {
                 Some(ended) = reconciler.running.join_next() => reconciler.ended(ended),
                 Some(()) = at(reconciler.queue.due()) => {
                     match reconciler.pass().await {
-                        Ok(()) => {
-                            targets.send_if_modified(|targets| {
-                                let now = reconciler.running_containers();
-                                let changed = *targets != now;
-                                *targets = now;
-                                changed
-                            });
-                        }
+                        Ok(()) => {}
                         Err(PassError::Lock(error)) => return Err(error),
                         // Its source tells when it is back.
                         Err(PassError::Engine(error)) => reconciler.engine_failed(&error),
@@ -239,7 +231,7 @@ impl<E: Engine, P: Probe> Controller<E, P> {
     }
 
     /// Puts a manifest in force.
-    fn take(&self, reconciler: &mut Reconciler<E, Informed<P>>, manifest: &Manifest) {
+    fn take(&self, reconciler: &mut Reconciler<E, P>, manifest: &Manifest) {
         self.reporter.report(&Event::ManifestLoaded { mirrors: manifest.registries.mirrors.len() });
         reconciler.set_desired(resolve(manifest, &self.around));
         reconciler.queue.push("ksail.yaml changed");
@@ -248,7 +240,7 @@ impl<E: Engine, P: Probe> Controller<E, P> {
     /// The file was saved. One that does not load changes nothing; what is wrong with it is to be reported at the time given.
     fn read(
         &self,
-        reconciler: &mut Reconciler<E, Informed<P>>,
+        reconciler: &mut Reconciler<E, P>,
         path: &std::path::Path,
         contents: Contents,
     ) -> Option<(Instant, String)> {
@@ -331,7 +323,7 @@ fn verdict<E: Engine, P: Probe>(reconciler: &Reconciler<E, P>) -> Option<Applied
 fn concerns<E: Engine, P: Probe>(event: &EngineEvent, reconciler: &Reconciler<E, P>) -> bool {
     let Some(desired) = reconciler.desired() else { return false };
     match event.kind {
-        EventKind::Container if is_ours(&event.attributes, &desired.cluster) => {
+        EventKind::Container if is_ours(&event.attributes, desired.cluster.as_str()) => {
             // What an action of ours causes is looked at when its sequence ends.
             let host = event.attributes.get(crate::labels::HOST);
             host.is_none_or(|host| !reconciler.is_running(&Subject::mirror(host)))

@@ -13,15 +13,19 @@ use tokio_util::sync::CancellationToken;
 use super::backoff::Delays;
 use super::lock::{ClusterLock, Held};
 use super::queue::Queue;
+use super::survey::{Survey, survey};
 use super::{BLOCKED, Controller, Failed};
-use crate::desired::{Desired, Mirror, SecretFiles};
-use crate::engine::{Container, ContainerSpec, ContainerState, Engine, EngineError, EngineInfo};
-use crate::execute::{Ended, Executor, Failure, Milestones, Outcome};
+use crate::desired::{Desired, Mirror};
+use crate::engine::{ContainerSpec, Engine, EngineError, EngineInfo};
+use crate::event::{Event, Reporter};
+use crate::execute::{Executor, Milestones};
 use crate::manifest::{Distribution, Lifecycle, State, Upstream};
+use crate::names;
 use crate::observed::{Cluster, Observed, Observer};
-use crate::plan::{Action, Milestone, Plan, Sequence, Subject, deletion, plan};
-use crate::probe::Probe;
-use crate::report::{Event, Reporter};
+use crate::outcome::{Ended, Failure, Outcome};
+use crate::plan::{Action, Milestone, Plan, Sequence, Subject, deletion};
+use crate::probe::{Probe, Prober};
+use crate::registry::SecretFiles;
 use crate::status::{Evidence, Status};
 
 /// A pass that waits this long for another ksail says so.
@@ -58,7 +62,9 @@ pub(super) struct Reconciler<E, P> {
     /// As of the last pass.
     pub(super) status: Option<Status>,
     desired: Option<Desired>,
-    last: Option<(Observed, Plan)>,
+    last: Option<Survey>,
+    /// Names of what exists, as of the last pass.
+    names: names::Existing,
     blocked: Option<Instant>,
     /// When nodes are asked again that are left alone now.
     look_again: Option<Instant>,
@@ -117,11 +123,11 @@ struct Tally {
 }
 
 impl<E: Engine, P: Probe> Reconciler<E, P> {
-    pub(super) fn new<Q>(controller: &Controller<E, Q>, probe: P, stop: CancellationToken) -> Self {
+    pub(super) fn new(controller: &Controller<E, P>, prober: Prober<P>, stop: CancellationToken) -> Self {
         let (engine, reporter) = (controller.engine.clone(), controller.reporter.clone());
         let provisioner = controller.provisioner.clone();
-        let observer = Observer::new(engine.clone(), probe.clone(), provisioner.clone());
-        let executor = Executor::new(engine.clone(), probe, provisioner, controller.concurrency, reporter.clone())
+        let observer = Observer::new(engine.clone(), prober.clone(), provisioner.clone());
+        let executor = Executor::new(engine.clone(), prober, provisioner, controller.concurrency, reporter.clone())
             .sharing(observer.access().clone());
         Self {
             executor,
@@ -139,6 +145,7 @@ impl<E: Engine, P: Probe> Reconciler<E, P> {
             status: None,
             desired: None,
             last: None,
+            names: names::Existing::new(),
             blocked: None,
             look_again: None,
             upstreams: BTreeMap::new(),
@@ -153,8 +160,9 @@ impl<E: Engine, P: Probe> Reconciler<E, P> {
 
     /// Puts another desired state in force. What changes is tried at once, and what is under way for it is given up.
     pub(super) fn set_desired(&mut self, desired: Desired) {
+        let named = desired.clone().with_names(&self.names);
         for (subject, under_way) in &self.under_way {
-            if under_way.aim != Aim::of(subject, &desired) {
+            if under_way.aim != Aim::of(subject, &named) {
                 under_way.cancel.cancel();
             }
         }
@@ -198,15 +206,15 @@ impl<E: Engine, P: Probe> Reconciler<E, P> {
         let stop = self.stop.clone();
         // Before: who is left alone is decided meanwhile.
         self.look_again = self.observer.access().changes_at();
-        let observed = tokio::select! {
+        let Survey { desired, observed, mut plan } = tokio::select! {
             biased;
             () = stop.cancelled() => return Err(PassError::Stopped),
-            observed = self.take_lock_and_observe(&desired) => observed?,
+            seen = self.take_lock_and_look(&desired) => seen?,
         };
         if let (Some(true), Ok(info)) = (self.engine_is_lost, self.engine.info().await) {
             self.engine_found(info);
         }
-        let mut plan = plan(&desired, &observed);
+        self.names = observed.names(desired.cluster.as_str());
         self.go_on_clearing_up(&desired, &observed, &mut plan);
         // What blocks a node or a cluster raises an event when it goes, or is found by the resync.
         let blocks =
@@ -217,7 +225,7 @@ impl<E: Engine, P: Probe> Reconciler<E, P> {
             is_half || plan.sequences.contains_key(subject) || self.under_way.contains_key(subject)
         });
         self.start_what_is_due(&desired, &observed, &plan, trigger);
-        self.last = Some((observed, plan));
+        self.last = Some(Survey { desired, observed, plan });
         self.assess();
         self.rest_if_idle();
         Ok(())
@@ -234,10 +242,10 @@ impl<E: Engine, P: Probe> Reconciler<E, P> {
             return;
         }
         let steps = deletion(desired, observed, "its creation has left it").into_iter().collect();
-        plan.sequences.insert(subject, Sequence { steps, obstacles: Vec::new() });
+        plan.sequences.insert(subject, Sequence { steps, ..Sequence::default() });
     }
 
-    async fn take_lock_and_observe(&mut self, desired: &Desired) -> Result<Observed, PassError> {
+    async fn take_lock_and_look(&mut self, desired: &Desired) -> Result<Survey, PassError> {
         if self.held.is_none() {
             let held = if let Ok(held) = timeout(PATIENCE, self.lock.take()).await {
                 held
@@ -248,11 +256,11 @@ impl<E: Engine, P: Probe> Reconciler<E, P> {
             };
             self.held = Some(held.map_err(PassError::Lock)?);
         }
-        let observed = self.observer.observe(desired).await;
-        if observed.is_err() && self.under_way.is_empty() {
+        let seen = survey(&self.observer, desired).await;
+        if seen.is_err() && self.under_way.is_empty() {
             self.held = None;
         }
-        observed.map_err(PassError::Engine)
+        seen.map_err(PassError::Engine)
     }
 
     fn start_what_is_due(&mut self, desired: &Desired, observed: &Observed, plan: &Plan, trigger: Vec<String>) {
@@ -362,7 +370,7 @@ impl<E: Engine, P: Probe> Reconciler<E, P> {
         }
         let is_deleted = self.is_cluster_deleted();
         let is_left_alone =
-            |subject: &Subject| self.last.as_ref().is_some_and(|(observed, _)| self.is_left_alone(subject, observed));
+            |subject: &Subject| self.last.as_ref().is_some_and(|last| self.is_left_alone(subject, &last.observed));
         let idle = self.failures.iter().filter(|(subject, failed)| {
             let is_idle = !is_deleted && !self.under_way.contains_key(*subject) && !is_left_alone(subject);
             is_idle && self.is_tried_again(failed) && self.has_steps(subject)
@@ -372,7 +380,7 @@ impl<E: Engine, P: Probe> Reconciler<E, P> {
 
     /// Whether somebody else blocks every mirror that is not as desired.
     pub(super) fn only_blocked(&self) -> bool {
-        let plan = self.last.as_ref().map(|(_, plan)| plan);
+        let plan = self.last.as_ref().map(|last| &last.plan);
         plan.is_some_and(|plan| {
             plan.sequences.values().all(|sequence| !sequence.obstacles.is_empty() && sequence.steps.is_empty())
         })
@@ -398,7 +406,7 @@ impl<E: Engine, P: Probe> Reconciler<E, P> {
 
     /// Whether there is something to do for it, as of the last pass.
     fn has_steps(&self, subject: &Subject) -> bool {
-        let plan = self.last.as_ref().map(|(_, plan)| plan);
+        let plan = self.last.as_ref().map(|last| &last.plan);
         plan.and_then(|plan| plan.sequences.get(subject)).is_some_and(|sequence| !sequence.steps.is_empty())
     }
 
@@ -427,8 +435,8 @@ impl<E: Engine, P: Probe> Reconciler<E, P> {
 
     /// Whether a container is one of the cluster's with nothing under way.
     pub(super) fn owns_idle(&self, id: &str) -> bool {
-        let Some((observed, _)) = &self.last else { return true };
-        let found = observed.containers.iter().find(|found| found.container.id == id);
+        let Some(last) = &self.last else { return true };
+        let found = last.observed.containers.iter().find(|found| found.container.id == id);
         found.is_some_and(|found| {
             let host = found.container.labels.get(crate::labels::HOST);
             host.is_none_or(|host| !self.is_running(&Subject::mirror(host)))
@@ -469,14 +477,8 @@ impl<E: Engine, P: Probe> Reconciler<E, P> {
         }
     }
 
-    /// Containers whose registries should answer.
-    pub(super) fn running_containers(&self) -> Vec<Container> {
-        let containers = self.last.iter().flat_map(|(observed, _)| &observed.containers).map(|found| &found.container);
-        containers.filter(|container| container.state == ContainerState::Running).cloned().collect()
-    }
-
     fn assess(&mut self) {
-        let (Some(desired), Some((observed, plan))) = (&self.desired, &self.last) else { return };
+        let Some(Survey { desired, observed, plan }) = &self.last else { return };
         let failures: BTreeMap<_, _> =
             self.failures.iter().map(|(subject, failed)| (subject.clone(), failed.failure.clone())).collect();
         let evidence = Evidence {

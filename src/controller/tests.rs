@@ -12,9 +12,10 @@ use tokio::time::sleep;
 use super::*;
 use crate::engine::memory::{CallKind, Memory};
 use crate::engine::{Container, ContainerSpec, ContainerState};
+use crate::event::ActionResult;
 use crate::manifest::{Upstream, load};
-use crate::observed::Serving;
-use crate::report::ActionResult;
+use crate::outcome::SERVE_WITHIN;
+use crate::probe::{Question, Serving};
 use crate::status::{Condition, ConditionStatus, ConditionType, Reason};
 
 const LONG_ENOUGH: Duration = Duration::from_secs(20);
@@ -48,7 +49,7 @@ impl Recorder {
 struct Answering(Arc<Mutex<Vec<String>>>);
 
 impl Probe for Answering {
-    async fn serving(&self, container: &Container) -> Serving {
+    async fn ask(&self, container: &Container, _: Question) -> Serving {
         match container.state {
             ContainerState::Running if self.0.lock().unwrap().contains(&container.name) => Serving::Refused,
             ContainerState::Running => Serving::Answers,
@@ -287,6 +288,7 @@ async fn a_mirror_that_failed_and_is_blocked_now_is_not_looked_at_without_a_paus
         ports: Vec::new(),
         volumes: Vec::new(),
         restart_policy: "no".to_owned(),
+        log_options: BTreeMap::new(),
     };
     world.engine.outsider().create_container(&spec).await.unwrap();
     let is_blocked =
@@ -323,7 +325,7 @@ async fn a_mirror_that_does_not_come_up_delays_no_other() {
     world.engine.kill("ksail-dev-ghcr-io", 137).unwrap();
     let killed = Instant::now();
     world.until("the healthy one runs again", |world| world.runs("ksail-dev-ghcr-io")).await;
-    assert!(killed.elapsed() < crate::execute::SERVE_WITHIN / 3, "it waited for the other: {:?}", killed.elapsed());
+    assert!(killed.elapsed() < SERVE_WITHIN / 3, "it waited for the other: {:?}", killed.elapsed());
     world.stop.cancel();
     watch.await.unwrap().unwrap();
 }
@@ -338,7 +340,7 @@ async fn a_save_that_changes_the_mind_about_a_mirror_under_way_wins() {
     world.save(&[]);
     let saved = Instant::now();
     world.until("it is gone", |world| world.container("ksail-dev-docker-io").is_none()).await;
-    assert!(saved.elapsed() < crate::execute::SERVE_WITHIN / 2, "{:?}", saved.elapsed());
+    assert!(saved.elapsed() < SERVE_WITHIN / 2, "{:?}", saved.elapsed());
     world.stop.cancel();
     watch.await.unwrap().unwrap();
 }

@@ -6,8 +6,8 @@
 use std::collections::BTreeMap;
 use std::fmt;
 
-use crate::desired::{REGISTRY_PORT, Role};
 use crate::manifest::{Host, Upstream};
+use crate::registry::{self, Role};
 
 /// Name of the file in a host's directory.
 pub const FILE_NAME: &str = "hosts.toml";
@@ -55,7 +55,7 @@ pub fn files(
     upstream: Option<&Upstream>,
     fallback: bool,
 ) -> BTreeMap<String, HostsToml> {
-    let inside = format!("{name}:{REGISTRY_PORT}");
+    let inside = format!("{name}:{}", registry::PORT);
     let mirror = endpoint(name);
     // `server` is the last resort. Where it is absent that is the host itself, so "never" has to name the mirror again.
     let around = upstream.filter(|_| fallback && role == Role::Mirror);
@@ -73,7 +73,7 @@ pub fn files(
 
 /// Where nodes reach a mirror.
 pub fn endpoint(name: &str) -> String {
-    format!("http://{name}:{REGISTRY_PORT}")
+    format!("http://{name}:{}", registry::PORT)
 }
 
 /// The directory that containerd prefers to `host:port`, if a host has a port: `host_port_`.

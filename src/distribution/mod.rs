@@ -14,9 +14,8 @@ use std::collections::BTreeMap;
 use std::path::Path;
 use std::time::Duration;
 
-use crate::desired::{REGISTRY_PORT, names};
-use crate::labels;
 use crate::manifest::{ClusterName, Distribution, Host};
+use crate::{labels, names, registry};
 
 /// A host and where nodes find its registry.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -31,9 +30,8 @@ pub struct Route {
 ///
 /// A registry to push to is reached by its address on this machine, and by its alias as references from inside say it.
 pub fn routes(cluster: &ClusterName, mirrors: &[(Host, bool)]) -> Vec<Route> {
-    let names = names(cluster, mirrors.iter().map(|(host, _)| host));
     let route = |(host, is_push): &(Host, bool)| {
-        let inside = format!("{}:{REGISTRY_PORT}", names.get(host).map_or("", String::as_str));
+        let inside = format!("{}:{}", names::of(cluster, host), registry::PORT);
         let endpoint = format!("http://{inside}");
         let by_alias = is_push.then(|| Route { host: inside, endpoint: endpoint.clone() });
         [Route { host: host.to_string(), endpoint }].into_iter().chain(by_alias)

@@ -4,8 +4,8 @@
 
 use serde_json::{Value, json};
 
-use crate::desired::REGISTRY_PORT;
 use crate::manifest::{Distribution, Host};
+use crate::registry;
 
 /// Namespace of the `ConfigMap`; everybody may read it.
 pub const NAMESPACE: &str = "kube-public";
@@ -33,7 +33,7 @@ impl RegistryHosting {
             Distribution::Kind => "https://kind.sigs.k8s.io/docs/user/local-registry/",
             Distribution::K3d => "https://k3d.io/stable/usage/registries/",
         };
-        Self { host: host.to_string(), inside: format!("{name}:{REGISTRY_PORT}"), help }
+        Self { host: host.to_string(), inside: format!("{name}:{}", registry::PORT), help }
     }
 
     /// What people push to.

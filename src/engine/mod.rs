@@ -71,9 +71,8 @@ pub trait Engine: Clone + Send + Sync + 'static {
     /// After [`EngineError::Timeout`] the program may still run: no call of the API ends it.
     fn exec(&self, id: &str, exec: &Exec) -> impl Future<Output = Result<Executed>> + Send;
 
-    /// What the process of a container has written to both of its outputs, as far as the engine keeps it: the last
-    /// `lines` lines.
-    fn logs(&self, id: &str, lines: u32) -> impl Future<Output = Result<String>> + Send;
+    /// What the process of a container has written to both of its outputs, as far as the engine keeps it.
+    fn logs(&self, id: &str, part: LogPart) -> impl Future<Output = Result<String>> + Send;
 
     /// Every network.
     fn list_networks(&self) -> impl Future<Output = Result<Vec<Network>>> + Send;
@@ -151,10 +150,14 @@ pub struct ContainerSummary {
     pub name: String,
     /// All labels.
     pub labels: BTreeMap<String, String>,
+    /// Id of the image it runs.
+    pub image_id: String,
     /// State at the time of the call.
     pub state: ContainerState,
     /// Ports bound on the host now (none while stopped), each listed once per address.
     pub ports: Vec<PublishedPort>,
+    /// Names of the volumes mounted into it.
+    pub volumes: Vec<String>,
 }
 
 /// What an inspect call says of a container.
@@ -182,10 +185,14 @@ pub struct Container {
     pub exit_code: Option<i64>,
     /// The engine's words when the last start failed; empty otherwise.
     pub error: String,
+    /// When it was created.
+    pub created_at: Option<Timestamp>,
     /// When the current or last run began; `None` if it never ran.
     pub started_at: Option<Timestamp>,
     /// `no`, `always`, `unless-stopped` or `on-failure`.
     pub restart_policy: String,
+    /// What becomes of its output.
+    pub log: LogDriver,
     /// Ports the container asks for (`HostConfig.PortBindings`); host port 0 is an ephemeral one.
     pub ports: Vec<PublishedPort>,
     /// Ports bound on the host now; empty while stopped.
@@ -240,6 +247,31 @@ pub struct PublishedPort {
     pub host_port: u16,
 }
 
+/// Which part of a container's output.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum LogPart {
+    /// The last so many lines.
+    Last(u32),
+    /// What was written between two moments.
+    Between(Timestamp, Timestamp),
+}
+
+/// What the engine does with a container's output.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct LogDriver {
+    /// `json-file`, `local`, `journald` …
+    pub name: String,
+    /// Its options.
+    pub options: BTreeMap<String, String>,
+}
+
+impl LogDriver {
+    /// Whether the driver keeps files that it can be told to limit, with `max-size` and `max-file`.
+    pub fn takes_limits(&self) -> bool {
+        matches!(self.name.as_str(), "json-file" | "local")
+    }
+}
+
 /// Something mounted into a container.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Mount {
@@ -280,6 +312,8 @@ pub struct ContainerSpec {
     pub volumes: Vec<(String, String)>,
     /// `no`, `always`, `unless-stopped` or `on-failure`.
     pub restart_policy: String,
+    /// Options of the engine's default log driver, where that [takes limits](LogDriver::takes_limits).
+    pub log_options: BTreeMap<String, String>,
 }
 
 /// What is at a path of a container's file system.
@@ -287,8 +321,6 @@ pub struct ContainerSpec {
 pub struct PathStat {
     /// Bytes in a file; for anything else whatever the file system says.
     pub size: u64,
-    /// Whether it is a directory.
-    pub is_directory: bool,
     /// When it was last modified, as the engine says it: to be compared, not to be read.
     ///
     /// A program that edits a file sets it to now, and an entry that comes or goes sets that of the directory. A file
@@ -303,8 +335,6 @@ pub struct Network {
     pub id: String,
     /// Name; several networks can share one.
     pub name: String,
-    /// All labels.
-    pub labels: BTreeMap<String, String>,
 }
 
 /// A volume of the engine.
@@ -314,6 +344,8 @@ pub struct Volume {
     pub name: String,
     /// All labels.
     pub labels: BTreeMap<String, String>,
+    /// When it was created; Docker says it in whole seconds.
+    pub created_at: Option<Timestamp>,
 }
 
 /// An image in the engine's store.
@@ -327,6 +359,8 @@ pub struct Image {
     pub command: Vec<String>,
     /// Default environment.
     pub env: BTreeMap<String, String>,
+    /// Labels, which every container made from it inherits.
+    pub labels: BTreeMap<String, String>,
 }
 
 /// One line of what the engine says while it pulls.

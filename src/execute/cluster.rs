@@ -5,15 +5,16 @@ use std::time::Duration;
 use tokio::time::sleep;
 use tokio_util::sync::CancellationToken;
 
-use super::{Executor, Failure};
+use super::executor::Executor;
 use crate::distribution::{create_arguments, delete_arguments, is_of_cluster, node_layout};
 use crate::engine::{ContainerSummary, Engine, EngineError};
+use crate::event::Event;
 use crate::labels::{CLUSTER, K3D_NETWORK, KSAIL, MANAGED_BY};
 use crate::observed::NetworkRef;
+use crate::outcome::Failure;
 use crate::plan::{Action, ClusterSpec, Subject, Target};
 use crate::probe::Probe;
 use crate::provisioner::ProvisionError;
-use crate::report::Event;
 
 /// What a creation has left is tried this often to be deleted: nobody else would, and what stands in the way (a
 /// `docker exec`, a container that is just being removed) mostly goes by itself.
@@ -42,7 +43,12 @@ impl<E: Engine, P: Probe> Executor<E, P> {
         if created.as_ref().is_err_and(ProvisionError::says_it_exists) {
             return Err(ProvisionError::Appeared { cluster: name.to_string() }.into());
         }
-        if let Err(failure @ (ProvisionError::Failed { .. } | ProvisionError::Stopped { .. })) = created {
+        if let Err(
+            failure @ (ProvisionError::Failed { .. }
+            | ProvisionError::TookTooLong { .. }
+            | ProvisionError::Stopped { .. }),
+        ) = created
+        {
             if matches!(failure, ProvisionError::Stopped { .. }) {
                 // What the program asked the engine for last may come into being after it has been ended.
                 sleep(COMES_WITHIN).await;
@@ -67,7 +73,7 @@ impl<E: Engine, P: Probe> Executor<E, P> {
                 Err(failure) => Err(failure),
             };
             match cleared {
-                Err(Failure::Provisioner(failure)) if failure.took_too_long() => return Err(failure.into()),
+                Err(failure @ Failure::Provisioner(ProvisionError::TookTooLong { .. })) => return Err(failure),
                 Err(_) if tries < CLEARING_TRIES => sleep(CLEAR_AGAIN).await,
                 cleared => return cleared,
             }
@@ -94,7 +100,7 @@ impl<E: Engine, P: Probe> Executor<E, P> {
         let Some(name) = of_cluster.iter().find_map(|container| container.labels.get(K3D_NETWORK)) else {
             return Ok(());
         };
-        let network = NetworkRef { id: name.clone(), name: name.clone() };
+        let network = NetworkRef::named(name);
         let ours = [(MANAGED_BY, Some(KSAIL)), (CLUSTER, Some(cluster.name.as_str()))];
         for container in self.engine.list_containers(&ours).await? {
             let target = Target { name: container.name, id: Some(container.id.clone()) };

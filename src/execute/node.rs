@@ -3,13 +3,15 @@
 use std::collections::BTreeMap;
 use std::time::{SystemTime, UNIX_EPOCH};
 
-use super::{Executor, Failure};
+use super::executor::Executor;
+use crate::archive::{self, files_in};
 use crate::distribution::hosts_toml::HostsToml;
 use crate::distribution::node_layout;
 use crate::distribution::registry_hosting::{NAME, NAMESPACE};
 use crate::engine::{Engine, EngineError, Exec, Executed};
 use crate::manifest::Distribution;
-use crate::observed::{files_in, read_hosts};
+use crate::observed::read_hosts;
+use crate::outcome::Failure;
 use crate::plan::{Action, Target};
 use crate::probe::Probe;
 
@@ -57,7 +59,7 @@ impl<E: Engine, P: Probe> Executor<E, P> {
         files: &BTreeMap<String, (String, HostsToml)>,
     ) -> Result<(), EngineError> {
         let broken = |error: std::io::Error| EngineError::Refused { status: 0, message: error.to_string() };
-        self.engine.put_archive(id(node), "/", archive(files).map_err(broken)?).await?;
+        self.engine.put_archive(id(node), "/", packed(files).map_err(broken)?).await?;
         let Some(directory) = files.iter().find_map(|(host, (path, _))| hosts_directory(path, host)) else {
             return Ok(());
         };
@@ -115,20 +117,11 @@ fn succeeded(action: &Action, done: Executed) -> Result<Executed, Failure> {
     Err(Failure::InNode { what: format!("cannot {action}"), said: done.last_words().to_owned() })
 }
 
-fn archive(files: &BTreeMap<String, (String, HostsToml)>) -> std::io::Result<Vec<u8>> {
+fn packed(files: &BTreeMap<String, (String, HostsToml)>) -> std::io::Result<Vec<u8>> {
     pack(files.values().map(|(path, file)| (path.as_str(), file.mode(), file.text())))
 }
 
-/// The engine makes the directories that are missing, and leaves those that are there as they are.
 fn pack<'a>(files: impl Iterator<Item = (&'a str, u32, &'a str)>) -> std::io::Result<Vec<u8>> {
     let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_secs();
-    let mut archive = tar::Builder::new(Vec::new());
-    for (path, mode, text) in files {
-        let mut header = tar::Header::new_gnu();
-        header.set_mode(mode);
-        header.set_mtime(now);
-        header.set_size(text.len() as u64);
-        archive.append_data(&mut header, path.trim_start_matches('/'), text.as_bytes())?;
-    }
-    archive.into_inner()
+    archive::pack(files.map(|(path, mode, text)| (path, mode, text.as_bytes())), now)
 }

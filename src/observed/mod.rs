@@ -1,31 +1,42 @@
 //! What the engine says exists now: one snapshot, pure data once taken.
 
 mod access;
+mod network;
 mod nodes;
+mod ownership;
+mod wiring;
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::io::Read;
 use std::net::IpAddr;
 use std::path::PathBuf;
 
+use futures_util::future::join_all;
 use futures_util::stream::{self, StreamExt, TryStreamExt};
 use futures_util::try_join;
 use jiff::{SignedDuration, Timestamp};
 
 pub use self::access::Access;
+pub use self::network::NetworkRef;
+use self::network::cluster_network;
 use self::nodes::Remembered;
 pub(crate) use self::nodes::read_hosts;
 pub use self::nodes::{HostDirectory, Hosting, Node};
-use crate::desired::{Desired, SecretFiles};
+pub use self::ownership::is_not_older;
+pub use self::wiring::{Unwired, Wire, WireState, complaint, directory, path, unwired, wires};
+use crate::archive::files_in;
+use crate::desired::Desired;
 use crate::distribution::{is_of_cluster, node_layout};
-use crate::engine::{self, Container, ContainerState, ContainerSummary, Engine, EngineError, Image, Network, Volume};
-use crate::labels;
-use crate::manifest::{ClusterName, Lifecycle, State};
-use crate::probe::Probe;
+use crate::engine::{self, Container, ContainerState, ContainerSummary, Engine, EngineError, Image, LogPart, Volume};
+use crate::labels::{self, is_ours};
+use crate::manifest::{Lifecycle, State, Upstream};
+use crate::probe::{Probe, Prober, Serving};
 use crate::provisioner::Provisioner;
+use crate::registry::{self, SecretFiles};
 
 /// Reads asked of the engine at once. Each takes about half a millisecond, so a handful hides the round trips.
 const READS_AT_ONCE: usize = 8;
+/// A registry that has started has said by then which version it is.
+const SAYS_ITS_VERSION_WITHIN: SignedDuration = SignedDuration::from_secs(10);
 /// A registry that does not listen yet is given this long before that counts as drift.
 const STARTING: SignedDuration = SignedDuration::from_secs(10);
 
@@ -92,19 +103,21 @@ pub struct Found {
     pub serving: Serving,
     /// It was started moments ago.
     pub starting: bool,
+    /// Whether its registry would start again, of a cache that was asked.
+    pub starts_again: StartsAgain,
 }
 
-/// Whether a registry answers `GET /v2/`.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Serving {
-    /// 200 or 401 in time.
-    Answers,
-    /// Nobody listens, or the answer is not a registry's.
-    Refused,
-    /// The connection is accepted and no answer comes in time: worse than a dead one, since containerd waits for ever.
-    Silent,
-    /// It cannot be told from here (not running, or published on the loopback address of another machine).
-    Unknown,
+/// Whether a cache that is stopped would start again. Registry 2 asks its upstream for `/v2/` when it starts, and exits
+/// when nobody answers.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub enum StartsAgain {
+    /// Nobody wants to stop it.
+    #[default]
+    NotAsked,
+    /// It would.
+    Yes,
+    /// It would not: why.
+    No(String),
 }
 
 /// A container that is not this cluster's.
@@ -112,24 +125,17 @@ pub enum Serving {
 pub struct Stranger {
     /// Address and port pairs it holds on the host.
     pub ports: Vec<(IpAddr, u16)>,
-    /// The cluster it belongs to, when it is ksail's.
+    /// Names of volumes it mounts.
+    pub volumes: Vec<String>,
+    /// The cluster it belongs to, when it is another one of ksail's.
     pub cluster: Option<String>,
-}
-
-/// A network by id, with the name for people.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct NetworkRef {
-    /// Full id.
-    pub id: String,
-    /// Name.
-    pub name: String,
 }
 
 /// Takes snapshots. Only reads.
 #[derive(Debug, Clone)]
 pub struct Observer<E, P> {
     engine: E,
-    probe: P,
+    prober: Prober<P>,
     provisioner: Provisioner,
     remembered: Remembered,
     access: Access,
@@ -137,8 +143,8 @@ pub struct Observer<E, P> {
 
 impl<E: Engine, P: Probe> Observer<E, P> {
     /// For a pass or a few.
-    pub fn new(engine: E, probe: P, provisioner: Provisioner) -> Self {
-        Self { engine, probe, provisioner, remembered: Remembered::default(), access: Access::default() }
+    pub fn new(engine: E, prober: Prober<P>, provisioner: Provisioner) -> Self {
+        Self { engine, prober, provisioner, remembered: Remembered::default(), access: Access::default() }
     }
 
     /// For passes without end: what was read on nodes is read again only when it has changed.
@@ -178,14 +184,44 @@ impl<E: Engine, P: Probe> Observer<E, P> {
         self.remembered.changed(&self.engine, &self.access).await
     }
 
+    /// Finds out whether the caches of these hosts would start again if they were stopped.
+    pub async fn ask_whether_they_start_again(&self, desired: &Desired, observed: &mut Observed, hosts: &[String]) {
+        let asked = observed.containers.iter_mut().filter_map(|found| {
+            let host = found.container.labels.get(labels::HOST).filter(|host| hosts.contains(host))?;
+            let mirror = desired.mirrors.values().find(|mirror| mirror.host.as_str() == host)?;
+            Some((mirror.upstream.as_ref()?, found))
+        });
+        let asking = asked.map(|(upstream, found)| async move {
+            found.starts_again = self.starts_again(upstream, &found.container).await;
+        });
+        join_all(asking).await;
+    }
+
+    async fn starts_again(&self, upstream: &Upstream, container: &Container) -> StartsAgain {
+        // What only the cluster's network can name cannot be told from here.
+        let is_known_here = upstream.host().contains(['.', ':']) || upstream.host() == "localhost";
+        let Err(why) = self.prober.probe().upstream(upstream).await else { return StartsAgain::Yes };
+        if !is_known_here || self.major_version(container).await.is_some_and(|major| major > 2) {
+            return StartsAgain::Yes;
+        }
+        StartsAgain::No(format!("{upstream}: {why}"))
+    }
+
+    /// What the registry says of itself when it starts; nothing where the engine does not keep its log.
+    async fn major_version(&self, container: &Container) -> Option<u32> {
+        let started = container.started_at?;
+        let until = started.checked_add(SAYS_ITS_VERSION_WITHIN).ok()?;
+        let log = self.engine.logs(&container.id, LogPart::Between(started, until)).await.ok()?;
+        registry::major_version(&log)
+    }
+
     /// Takes a snapshot of everything a plan for one cluster needs.
     pub async fn observe(&self, desired: &Desired) -> Result<Observed, EngineError> {
-        let (engine, probe) = (&self.engine, &self.probe);
+        let (engine, prober) = (&self.engine, &self.prober);
         let image = async { found(engine.inspect_image(&desired.image).await) };
         let (everyone, networks, volumes, image) =
             try_join!(engine.list_containers(&[]), engine.list_networks(), engine.list_volumes(&[]), image)?;
-        let (ours, others): (Vec<_>, Vec<_>) =
-            everyone.into_iter().partition(|container| is_ours(&container.labels, &desired.cluster));
+        let (ours, others) = ownership::part(engine, everyone, desired, image.as_ref()).await?;
         let cluster = cluster(desired, &others);
         let provisioner = match desired.lifecycle {
             Lifecycle::Managed => self.provisioner.find(desired.distribution),
@@ -205,7 +241,7 @@ impl<E: Engine, P: Probe> Observer<E, P> {
             .buffer_unordered(READS_AT_ONCE)
             .try_collect::<Vec<_>>();
         let looked_into = stream::iter(ours)
-            .map(|container| look_into(engine, container.id, probe))
+            .map(|container| look_into(engine, container.id, prober))
             .buffer_unordered(READS_AT_ONCE)
             .try_collect::<Vec<_>>();
         let (all_nodes, containers) = try_join!(inspected, looked_into)?;
@@ -231,8 +267,12 @@ impl<E: Engine, P: Probe> Observer<E, P> {
 
         let mut containers: Vec<Found> = containers.into_iter().flatten().collect();
         containers.sort_by(|a, b| a.container.name.cmp(&b.container.name));
-        let strangers = others.into_iter().map(stranger).collect();
-        let ports_taken = ports_taken(desired, &containers, &strangers, probe).await;
+        let runs = |container: &&Container| container.state == ContainerState::Running;
+        prober.keep_only(containers.iter().map(|found| &found.container).filter(runs));
+        let strangers = others.into_iter().map(|container| stranger(container, desired)).collect();
+        let mounted: BTreeSet<String> =
+            containers.iter().flat_map(|found| ownership::volumes_of(&found.container)).cloned().collect();
+        let ports_taken = ports_taken(desired, &containers, &strangers, prober.probe()).await;
         Ok(Observed {
             containers,
             strangers,
@@ -241,7 +281,7 @@ impl<E: Engine, P: Probe> Observer<E, P> {
             networks: networks.into_iter().map(|network| (network.id, network.name)).collect(),
             volumes: volumes
                 .into_iter()
-                .filter(|volume| concerns(volume, desired))
+                .filter(|volume| concerns(volume, desired, &mounted))
                 .map(|volume| (volume.name.clone(), volume))
                 .collect(),
             image,
@@ -269,24 +309,22 @@ fn cluster(desired: &Desired, others: &[ContainerSummary]) -> Cluster {
     if its.any(runs) { Cluster::Running } else { Cluster::Stopped }
 }
 
-/// Whether labels say that an object belongs to a cluster of ksail's.
-pub fn is_ours(labels: &BTreeMap<String, String>, cluster: &ClusterName) -> bool {
-    labels.get(labels::MANAGED_BY).map(String::as_str) == Some(labels::KSAIL)
-        && labels.get(labels::CLUSTER).map(String::as_str) == Some(cluster.as_str())
-}
-
 /// What inspect says, unless it was removed since the list was made.
-async fn look_into<E: Engine, P: Probe>(engine: &E, id: String, probe: &P) -> Result<Option<Found>, EngineError> {
+async fn look_into<E: Engine, P: Probe>(
+    engine: &E,
+    id: String,
+    prober: &Prober<P>,
+) -> Result<Option<Found>, EngineError> {
     let Some(container) = found(engine.inspect_container(&id).await)? else { return Ok(None) };
     let serving = match container.state {
-        ContainerState::Running => probe.serving(&container).await,
+        ContainerState::Running => prober.serving(&container).await,
         // Known without waiting for the answer that does not come.
         ContainerState::Paused => Serving::Silent,
         _ => Serving::Unknown,
     };
     let secrets = secrets_in(engine, &container).await?;
     let starting = container.started_at.is_some_and(|start| Timestamp::now().duration_since(start).abs() < STARTING);
-    Ok(Some(Found { container, secrets, serving, starting }))
+    Ok(Some(Found { container, secrets, serving, starting, starts_again: StartsAgain::NotAsked }))
 }
 
 async fn secrets_in<E: Engine>(engine: &E, container: &Container) -> Result<Option<String>, EngineError> {
@@ -299,38 +337,6 @@ async fn secrets_in<E: Engine>(engine: &E, container: &Container) -> Result<Opti
     Ok(archive.and_then(|archive| files_in(&archive).ok()).map(|files| SecretFiles::digest_of(&files)))
 }
 
-/// The regular files of a tar archive by their last path component.
-pub(crate) fn files_in(archive: &[u8]) -> std::io::Result<BTreeMap<String, Vec<u8>>> {
-    let mut files = BTreeMap::new();
-    for entry in tar::Archive::new(archive).entries()? {
-        let mut entry = entry?;
-        if !entry.header().entry_type().is_file() {
-            continue;
-        }
-        let name = entry.path()?.file_name().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default();
-        let mut bytes = Vec::new();
-        entry.read_to_end(&mut bytes)?;
-        files.insert(name, bytes);
-    }
-    Ok(files)
-}
-
-/// The nodes' own network if there are nodes, otherwise the one with the name the distribution gives it.
-fn cluster_network(desired: &Desired, networks: &[Network], nodes: &[Container]) -> Option<NetworkRef> {
-    let of_node = |node: &Container| {
-        let name = node.labels.get(labels::K3D_NETWORK).unwrap_or(&desired.network);
-        let endpoint =
-            node.endpoints.get_key_value(name).or_else(|| node.endpoints.iter().find(|(name, _)| *name != "bridge"));
-        endpoint.and_then(|(_, endpoint)| networks.iter().find(|network| network.id == endpoint.network_id))
-    };
-    let named = || networks.iter().filter(|network| network.name == desired.network).min_by(|a, b| a.id.cmp(&b.id));
-    nodes.iter().find_map(of_node).or_else(named).map(to_ref)
-}
-
-fn to_ref(network: &Network) -> NetworkRef {
-    NetworkRef { id: network.id.clone(), name: network.name.clone() }
-}
-
 /// Whether a container is a node of the cluster that runs containerd; load balancers do not.
 pub fn is_node(labels: &BTreeMap<String, String>, desired: &Desired) -> bool {
     let layout = node_layout(desired.distribution);
@@ -338,13 +344,17 @@ pub fn is_node(labels: &BTreeMap<String, String>, desired: &Desired) -> bool {
         && labels.get(layout.role_label).is_some_and(|role| layout.roles.contains(&role.as_str()))
 }
 
-fn stranger(container: ContainerSummary) -> (String, Stranger) {
+fn stranger(container: ContainerSummary, desired: &Desired) -> (String, Stranger) {
     let ports = container.ports.iter().map(|port| (port.host_address, port.host_port)).collect();
-    (container.name, Stranger { ports, cluster: container.labels.get(labels::CLUSTER).cloned() })
+    let cluster = container.labels.get(labels::CLUSTER).filter(|cluster| *cluster != desired.cluster.as_str());
+    let cluster = cluster.cloned();
+    (container.name, Stranger { ports, volumes: container.volumes, cluster })
 }
 
-fn concerns(volume: &Volume, desired: &Desired) -> bool {
-    is_ours(&volume.labels, &desired.cluster) || desired.mirrors.values().any(|mirror| mirror.name == volume.name)
+fn concerns(volume: &Volume, desired: &Desired, mounted: &BTreeSet<String>) -> bool {
+    is_ours(&volume.labels, desired.cluster.as_str())
+        || mounted.contains(&volume.name)
+        || desired.mirrors.values().any(|mirror| mirror.name == volume.name)
 }
 
 /// Ports the manifest asks for that no container holds, yet cannot be had.

@@ -11,7 +11,9 @@ use futures_util::stream::{self, StreamExt, TryStreamExt};
 use jiff::Timestamp;
 use tokio::time::Instant;
 
-use super::{Access, READS_AT_ONCE, found};
+use super::access::Access;
+use super::{READS_AT_ONCE, found};
+use crate::archive::files_in;
 use crate::desired::Desired;
 use crate::distribution::containerd::RegistryConfig;
 use crate::distribution::hosts_toml::FILE_NAME;
@@ -308,7 +310,7 @@ impl<E: Engine> Reader<'_, E> {
             });
         }
         let archive = found(self.engine.get_archive(id, self.layout.config).await)?;
-        let file = archive.and_then(|archive| super::files_in(&archive).ok()?.into_values().next());
+        let file = archive.and_then(|archive| files_in(&archive).ok()?.into_values().next());
         Ok(match file {
             Some(bytes) => RegistryConfig::read(&String::from_utf8_lossy(&bytes)),
             None => RegistryConfig::Unknown(format!("there is no {} on it yet", self.layout.config)),

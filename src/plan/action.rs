@@ -5,13 +5,14 @@ use std::fmt;
 use std::path::PathBuf;
 
 use super::subject::Milestone;
-use crate::desired::{Provisioning, SecretFiles};
+use crate::desired::Provisioning;
 use crate::distribution::hosts_toml::HostsToml;
 use crate::distribution::provisioner;
 use crate::distribution::registry_hosting::RegistryHosting;
 use crate::engine::ContainerSpec;
 use crate::manifest::{ClusterName, Distribution};
 use crate::observed::NetworkRef;
+use crate::registry::SecretFiles;
 
 /// One action and why.
 #[derive(Debug, Clone)]
@@ -94,8 +95,8 @@ pub enum Action {
         container: Target,
         /// The network, by id.
         network: NetworkRef,
-        /// Name nodes reach it by.
-        alias: String,
+        /// Names nodes reach it by.
+        aliases: Vec<String>,
     },
     /// Detach a container from a network.
     DisconnectNetwork {

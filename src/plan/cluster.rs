@@ -39,7 +39,7 @@ pub(super) fn sequence(
             let after = attached.map(Milestone::Detached).collect();
             Step { after, ..Step::new(Action::DeleteCluster { cluster }, cause_of_removal(desired)) }
         };
-        return Sequence { steps: vec![step], obstacles: Vec::new() };
+        return Sequence { steps: vec![step], ..Sequence::default() };
     }
     hosting(desired, observed)
 }
@@ -91,5 +91,5 @@ fn hosting(desired: &Desired, observed: &Observed) -> Sequence {
         }
         _ => return Sequence::default(),
     };
-    Sequence { steps: vec![step], obstacles: Vec::new() }
+    Sequence { steps: vec![step], ..Sequence::default() }
 }

@@ -1,11 +1,30 @@
 //! What of a container cannot be mended in place, so that it has to be recreated.
 
-use crate::desired::{Mirror, Role};
+use crate::desired::Mirror;
 use crate::engine::{Container, Image};
 use crate::labels;
+use crate::registry::{Role, SHAPE};
 
-/// Why a container has to be recreated, most telling cause first; `None` when it is as desired.
-pub(super) fn cause_to_recreate(mirror: &Mirror, container: &Container, image: Option<&Image>) -> Option<String> {
+/// Why a container has to be recreated.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) enum Difference {
+    /// It is not what the manifest asks for.
+    Manifest(String),
+    /// It is not what this version of ksail makes of the same manifest.
+    Shape(String),
+}
+
+impl Difference {
+    /// In plain words.
+    pub(super) fn cause(&self) -> &str {
+        let (Self::Manifest(cause) | Self::Shape(cause)) = self;
+        cause
+    }
+}
+
+/// Why a container has to be recreated, most telling cause first; `None` when it is as desired. A label is never a
+/// cause: those that say whose it is have been looked at already, and others are added by later versions.
+pub(super) fn difference(mirror: &Mirror, container: &Container, image: Option<&Image>) -> Option<Difference> {
     role(mirror, container)
         .or_else(|| image_reference(mirror, container))
         .or_else(|| image_id(container, image))
@@ -14,7 +33,8 @@ pub(super) fn cause_to_recreate(mirror: &Mirror, container: &Container, image: O
         .or_else(|| setting(mirror, container, image))
         .or_else(|| program(mirror, container, image))
         .or_else(|| volume(mirror, container))
-        .or_else(|| label(mirror, container))
+        .map(Difference::Manifest)
+        .or_else(|| shape(mirror, container).map(Difference::Shape))
 }
 
 fn changed(what: &str, from: &str, to: &str) -> Option<String> {
@@ -66,10 +86,12 @@ fn port(mirror: &Mirror, container: &Container) -> Option<String> {
 /// Only the registry's own variables are compared: images set others, and those differ by version.
 fn setting(mirror: &Mirror, container: &Container, image: Option<&Image>) -> Option<String> {
     let wanted = &mirror.container.env;
-    let different = wanted.iter().find_map(|(name, value)| match container.env.get(name) {
-        Some(found) => changed(&format!("setting {name}"), found, value),
-        None => Some(format!("setting {name} is missing")),
-    });
+    let is_shape = |name: &String| SHAPE.iter().any(|(other, _)| other == name);
+    let different =
+        wanted.iter().filter(|(name, _)| !is_shape(name)).find_map(|(name, value)| match container.env.get(name) {
+            Some(found) => changed(&format!("setting {name}"), found, value),
+            None => Some(format!("setting {name} is missing")),
+        });
     let images_own = |name: &String| image.is_some_and(|image| image.env.contains_key(name));
     let foreign = container
         .env
@@ -105,7 +127,12 @@ fn volume(mirror: &Mirror, container: &Container) -> Option<String> {
     missing.map(|(name, _)| format!("volume {name} is not mounted"))
 }
 
-fn label(mirror: &Mirror, container: &Container) -> Option<String> {
-    let different = mirror.container.labels.iter().find(|(key, value)| container.labels.get(*key) != Some(*value));
-    different.map(|(key, _)| format!("label {key} changed"))
+/// What ksail decides by itself. Nobody can change it in a container that is there, so an earlier version has made it.
+fn shape(mirror: &Mirror, container: &Container) -> Option<String> {
+    let is_set = |(name, value): &(&str, &str)| container.env.get(*name).map(String::as_str) == Some(*value);
+    let log = &container.log;
+    let is_capped = !log.takes_limits()
+        || mirror.container.log_options.iter().all(|(key, value)| log.options.get(key) == Some(value));
+    let is_current = SHAPE.iter().all(is_set) && is_capped;
+    (!is_current).then(|| "made by an earlier ksail: log capped, debug port closed; cache kept".to_owned())
 }

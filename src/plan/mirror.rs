@@ -1,25 +1,40 @@
 //! The sequence of one mirror.
 
 use super::action::{Action, Step, Target};
-use super::difference::cause_to_recreate;
-use super::{Milestone, Obstacle, Sequence, next_free_port};
+use super::difference::{Difference, difference};
+use super::{Milestone, Obstacle, Postponed, Sequence, next_free_port};
 use crate::desired::{Desired, Mirror};
-use crate::engine::{Container, ContainerSpec, ContainerState, Endpoint};
-use crate::labels;
+use crate::engine::{Container, ContainerSpec, ContainerState};
+use crate::labels::{self, is_ours};
 use crate::manifest::Upstream;
-use crate::observed::{Found, NetworkRef, Observed, Serving, is_ours};
+use crate::observed::{Found, NetworkRef, Observed, StartsAgain};
+use crate::probe::Serving;
+use crate::registry::Role;
 
+/// Restart policy of a container whose predecessor is on the same volume: two registries must not write to one volume,
+/// and after a loss of power the engine starts all that ask for it.
+const NEVER: &str = "no";
+/// The cause of what a recreate has left to do that was cut off after the old container had gone.
+const INTERRUPTED: &str = "an interrupted recreate goes on";
 /// The cause of most of a first pass.
 const MISSING: &str = "container is missing";
 
 /// What leads from the containers a mirror has to the one it should have.
 pub(super) fn sequence(desired: &Desired, mirror: &Mirror, observed: &Observed) -> Sequence {
-    let mut builder =
-        Builder { desired, mirror, observed, steps: Vec::new(), obstacle: name_conflict(mirror, desired, observed) };
+    let mut builder = Builder {
+        desired,
+        mirror,
+        observed,
+        steps: Vec::new(),
+        obstacle: name_conflict(mirror, desired, observed),
+        postponed: None,
+        asks: false,
+        renews: false,
+    };
     if builder.obstacle.is_none() {
         builder.build(&Containers::of(mirror, observed));
     }
-    Sequence { steps: builder.steps, obstacles: builder.obstacle.into_iter().collect() }
+    builder.finish()
 }
 
 fn name_conflict(mirror: &Mirror, desired: &Desired, observed: &Observed) -> Option<Obstacle> {
@@ -32,7 +47,10 @@ fn name_conflict(mirror: &Mirror, desired: &Desired, observed: &Observed) -> Opt
             cluster: stranger.cluster.clone(),
         });
     }
-    let volume = observed.volumes.get(&mirror.name).filter(|volume| !is_ours(&volume.labels, &desired.cluster))?;
+    let volume = observed.volumes.get(&mirror.name)?;
+    if is_ours(&volume.labels, desired.cluster.as_str()) || observed.is_adopted(volume) {
+        return None;
+    }
     let cluster = volume.labels.get(labels::CLUSTER).cloned();
     Some(Obstacle::NameConflict { kind: "volume", name: volume.name.clone(), cluster })
 }
@@ -70,11 +88,29 @@ struct Builder<'a> {
     observed: &'a Observed,
     steps: Vec<Step>,
     obstacle: Option<Obstacle>,
+    postponed: Option<Postponed>,
+    /// Whether a cache that is to be stopped would start again has to be asked first.
+    asks: bool,
+    /// Nothing but the container's shape is changed.
+    renews: bool,
 }
 
 impl Builder<'_> {
+    /// What the manifest asks for and has to wait is in the way; what only this version of ksail would do differently
+    /// is not.
+    fn finish(self) -> Sequence {
+        let waits = self.postponed.clone().filter(|_| !self.renews).map(Obstacle::UpstreamAway);
+        Sequence {
+            steps: self.steps,
+            obstacles: self.obstacle.or(waits).into_iter().collect(),
+            postponed: self.postponed.filter(|_| self.renews),
+            asks: self.asks,
+            renews: self.renews,
+        }
+    }
+
     fn build(&mut self, containers: &Containers<'_>) {
-        let fits = |found: &&Found| !is_ending(found) && self.cause_to_recreate(found).is_none();
+        let fits = |found: &&Found| !is_ending(found) && self.difference(found).is_none();
         let (main, ending) = match containers.main {
             Some(main) if is_ending(main) => (None, Some(main)),
             main => (main, None),
@@ -93,16 +129,12 @@ impl Builder<'_> {
             self.push(remove(ending), &format!("container is {}", ending.container.state));
         }
         match (main, next.or(renamed)) {
-            (Some(main), next) => match self.cause_to_recreate(main) {
+            (Some(main), next) => match self.difference(main) {
                 None => self.mend(main),
-                Some(cause) => self.replace(main, next, &cause),
+                Some(difference) => self.replace_if_it_may_stop(main, next, &difference),
             },
             (None, Some(spare)) => {
-                let cause = if renamed.is_some() {
-                    "it was renamed behind ksail's back"
-                } else {
-                    "an interrupted recreate goes on"
-                };
+                let cause = if renamed.is_some() { "it was renamed behind ksail's back" } else { INTERRUPTED };
                 self.mend(spare);
                 if self.obstacle.is_none() {
                     self.push(rename(target(&spare.container), &self.mirror.name), cause);
@@ -113,8 +145,8 @@ impl Builder<'_> {
         }
     }
 
-    fn cause_to_recreate(&self, found: &Found) -> Option<String> {
-        cause_to_recreate(self.mirror, &found.container, self.observed.image.as_ref())
+    fn difference(&self, found: &Found) -> Option<Difference> {
+        difference(self.mirror, &found.container, self.observed.image.as_ref())
     }
 
     /// From nothing. Nothing is undone when a step fails: what is there already is mended by the next pass.
@@ -124,6 +156,32 @@ impl Builder<'_> {
         self.push(Action::CreateContainer { spec: Box::new(self.mirror.container.clone()) }, cause);
         self.furnish(&container, cause);
         self.start(&container, cause);
+    }
+
+    fn replace_if_it_may_stop(&mut self, main: &Found, next: Option<&Found>, difference: &Difference) {
+        self.renews = matches!(difference, Difference::Shape(_));
+        if self.may_stop(main, difference.cause()) {
+            return self.replace(main, next, difference.cause());
+        }
+        self.mend(main);
+    }
+
+    /// Whether a registry may be stopped for a cause. A cache that serves and would not start again, because its
+    /// upstream is away, keeps serving: what is to be changed waits until the upstream answers.
+    fn may_stop(&mut self, found: &Found, cause: &str) -> bool {
+        let serves = found.container.state == ContainerState::Running && is_cache(&found.container);
+        match &found.starts_again {
+            _ if !serves => true,
+            StartsAgain::Yes => true,
+            StartsAgain::NotAsked => {
+                self.asks = true;
+                true
+            }
+            StartsAgain::No(why) => {
+                self.postponed = Some(Postponed { cause: cause.to_owned(), why: why.clone() });
+                false
+            }
+        }
     }
 
     /// Recreates: the old container serves until its successor is ready to start, and again if that does not serve.
@@ -146,7 +204,11 @@ impl Builder<'_> {
             target(&next.container)
         } else {
             let new = new_target(&next_name);
-            let spec = Box::new(ContainerSpec { name: next_name.clone(), ..self.mirror.container.clone() });
+            let spec = Box::new(ContainerSpec {
+                name: next_name.clone(),
+                restart_policy: NEVER.to_owned(),
+                ..self.mirror.container.clone()
+            });
             let undo = vec![Action::RemoveContainer { container: new.clone() }];
             self.push_undoable(Action::CreateContainer { spec }, cause, undo);
             self.furnish(&new, cause);
@@ -167,6 +229,8 @@ impl Builder<'_> {
         self.join_ambiguous_network(&new, cause);
         self.push(Action::AwaitServing { container: new.clone() }, cause);
         self.push(Action::RemoveContainer { container: old }, cause);
+        let policy = self.mirror.container.restart_policy.clone();
+        self.push(Action::UpdateRestartPolicy { container: new.clone(), policy }, cause);
         self.push(rename(new, &self.mirror.name), cause);
     }
 
@@ -176,7 +240,7 @@ impl Builder<'_> {
             self.push(Action::PullImage { image: self.desired.image.clone() }, "the engine does not have it");
         }
         if !self.observed.volumes.contains_key(&self.mirror.name) {
-            let labels = self.mirror.volume_labels(&self.desired.cluster);
+            let labels = self.mirror.container.labels.clone();
             let cause = if cause == MISSING { "volume is missing" } else { cause };
             self.push(Action::CreateVolume { name: self.mirror.name.clone(), labels }, cause);
         }
@@ -205,6 +269,10 @@ impl Builder<'_> {
         if let (Some(files), true) = (&self.mirror.files, self.secrets_differ(found)) {
             self.push(Action::PutFiles { container: target(&found.container), files: files.clone() }, cause);
         }
+        if found.container.restart_policy != NEVER {
+            let action = Action::UpdateRestartPolicy { container: target(&found.container), policy: NEVER.to_owned() };
+            self.push(action, cause);
+        }
         self.join_network(found);
     }
 
@@ -226,18 +294,21 @@ impl Builder<'_> {
         self.join_network(found);
         if found.container.restart_policy != self.mirror.container.restart_policy {
             let policy = self.mirror.container.restart_policy.clone();
-            let cause = format!("restart policy changed to {}", found.container.restart_policy);
+            let cause = match found.container.restart_policy.as_str() {
+                NEVER if found.container.name == self.mirror.next_name() => INTERRUPTED.to_owned(),
+                other => format!("restart policy changed to {other}"),
+            };
             self.push(Action::UpdateRestartPolicy { container: container.clone(), policy }, &cause);
         }
         match found.container.state {
-            ContainerState::Running if secrets_differ => self.restart(&container, cause),
+            ContainerState::Running if secrets_differ => self.restart(found, cause),
             ContainerState::Running => self.mend_running(found, &container),
             ContainerState::Paused => {
                 self.push(Action::UnpauseContainer { container: container.clone() }, "container is paused");
                 self.push(Action::AwaitServing { container }, "container is paused");
             }
             ContainerState::Restarting => {
-                self.restart(&container, &format!("container keeps exiting{}", exit_code(&found.container)));
+                self.restart(found, &format!("container keeps exiting{}", exit_code(&found.container)));
             }
             ContainerState::Created | ContainerState::Exited | ContainerState::Dead | ContainerState::Removing => {
                 if self.obstacle.is_none() && self.port_is_taken() {
@@ -254,12 +325,12 @@ impl Builder<'_> {
 
     fn mend_running(&mut self, found: &Found, container: &Target) {
         match found.serving {
-            Serving::Answers | Serving::Unknown => {}
+            Serving::Answers | Serving::Unknown | Serving::Overdue => {}
             Serving::Refused if found.starting => {
                 self.push(Action::AwaitServing { container: container.clone() }, "container was started moments ago");
             }
-            Serving::Refused => self.restart(container, "registry does not answer /v2/"),
-            Serving::Silent => self.restart(container, "registry did not answer /v2/ within 2 s"),
+            Serving::Refused => self.restart(found, "registry does not answer /v2/"),
+            Serving::Silent => self.restart(found, "registry hangs: no answer to /v2/ within 2 s, nor within 8 s"),
         }
     }
 
@@ -279,7 +350,11 @@ impl Builder<'_> {
         }
     }
 
-    fn restart(&mut self, container: &Target, cause: &str) {
+    fn restart(&mut self, found: &Found, cause: &str) {
+        if !self.may_stop(found, cause) {
+            return;
+        }
+        let container = &target(&found.container);
         self.push(Action::RestartContainer { container: container.clone() }, cause);
         self.push(Action::AwaitServing { container: container.clone() }, cause);
     }
@@ -293,7 +368,7 @@ impl Builder<'_> {
                 id => self.observed.networks.contains_key(id),
             };
             if !exists {
-                let network = NetworkRef { id: name.clone(), name: name.clone() };
+                let network = NetworkRef::named(name);
                 let action = Action::DisconnectNetwork { container: target(&found.container), network };
                 self.push(action, &format!("network {name} was removed"));
             }
@@ -302,14 +377,10 @@ impl Builder<'_> {
 
     fn join_network(&mut self, found: &Found) {
         let Some(network) = &self.observed.network else { return };
-        // The engine fills in the id when the container first starts.
-        let same = |(name, endpoint): &(&String, &Endpoint)| {
-            endpoint.network_id == network.id || (endpoint.network_id.is_empty() && **name == network.name)
-        };
-        let endpoint = found.container.endpoints.iter().find(same).map(|(_, endpoint)| endpoint);
-        let cause = match endpoint {
+        let has_all = |aliases: &[String]| self.mirror.aliases.iter().all(|alias| aliases.contains(alias));
+        let cause = match network.endpoint_of(&found.container) {
             None => "not attached to the cluster's network",
-            Some(endpoint) if !endpoint.aliases.contains(&self.mirror.name) => {
+            Some(endpoint) if !has_all(&endpoint.aliases) => {
                 let action =
                     Action::DisconnectNetwork { container: target(&found.container), network: network.clone() };
                 self.push(action, "its network alias is missing");
@@ -325,7 +396,7 @@ impl Builder<'_> {
         Action::ConnectNetwork {
             container: container.clone(),
             network: network.clone(),
-            alias: self.mirror.name.clone(),
+            aliases: self.mirror.aliases.clone(),
         }
     }
 
@@ -367,6 +438,11 @@ impl Builder<'_> {
     fn push_undoable(&mut self, action: Action, cause: &str, undo: Vec<Action>) {
         self.steps.push(Step { undo, ..Step::new(action, cause) });
     }
+}
+
+/// Whether a container was made for a pull-through cache.
+fn is_cache(container: &Container) -> bool {
+    container.labels.get(labels::ROLE).map(String::as_str) == Some(Role::Mirror.as_str())
 }
 
 /// Whether the engine has given a container up, or was told to.

@@ -39,12 +39,33 @@ pub struct Sequence {
     pub steps: Vec<Step>,
     /// Why no step leads all the way to what is desired.
     pub obstacles: Vec<Obstacle>,
+    /// What this version of ksail would do differently, and nobody misses.
+    pub postponed: Option<Postponed>,
+    /// Whether a cache that is to be stopped would start again is not known yet, and to be asked first.
+    pub asks: bool,
+    /// Nothing is done but to bring a container into the shape that this version gives it.
+    pub renews: bool,
+}
+
+/// A change that waits until a cache's upstream answers: its registry would not start again.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Postponed {
+    /// What is to be changed.
+    pub cause: String,
+    /// Why it waits.
+    pub why: String,
+}
+
+impl fmt::Display for Postponed {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}: waits, because the registry would not start again: {}", self.cause, self.why)
+    }
 }
 
 impl Sequence {
     /// Whether there is nothing to do and nothing in the way.
     pub fn is_empty(&self) -> bool {
-        self.steps.is_empty() && self.obstacles.is_empty()
+        self.steps.is_empty() && self.obstacles.is_empty() && self.postponed.is_none()
     }
 }
 
@@ -69,6 +90,8 @@ pub enum Obstacle {
         /// The cluster it belongs to, when it is ksail's.
         cluster: Option<String>,
     },
+    /// A cache would not start again while its upstream is away, so it is not stopped.
+    UpstreamAway(Postponed),
     /// A `hosts.toml` on a node is not ours.
     NodeFileForeign {
         /// The node.
@@ -108,6 +131,7 @@ impl fmt::Display for Obstacle {
             Self::NameConflict { kind, name, cluster: None } => {
                 write!(f, "{kind} {name} was not made by ksail and is left alone; rename or remove it")
             }
+            Self::UpstreamAway(postponed) => write!(f, "{postponed}"),
             Self::NodeFileForeign { node, path } => {
                 write!(f, "{path} on {node} was not written by ksail and is left alone; move it away to have it wired")
             }
@@ -129,6 +153,7 @@ pub fn plan(desired: &Desired, observed: &Observed) -> Plan {
         .values()
         .map(|mirror| (Subject::mirror(&mirror.host), mirror::sequence(desired, mirror, observed)))
         .collect();
+    one_after_the_other(&mut sequences);
     let has_name = |host: &Host| {
         let sequence = sequences.get(&Subject::mirror(host));
         let is_taken = |obstacle: &Obstacle| matches!(obstacle, Obstacle::NameConflict { .. });
@@ -152,7 +177,21 @@ pub fn plan(desired: &Desired, observed: &Observed) -> Plan {
     Plan { sequences }
 }
 
+/// What an upgrade of ksail changes of every mirror is done to one at a time, so that at most one is down.
+fn one_after_the_other(sequences: &mut BTreeMap<Subject, Sequence>) {
+    let mut before: Option<Subject> = None;
+    for (subject, sequence) in sequences.iter_mut().filter(|(_, sequence)| sequence.renews) {
+        let Some(first) = sequence.steps.first_mut() else { continue };
+        first.after.extend(before.replace(subject.clone()).map(Milestone::Ended));
+    }
+}
+
 impl Plan {
+    /// Hosts of caches that are to be stopped, and of which it is not known whether they would start again.
+    pub fn to_ask(&self) -> impl Iterator<Item = &str> {
+        self.sequences.iter().filter(|(_, sequence)| sequence.asks).filter_map(|(subject, _)| subject.host())
+    }
+
     /// Whether everything is as it should be.
     pub fn is_empty(&self) -> bool {
         self.sequences.is_empty()
@@ -173,6 +212,9 @@ impl fmt::Display for Plan {
             }
             for obstacle in &sequence.obstacles {
                 writeln!(f, "  blocked: {obstacle}")?;
+            }
+            if let Some(postponed) = &sequence.postponed {
+                writeln!(f, "  later: {postponed}")?;
             }
         }
         Ok(())

@@ -7,10 +7,8 @@ use super::removal::cause_of_removal;
 use super::{Obstacle, Sequence};
 use crate::desired::Desired;
 use crate::distribution::hosts_toml::{HostsToml, Owner, owner};
-use crate::distribution::node_layout;
 use crate::manifest::Host;
-use crate::observed::Node;
-use crate::wiring::{WireState, directory, path, wires};
+use crate::observed::{Node, WireState, complaint, directory, path, wires};
 
 /// What leads from the files a node has to those it should have: one call for all that are written.
 ///
@@ -46,9 +44,8 @@ pub(super) fn sequence(desired: &Desired, node: &Node, has_name: &dyn Fn(&Host) 
         sequence.steps.push(Step::new(Action::WriteNodeFiles { node: target.clone(), files }, cause));
     }
     sequence.steps.extend(removals(desired, node, &target));
-    let layout = node_layout(desired.distribution);
     if !desired.mirrors.is_empty() {
-        let complaint = node.registry_config.complaint(&node.name, &node.hosts_directory, layout.config);
+        let complaint = complaint(node, desired);
         sequence.obstacles.extend(complaint.map(|complaint| Obstacle::NodeIgnoresFiles { complaint }));
     }
     sequence

@@ -5,10 +5,10 @@ use std::collections::BTreeMap;
 use super::action::{Action, Step, Target};
 use super::{Milestone, Sequence, Subject};
 use crate::desired::Desired;
-use crate::engine::{Endpoint, Volume};
-use crate::labels;
+use crate::engine::Volume;
+use crate::labels::{self, is_ours};
 use crate::manifest::{State, VolumePolicy};
-use crate::observed::{Found, NetworkRef, Observed, is_ours};
+use crate::observed::{Found, NetworkRef, Observed};
 
 /// Per host that is not desired: its containers, then its volume if that goes too.
 ///
@@ -32,13 +32,14 @@ pub(super) fn sequences(desired: &Desired, observed: &Observed, unwired: &[Miles
     for found in observed.containers.iter().filter(undesired) {
         let action = Action::RemoveContainer { container: target(found) };
         let host = host_of(&found.container.labels, &found.container.name);
-        let stays = |volume: &Volume| host_of(&volume.labels, &volume.name) == host && !goes(desired, volume);
+        let is_its = |volume: &Volume| observed.host_of_volume(volume).as_deref() == Some(host.as_str());
+        let stays = |volume: &Volume| is_its(volume) && !goes(desired, observed, volume);
         let kept = if observed.volumes.values().any(stays) { "; its volume stays" } else { "" };
         let cause = format!("{}{kept}", cause_of_removal(desired));
         add(found, Step { after: after.clone(), ..Step::new(action, cause) });
     }
-    for volume in observed.volumes.values().filter(|volume| goes(desired, volume)) {
-        let host = host_of(&volume.labels, &volume.name);
+    for volume in observed.volumes.values().filter(|volume| goes(desired, observed, volume)) {
+        let host = observed.host_of_volume(volume).unwrap_or_else(|| volume.name.clone());
         let action = Action::RemoveVolume { name: volume.name.clone() };
         let steps = &mut sequences.entry(Subject::Mirror(host)).or_default().steps;
         steps.push(Step::new(action, cause_of_removal(desired)));
@@ -48,9 +49,8 @@ pub(super) fn sequences(desired: &Desired, observed: &Observed, unwired: &[Miles
 
 /// It is back under the names it had when the cluster cannot be deleted after all.
 fn leave(found: &Found, network: &NetworkRef) -> Step {
-    let endpoint = found.container.endpoints.values().find(|endpoint| endpoint.network_id == network.id);
-    let alias = endpoint.and_then(|endpoint| endpoint.aliases.first()).unwrap_or(&found.container.name).clone();
-    let back = Action::ConnectNetwork { container: target(found), network: network.clone(), alias };
+    let aliases = network.endpoint_of(&found.container).map(|endpoint| endpoint.aliases.clone()).unwrap_or_default();
+    let back = Action::ConnectNetwork { container: target(found), network: network.clone(), aliases };
     let action = Action::DisconnectNetwork { container: target(found), network: network.clone() };
     Step { undo: vec![back], ..Step::new(action, "the cluster is about to be deleted") }
 }
@@ -61,15 +61,18 @@ fn target(found: &Found) -> Target {
 
 /// The cluster's containers that are on its network.
 pub(super) fn attached(observed: &Observed) -> impl Iterator<Item = &Found> {
-    let on_it =
-        |endpoint: &Endpoint| observed.network.as_ref().is_some_and(|network| network.id == endpoint.network_id);
-    observed.containers.iter().filter(move |found| found.container.endpoints.values().any(on_it))
+    let is_on_it = |network: &NetworkRef, found: &Found| network.endpoint_of(&found.container).is_some();
+    let is_attached = move |found: &&Found| observed.network.as_ref().is_some_and(|network| is_on_it(network, found));
+    observed.containers.iter().filter(is_attached)
 }
 
-fn goes(desired: &Desired, volume: &Volume) -> bool {
+/// Ours by its labels; or without any, where the engine made it for a container of ours.
+fn goes(desired: &Desired, observed: &Observed, volume: &Volume) -> bool {
     let wanted = desired.state == State::Purged
         || (desired.state == State::Present && desired.volume_policy == VolumePolicy::Delete);
-    wanted && is_ours(&volume.labels, &desired.cluster) && !is_desired(desired, &host_of(&volume.labels, &volume.name))
+    let is_ours = is_ours(&volume.labels, desired.cluster.as_str())
+        || (observed.is_adopted(volume) && observed.was_made_for_its_container(volume));
+    wanted && is_ours && !observed.host_of_volume(volume).is_some_and(|host| is_desired(desired, &host))
 }
 
 /// Why something goes that is not desired.

@@ -10,10 +10,11 @@ use insta::assert_snapshot;
 
 use super::*;
 use crate::desired::{Surroundings, resolve};
-use crate::engine::{Container, ContainerState, Endpoint, Image, Mount, Volume};
-use crate::labels;
+use crate::engine::{Container, ContainerState, Endpoint, Image, LogDriver, Mount, Volume};
 use crate::manifest::{self, Credentials, Manifest, Registries, State, Upstream, VolumePolicy};
-use crate::observed::{Found, NetworkRef, Serving, Stranger};
+use crate::observed::{Found, NetworkRef, StartsAgain, Stranger};
+use crate::probe::Serving;
+use crate::registry::SecretFiles;
 
 const LOCALHOST: IpAddr = IpAddr::V4(Ipv4Addr::LOCALHOST);
 
@@ -57,6 +58,7 @@ fn image() -> Image {
         entrypoint: vec!["/entrypoint.sh".to_owned()],
         command: vec!["/etc/distribution/config.yml".to_owned()],
         env: BTreeMap::from([("OTEL_TRACES_EXPORTER".to_owned(), "none".to_owned())]),
+        labels: BTreeMap::new(),
     }
 }
 
@@ -76,8 +78,9 @@ fn converged(desired: &Desired) -> Observed {
     let mut observed = nothing();
     for mirror in desired.mirrors.values() {
         observed.containers.push(container_of(mirror));
-        let labels = mirror.volume_labels(&desired.cluster);
-        observed.volumes.insert(mirror.name.clone(), Volume { name: mirror.name.clone(), labels });
+        let labels = mirror.container.labels.clone();
+        let volume = Volume { name: mirror.name.clone(), labels, created_at: None };
+        observed.volumes.insert(mirror.name.clone(), volume);
     }
     observed
 }
@@ -99,8 +102,10 @@ fn container_of(mirror: &crate::desired::Mirror) -> Found {
         state: ContainerState::Running,
         exit_code: None,
         error: String::new(),
+        created_at: None,
         started_at: None,
         restart_policy: spec.restart_policy.clone(),
+        log: LogDriver { name: "json-file".to_owned(), options: spec.log_options.clone() },
         ports: spec.ports.clone(),
         bound_ports: spec.ports.clone(),
         mounts: spec
@@ -112,9 +117,10 @@ fn container_of(mirror: &crate::desired::Mirror) -> Found {
     };
     Found {
         container,
-        secrets: mirror.files.as_ref().map(crate::desired::SecretFiles::digest),
+        secrets: mirror.files.as_ref().map(SecretFiles::digest),
         serving: Serving::Answers,
         starting: false,
+        starts_again: StartsAgain::NotAsked,
     }
 }
 
@@ -277,8 +283,8 @@ fn a_dead_container_is_replaced() {
 fn a_hung_registry_is_restarted() {
     assert_snapshot!(after(|found| found.serving = Serving::Silent), @r"
     ghcr.io
-      restart ksail-dev-ghcr-io: registry did not answer /v2/ within 2 s
-      wait until ksail-dev-ghcr-io serves: registry did not answer /v2/ within 2 s
+      restart ksail-dev-ghcr-io: registry hangs: no answer to /v2/ within 2 s, nor within 8 s
+      wait until ksail-dev-ghcr-io serves: registry hangs: no answer to /v2/ within 2 s, nor within 8 s
     ");
 }
 
@@ -383,6 +389,7 @@ fn a_changed_port_recreates_and_the_old_one_serves_until_the_new_one_is_ready_to
       start ksail-dev-ghcr-io.next: port changed 5009 -> 5001
       wait until ksail-dev-ghcr-io.next serves: port changed 5009 -> 5001
       remove container ksail-dev-ghcr-io: port changed 5009 -> 5001
+      set the restart policy of ksail-dev-ghcr-io.next to always: port changed 5009 -> 5001
       rename ksail-dev-ghcr-io.next to ksail-dev-ghcr-io: port changed 5009 -> 5001
     ");
 }
@@ -419,11 +426,23 @@ fn each_thing_changed_on_the_container_itself_recreates() {
     assert_snapshot!(cause(|c| c.image_id = "sha256:2222222222222222".to_owned()),
         @"image registry:3 changed 222222222222 -> 111111111111");
     assert_snapshot!(cause(|c| c.mounts.clear()), @"volume ksail-dev-ghcr-io is not mounted");
-    assert_snapshot!(cause(|c| { c.labels.insert(labels::SPEC_HASH.to_owned(), "0".to_owned()); }),
-        @"label ksail.dev/spec-hash changed");
     assert_snapshot!(cause(|c| { c.env.remove("REGISTRY_HTTP_ADDR"); }), @"setting REGISTRY_HTTP_ADDR is missing");
-    assert_snapshot!(cause(|c| { c.env.insert("REGISTRY_LOG_LEVEL".to_owned(), "debug".to_owned()); }),
-        @"setting REGISTRY_LOG_LEVEL is not in ksail.yaml");
+    assert_snapshot!(cause(|c| { c.env.insert("REGISTRY_LOG_FORMATTER".to_owned(), "json".to_owned()); }),
+        @"setting REGISTRY_LOG_FORMATTER is not in ksail.yaml");
+    let by_an_earlier = "made by an earlier ksail: log capped, debug port closed; cache kept";
+    assert_eq!(
+        cause(|c| {
+            c.env.remove("REGISTRY_LOG_LEVEL");
+        }),
+        by_an_earlier
+    );
+    assert_eq!(
+        cause(|c| {
+            c.env.insert("REGISTRY_HTTP_DEBUG_ADDR".to_owned(), ":5001".to_owned());
+        }),
+        by_an_earlier
+    );
+    assert_eq!(cause(|c| c.log.options.clear()), by_an_earlier);
     assert_snapshot!(cause(|c| c.command = vec!["sh".to_owned()]), @"its command is not the image's: sh");
     assert_snapshot!(cause(|c| c.entrypoint = vec!["sh".to_owned()]), @"its entrypoint is not the image's: sh");
 }
@@ -446,17 +465,20 @@ fn an_interrupted_recreate_goes_on_where_it_stopped() {
     let mut next = container_of(&desired.mirrors.values().next().unwrap().clone());
     next.container.name.push_str(".next");
     next.container.id = "id-next".to_owned();
+    next.container.restart_policy = "no".to_owned();
     observed.containers.push(next);
     assert_snapshot!(plan(&desired, &observed), @r"
     ghcr.io
       start ksail-dev-ghcr-io.next: port changed 5009 -> 5001
       wait until ksail-dev-ghcr-io.next serves: port changed 5009 -> 5001
       remove container ksail-dev-ghcr-io: port changed 5009 -> 5001
+      set the restart policy of ksail-dev-ghcr-io.next to always: port changed 5009 -> 5001
       rename ksail-dev-ghcr-io.next to ksail-dev-ghcr-io: port changed 5009 -> 5001
     ");
     observed.containers.remove(0);
     assert_snapshot!(plan(&desired, &observed), @r"
     ghcr.io
+      set the restart policy of ksail-dev-ghcr-io.next to always: an interrupted recreate goes on
       rename ksail-dev-ghcr-io.next to ksail-dev-ghcr-io: an interrupted recreate goes on
     ");
 }
@@ -479,7 +501,9 @@ fn a_leftover_that_is_of_no_use_is_removed() {
 fn a_taken_port_blocks_and_names_its_holder_and_a_free_one() {
     let desired = one();
     let mut observed = nothing();
-    observed.strangers.insert("web".to_owned(), Stranger { ports: vec![(LOCALHOST, 5001)], cluster: None });
+    observed
+        .strangers
+        .insert("web".to_owned(), Stranger { ports: vec![(LOCALHOST, 5001)], volumes: Vec::new(), cluster: None });
     assert_snapshot!(plan(&desired, &observed), @r"
     ghcr.io
       blocked: port 5001 is held by container web; port 5002 is free
@@ -496,7 +520,9 @@ fn a_taken_port_blocks_and_names_its_holder_and_a_free_one() {
 fn a_change_to_a_taken_port_leaves_the_old_one_serving() {
     let desired = one();
     let mut observed = converged(&wanted(vec![mirror("ghcr.io", 5009)]));
-    observed.strangers.insert("web".to_owned(), Stranger { ports: vec![(LOCALHOST, 5001)], cluster: None });
+    observed
+        .strangers
+        .insert("web".to_owned(), Stranger { ports: vec![(LOCALHOST, 5001)], volumes: Vec::new(), cluster: None });
     assert_eq!(plan(&desired, &observed).changes(), 0);
     exited(&mut observed.containers[0], 1);
     assert_snapshot!(plan(&desired, &observed), @r"
@@ -524,7 +550,9 @@ fn mirrors_that_swap_ports_wait_for_each_other() {
 #[test]
 fn a_strangers_container_of_our_name_is_never_touched() {
     let mut observed = nothing();
-    observed.strangers.insert("ksail-dev-ghcr-io".to_owned(), Stranger { ports: Vec::new(), cluster: None });
+    observed
+        .strangers
+        .insert("ksail-dev-ghcr-io".to_owned(), Stranger { ports: Vec::new(), volumes: Vec::new(), cluster: None });
     assert_snapshot!(plan(&one(), &observed), @r"
     ghcr.io
       blocked: container ksail-dev-ghcr-io was not made by ksail and is left alone; rename or remove it
@@ -533,13 +561,154 @@ fn a_strangers_container_of_our_name_is_never_touched() {
 
 #[test]
 fn a_strangers_volume_of_our_name_is_never_used() {
-    let mut observed = nothing();
-    let volume = Volume { name: "ksail-dev-ghcr-io".to_owned(), labels: BTreeMap::new() };
-    observed.volumes.insert(volume.name.clone(), volume);
-    assert_snapshot!(plan(&one(), &observed), @r"
+    const NAME: &str = "ksail-dev-ghcr-io";
+    let blocked =
+        "ghcr.io\n  blocked: volume ksail-dev-ghcr-io was not made by ksail and is left alone; rename or remove it\n";
+    let mut labelled = nothing();
+    let theirs = BTreeMap::from([("com.docker.compose.project".to_owned(), "theirs".to_owned())]);
+    labelled.volumes.insert(NAME.to_owned(), Volume { name: NAME.to_owned(), labels: theirs, created_at: None });
+    assert_eq!(plan(&one(), &labelled).to_string(), blocked);
+
+    let mut mounted = nothing();
+    mounted.volumes.insert(NAME.to_owned(), bare_volume(NAME, 0));
+    let stranger = Stranger { ports: Vec::new(), volumes: vec![NAME.to_owned()], cluster: None };
+    mounted.strangers.insert("web".to_owned(), stranger);
+    assert_eq!(plan(&one(), &mounted).to_string(), blocked);
+}
+
+fn bare_volume(name: &str, created_at: i64) -> Volume {
+    let created_at = jiff::Timestamp::from_second(created_at).ok();
+    Volume { name: name.to_owned(), labels: BTreeMap::new(), created_at }
+}
+
+#[test]
+fn a_volume_without_labels_that_only_our_container_is_on_is_adopted() {
+    let desired = one();
+    let mut observed = converged(&desired);
+    observed.volumes.insert("ksail-dev-ghcr-io".to_owned(), bare_volume("ksail-dev-ghcr-io", 100));
+    assert!(plan(&desired, &observed).is_empty());
+    let mut empty = nothing();
+    empty.volumes.insert("ksail-dev-ghcr-io".to_owned(), bare_volume("ksail-dev-ghcr-io", 100));
+    let first = plan(&desired, &empty).to_string();
+    assert!(first.contains("create container ksail-dev-ghcr-io") && !first.contains("volume"), "{first}");
+}
+
+#[test]
+fn an_adopted_volume_is_purged_only_if_it_is_not_older_than_the_container() {
+    let purged = resolve(&Manifest { state: State::Purged, ..manifest(vec![]) }, &Surroundings::default());
+    let removes = |volume_created: i64| {
+        let mut observed = converged(&one());
+        observed.containers[0].container.created_at = jiff::Timestamp::from_millisecond(100_900).ok();
+        observed.volumes.insert("ksail-dev-ghcr-io".to_owned(), bare_volume("ksail-dev-ghcr-io", volume_created));
+        plan(&purged, &observed).to_string().contains("remove volume")
+    };
+    assert!(!removes(99) && removes(100) && removes(101));
+}
+
+/// As the first version made it: every setting of ours is another, and the log has no limit.
+fn made_by_an_earlier_ksail(found: &mut Found) {
+    for (name, _) in crate::registry::SHAPE {
+        found.container.env.remove(name);
+    }
+    found.container.env.insert("REGISTRY_HTTP_DEBUG_ADDR".to_owned(), ":5001".to_owned());
+    found.container.log.options.clear();
+    found.container.labels.insert("ksail.dev/spec-hash".to_owned(), "0".to_owned());
+}
+
+#[test]
+fn what_an_earlier_ksail_made_is_renewed_one_after_the_other_and_has_no_restart_policy_meanwhile() {
+    let desired = wanted(vec![mirror("ghcr.io", 5001), mirror("quay.io", 5002)]);
+    let mut observed = converged(&desired);
+    observed.containers.iter_mut().for_each(made_by_an_earlier_ksail);
+    let plan = plan(&desired, &observed);
+    let cause = "made by an earlier ksail: log capped, debug port closed; cache kept";
+    assert!(plan.sequences.values().flat_map(|sequence| &sequence.steps).all(|step| step.cause == cause), "{plan}");
+    assert_snapshot!(plan.to_string().replace(cause, "…"), @r"
     ghcr.io
-      blocked: volume ksail-dev-ghcr-io was not made by ksail and is left alone; rename or remove it
+      create container ksail-dev-ghcr-io.next: …
+      connect ksail-dev-ghcr-io.next to network kind: …
+      stop ksail-dev-ghcr-io: …
+      start ksail-dev-ghcr-io.next: …
+      wait until ksail-dev-ghcr-io.next serves: …
+      remove container ksail-dev-ghcr-io: …
+      set the restart policy of ksail-dev-ghcr-io.next to always: …
+      rename ksail-dev-ghcr-io.next to ksail-dev-ghcr-io: …
+    quay.io
+      create container ksail-dev-quay-io.next: …
+      connect ksail-dev-quay-io.next to network kind: …
+      stop ksail-dev-quay-io: …
+      start ksail-dev-quay-io.next: …
+      wait until ksail-dev-quay-io.next serves: …
+      remove container ksail-dev-quay-io: …
+      set the restart policy of ksail-dev-quay-io.next to always: …
+      rename ksail-dev-quay-io.next to ksail-dev-quay-io: …
     ");
+    let first = |host: &str| plan.sequences[&Subject::mirror(host)].steps[0].after.clone();
+    assert_eq!(first("ghcr.io"), []);
+    assert_eq!(first("quay.io"), [Milestone::Ended(Subject::mirror("ghcr.io"))]);
+    let created = plan.sequences[&Subject::mirror("ghcr.io")].steps.iter().find_map(|step| match &step.action {
+        Action::CreateContainer { spec } => Some(spec.restart_policy.as_str()),
+        _ => None,
+    });
+    assert_eq!(created, Some("no"));
+}
+
+#[test]
+fn a_cache_that_would_not_start_again_is_asked_for_and_then_not_stopped() {
+    type Told = (fn(&mut Found), &'static str);
+    let desired = one();
+    let away = || StartsAgain::No("https://ghcr.io: connection refused".to_owned());
+    let drifts: [Told; 4] = [
+        (made_by_an_earlier_ksail, "later: made by an earlier ksail: log capped, debug port closed; cache kept"),
+        (|found| found.container.ports[0].host_port = 5009, "blocked: port changed 5009 -> 5001"),
+        (
+            |found| found.serving = Serving::Silent,
+            "blocked: registry hangs: no answer to /v2/ within 2 s, nor within 8 s",
+        ),
+        (|found| found.serving = Serving::Refused, "blocked: registry does not answer /v2/"),
+    ];
+    for (drift, told) in drifts {
+        let mut observed = converged(&desired);
+        drift(&mut observed.containers[0]);
+        assert_eq!(plan(&desired, &observed).to_ask().collect::<Vec<_>>(), ["ghcr.io"], "{told}");
+        observed.containers[0].starts_again = away();
+        let waits = "waits, because the registry would not start again: https://ghcr.io: connection refused";
+        assert_eq!(plan(&desired, &observed).to_string(), format!("ghcr.io\n  {told}: {waits}\n"));
+        observed.containers[0].starts_again = StartsAgain::Yes;
+        assert!(plan(&desired, &observed).changes() > 0, "{told}");
+    }
+}
+
+#[test]
+fn what_does_not_run_or_is_no_cache_is_not_asked_for() {
+    let desired = one();
+    let mut stopped = converged(&desired);
+    exited(&mut stopped.containers[0], 1);
+    made_by_an_earlier_ksail(&mut stopped.containers[0]);
+    assert_eq!(plan(&desired, &stopped).to_ask().count(), 0);
+    let push = wanted(vec![manifest::Mirror { upstream: None, ..mirror("localhost:5001", 5001) }]);
+    let mut pushed = converged(&push);
+    made_by_an_earlier_ksail(&mut pushed.containers[0]);
+    assert_eq!(plan(&push, &pushed).to_ask().count(), 0);
+}
+
+#[test]
+fn what_exists_keeps_its_name_when_a_host_of_the_same_slug_comes_and_when_the_rule_gives_another() {
+    let plain = |host: &str, name: &str| {
+        let desired = wanted(vec![mirror(host, 5001)]);
+        desired.with_names(&[(host.to_owned(), name.to_owned())].into())
+    };
+    // Made before names of hosts with a dash had a suffix.
+    let observed = converged(&plain("registry-local:5000", "ksail-dev-registry-local-5000"));
+    let desired = wanted(vec![mirror("registry-local:5000", 5001), mirror("registry.local:5001", 5002)]);
+    assert!(desired.mirrors.values().all(|mirror| mirror.name != "ksail-dev-registry-local-5000"));
+    let desired = desired.with_names(&observed.names("dev"));
+    let old = &desired.mirrors[&"registry-local:5000".parse().unwrap()];
+    assert_eq!(old.name, "ksail-dev-registry-local-5000");
+    assert_eq!(old.container.volumes[0].0, old.name);
+    assert_eq!(old.aliases[0], old.name);
+    let planned = plan(&desired, &observed).to_string();
+    assert!(!planned.contains("remove") && !planned.contains("stop "), "{planned}");
 }
 
 #[test]

@@ -1,9 +1,11 @@
 //! What a running registry, an upstream or a port answers from here.
 
+mod prober;
 mod upstream;
 
 use std::error::Error;
 use std::future::Future;
+use std::io::ErrorKind;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::time::Duration;
 
@@ -13,19 +15,21 @@ use hyper::{StatusCode, Uri};
 use hyper_util::client::legacy::Client;
 use hyper_util::client::legacy::connect::HttpConnector;
 use hyper_util::rt::TokioExecutor;
-use tokio::net::TcpStream;
+use tokio::net::{TcpListener, TcpStream};
 use tokio::time::timeout;
 use url::Url;
 
+pub use self::prober::Prober;
 pub use self::upstream::Asked;
-use crate::desired::{DEBUG_PORT, REGISTRY_PORT};
-use crate::engine::{Container, ContainerState};
+use crate::engine::Container;
 use crate::manifest::{Credentials, Upstream};
-use crate::observed::Serving;
 use crate::reference::Reference;
+use crate::registry;
 
-/// A registry that has not answered `/v2/` after this long counts as hung.
-pub const SERVING_LIMIT: Duration = Duration::from_secs(2);
+/// A registry that has not answered `/v2/` after this long is asked again.
+const FIRST_LIMIT: Duration = Duration::from_secs(2);
+/// One that has not answered the second time either counts as hung.
+const SECOND_LIMIT: Duration = Duration::from_secs(8);
 /// Longest wait for an upstream to accept a connection, and for a registry's counters.
 const REACH_LIMIT: Duration = Duration::from_secs(2);
 /// Whoever holds a port of this machine accepts at once.
@@ -35,12 +39,41 @@ const BODY_LIMIT: usize = 1 << 20;
 
 /// What can be asked of the world besides the engine.
 pub trait Probe: Clone + Send + Sync + 'static {
-    /// Whether the registry in a running container answers.
-    fn serving(&self, container: &Container) -> impl Future<Output = Serving> + Send;
+    /// Whether the registry in a running container answers one question. [`Prober`] decides what to make of it.
+    fn ask(&self, container: &Container, question: Question) -> impl Future<Output = Serving> + Send;
+    /// Whether the port that a container publishes is in use on this machine, by the engine or whoever listens for it.
+    fn is_published_here(&self, container: &Container) -> impl Future<Output = bool> + Send {
+        let _ = container;
+        async { true }
+    }
     /// Whether something holds a port of this host.
     fn port_is_taken(&self, address: IpAddr, port: u16) -> impl Future<Output = bool> + Send;
     /// Whether an upstream accepts connections; the error says why not.
     fn upstream(&self, upstream: &Upstream) -> impl Future<Output = Result<(), String>> + Send;
+}
+
+/// How patiently a registry is asked.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Question {
+    /// For two seconds, on a connection that stays open.
+    First,
+    /// For eight seconds, on a new connection: the machine may have slept, or be busy.
+    Again,
+}
+
+/// Whether a registry answers `GET /v2/`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Serving {
+    /// 200 or 401 in time.
+    Answers,
+    /// Nobody listens, or the answer is not a registry's.
+    Refused,
+    /// The connection is accepted and no answer comes in time: worse than a dead one, since containerd waits for ever.
+    Silent,
+    /// It was silent once, and has been asked again, with more time: it is not known to hang yet.
+    Overdue,
+    /// It cannot be told from here (not running, or published where it cannot be reached from here).
+    Unknown,
 }
 
 /// Asks over the network from the machine ksail runs on.
@@ -69,7 +102,7 @@ impl FromHere {
 
     /// Where a container's registry is reached from here, if it can be.
     fn registry_address(&self, container: &Container) -> Option<(String, u16)> {
-        let bound = container.bound_ports.iter().find(|port| port.container_port == REGISTRY_PORT)?;
+        let bound = container.bound_ports.iter().find(|port| port.container_port == registry::PORT)?;
         let host = match (&self.engine, bound.host_address) {
             (EngineAt::ThisMachine, IpAddr::V4(address)) if address.is_unspecified() => Ipv4Addr::LOCALHOST.to_string(),
             (EngineAt::ThisMachine, IpAddr::V6(address)) if address.is_unspecified() => Ipv6Addr::LOCALHOST.to_string(),
@@ -93,16 +126,6 @@ impl FromHere {
         let status = response.status();
         let body = Limited::new(response.into_body(), BODY_LIMIT).collect().await?.to_bytes();
         Ok((status, body))
-    }
-
-    /// Hits and misses of a running pull-through cache since it started; `None` when they cannot be read from here.
-    pub async fn cache_counters(&self, container: &Container) -> Option<CacheCounters> {
-        if self.engine != EngineAt::ThisMachine || container.state != ContainerState::Running {
-            return None;
-        }
-        let address = container.endpoints.values().find_map(|endpoint| endpoint.address)?;
-        let body = timeout(REACH_LIMIT, self.get(&address.to_string(), DEBUG_PORT, "/debug/vars")).await.ok()?.ok()?.1;
-        CacheCounters::from_expvar(&body)
     }
 }
 
@@ -132,12 +155,27 @@ impl FromHere {
 }
 
 impl Probe for FromHere {
-    async fn serving(&self, container: &Container) -> Serving {
+    async fn ask(&self, container: &Container, question: Question) -> Serving {
         let Some((host, port)) = self.registry_address(container) else { return Serving::Unknown };
-        match timeout(SERVING_LIMIT, self.get(&host, port, "/v2/")).await {
+        let answer = match question {
+            Question::First => timeout(FIRST_LIMIT, self.get(&host, port, "/v2/")).await,
+            Question::Again => timeout(SECOND_LIMIT, Self::new(self.engine.clone()).get(&host, port, "/v2/")).await,
+        };
+        match answer {
             Ok(Ok((StatusCode::OK | StatusCode::UNAUTHORIZED, _))) => Serving::Answers,
             Ok(_) => Serving::Refused,
             Err(_) => Serving::Silent,
+        }
+    }
+
+    /// By binding it and closing it at once.
+    async fn is_published_here(&self, container: &Container) -> bool {
+        let bound = container.bound_ports.iter().find(|port| port.container_port == registry::PORT);
+        let Some(bound) = bound.filter(|_| self.engine == EngineAt::ThisMachine) else { return true };
+        match TcpListener::bind(SocketAddr::new(bound.host_address, bound.host_port)).await {
+            Ok(_) => false,
+            // Not everybody may bind every port; and an address of another machine is none of this one's.
+            Err(error) => error.kind() != ErrorKind::AddrNotAvailable,
         }
     }
 
@@ -163,43 +201,5 @@ impl Probe for FromHere {
             Ok(Err(error)) => Err(error.to_string()),
             Err(_) => Err(format!("no connection within {} s", REACH_LIMIT.as_secs())),
         }
-    }
-}
-
-/// Requests a pull-through cache answered from its volume, and those it asked its upstream for.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, serde::Serialize)]
-pub struct CacheCounters {
-    /// Answered from the volume.
-    pub hits: u64,
-    /// Asked of the upstream.
-    pub misses: u64,
-}
-
-impl CacheCounters {
-    /// `.registry.proxy.{blobs,manifests}` of the registry's expvar page, which versions 2 and 3 have alike.
-    fn from_expvar(body: &[u8]) -> Option<Self> {
-        let page: serde_json::Value = serde_json::from_slice(body).ok()?;
-        let proxy = page.pointer("/registry/proxy")?;
-        let sum = |field: &str| -> u64 {
-            ["blobs", "manifests"].iter().filter_map(|kind| proxy.get(kind)?.get(field)?.as_u64()).sum()
-        };
-        Some(Self { hits: sum("Hits"), misses: sum("Misses") })
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn counters_add_up_blobs_and_manifests() {
-        let page = br#"{"registry":{"proxy":{"blobs":{"Hits":3,"Misses":2},"manifests":{"Hits":1,"Misses":4}}}}"#;
-        assert_eq!(CacheCounters::from_expvar(page), Some(CacheCounters { hits: 4, misses: 6 }));
-    }
-
-    #[test]
-    fn a_page_without_counters_is_no_counters() {
-        assert_eq!(CacheCounters::from_expvar(b"{}"), None);
-        assert_eq!(CacheCounters::from_expvar(b"not json"), None);
     }
 }

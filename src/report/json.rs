@@ -5,9 +5,9 @@ use std::sync::{Mutex, PoisonError};
 
 use serde_json::{Value, json};
 
-use super::{ActionReport, ActionResult, Event, Reporter};
 use crate::desired::Desired;
 use crate::engine::EngineInfo;
+use crate::event::{ActionReport, ActionResult, Event, Reporter};
 use crate::plan::{Plan, Subject};
 use crate::status::{Condition, MirrorStatus, Status};
 
@@ -64,7 +64,7 @@ fn object(event: &Event) -> Option<Value> {
 fn action(report: &ActionReport) -> Value {
     let (result, message) = match &report.result {
         ActionResult::Done => ("done", None),
-        ActionResult::Failed(message) => ("failed", Some(message)),
+        ActionResult::Failed(failure) => ("failed", Some(failure.to_string())),
         ActionResult::Cancelled => ("cancelled", None),
     };
     let (kind, name) = (report.subject.kind(), report.subject.name());

@@ -10,8 +10,8 @@ use anstyle::{AnsiColor, Style};
 use jiff::Zoned;
 use tabwriter::TabWriter;
 
-use super::{ActionReport, ActionResult, Event, Reporter};
-use crate::execute::LEFT;
+use crate::event::{ActionReport, ActionResult, Event, Reporter};
+use crate::outcome::Failure;
 use crate::plan::{Plan, Subject};
 use crate::status::{Condition, ConditionStatus, ConditionType, MirrorStatus, Reason, Status};
 
@@ -99,21 +99,26 @@ fn action(report: &ActionReport) -> Option<String> {
         ActionResult::Done => {
             Some(format!("{subject}: {text}: {cause} {QUIET}({}){QUIET:#}", seconds(report.duration)))
         }
-        ActionResult::Failed(message) if report.action == "AwaitServing" => {
-            Some(format!("{subject}: {BAD}{message}{BAD:#}"))
+        ActionResult::Failed(failure) if report.action == "AwaitServing" => {
+            Some(format!("{subject}: {BAD}{failure}{BAD:#}"))
         }
-        ActionResult::Failed(message) => {
-            // What a program said has been shown as it came.
-            let shown = matches!(report.action, "CreateCluster" | "DeleteCluster");
-            let first_line =
-                |part: &str| part.lines().next().unwrap_or_default().trim_end_matches("; it said:").to_owned();
-            let first_lines = || message.split(LEFT).map(first_line).collect::<Vec<_>>().join(LEFT);
-            let message = if shown { first_lines() } else { message.clone() };
-            Some(format!("{subject}: {BAD}could not {text}{BAD:#}: {message}"))
+        ActionResult::Failed(failure) => {
+            Some(format!("{subject}: {BAD}could not {text}{BAD:#}: {}", without_output(failure)))
         }
         ActionResult::Cancelled => {
             Some(format!("{subject}: {text}: given up, ksail was told to stop or the file changed"))
         }
+    }
+}
+
+/// A failure in one line: what a program said has been shown as it came.
+fn without_output(failure: &Failure) -> String {
+    match failure {
+        Failure::Provisioner(error) => error.in_short(),
+        Failure::Remains { created, left } => {
+            format!("{}; what it left could not be deleted: {}", created.in_short(), without_output(left))
+        }
+        failure => failure.to_string(),
     }
 }
 

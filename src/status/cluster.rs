@@ -5,9 +5,9 @@ use super::condition::Verdict;
 use super::{Condition, ConditionType, Evidence, Reason};
 use crate::distribution::node_layout;
 use crate::distribution::registry_hosting::Advertised;
-use crate::execute::Failure;
 use crate::manifest::{Lifecycle, State};
 use crate::observed::Cluster;
+use crate::outcome::Failure;
 use crate::plan::Subject;
 
 /// Those that apply.

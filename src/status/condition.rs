@@ -3,7 +3,7 @@
 use jiff::Timestamp;
 
 use crate::engine::EngineError;
-use crate::execute::Failure;
+use crate::outcome::Failure;
 use crate::plan::Obstacle;
 use crate::provisioner::ProvisionError;
 
@@ -188,6 +188,7 @@ impl Reason {
         match obstacle {
             Obstacle::PortInUse { .. } => Self::PortInUse,
             Obstacle::NameConflict { .. } => Self::NameConflict,
+            Obstacle::UpstreamAway(_) => Self::UpstreamUnreachable,
             Obstacle::NodeFileForeign { .. } => Self::NodeFileForeign,
             Obstacle::NodeIgnoresFiles { .. } => Self::NodeConfigPathMissing,
             Obstacle::ProvisionerNotFound { .. } => Self::ProvisionerNotFound,

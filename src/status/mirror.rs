@@ -3,14 +3,14 @@
 use super::ConditionStatus::{False, True, Unknown};
 use super::condition::Verdict;
 use super::{ConditionType, Evidence, MirrorStatus, Reason};
-use crate::desired::{Mirror, Role};
+use crate::desired::Mirror;
 use crate::distribution::containerd::RegistryConfig;
-use crate::distribution::node_layout;
 use crate::engine::ContainerState;
-use crate::execute::Failure;
-use crate::observed::{Found, Node, Serving};
+use crate::observed::{Found, Node, Unwired, unwired};
+use crate::outcome::Failure;
 use crate::plan::{Obstacle, Sequence, Subject};
-use crate::wiring::{WireState, wires};
+use crate::probe::Serving;
+use crate::registry::Role;
 
 /// Its conditions, `Ready` first, and what else there is to say of it.
 pub(super) fn assess(mirror: &Mirror, evidence: &Evidence<'_>) -> MirrorStatus {
@@ -80,7 +80,10 @@ fn serving(found: Option<&Found>) -> Verdict {
         None => verdict(False, Reason::NotRunning, "container does not run"),
         Some(Serving::Answers) => verdict(True, Reason::Answering, "registry answers /v2/"),
         Some(Serving::Refused) => verdict(False, Reason::NotAnswering, "registry does not answer /v2/"),
-        Some(Serving::Silent) => verdict(False, Reason::NotAnswering, "registry did not answer /v2/ within 2 s"),
+        Some(Serving::Silent) => verdict(False, Reason::NotAnswering, "registry hangs: it does not answer /v2/"),
+        Some(Serving::Overdue) => {
+            verdict(Unknown, Reason::NotAnswering, "registry did not answer /v2/ within 2 s and is asked again")
+        }
         Some(Serving::Unknown) => {
             verdict(Unknown, Reason::NotReachableFromHere, "its port cannot be reached from here")
         }
@@ -104,11 +107,8 @@ fn network_attached(mirror: &Mirror, found: Option<&Found>, evidence: &Evidence<
             format!("network {} does not exist yet; the mirror is attached when it appears", evidence.desired.network);
         return verdict(False, Reason::NetworkNotFound, message);
     };
-    let on_it = |(name, endpoint): (&String, &crate::engine::Endpoint)| {
-        (endpoint.network_id == network.id || (endpoint.network_id.is_empty() && *name == network.name))
-            && endpoint.aliases.contains(&mirror.name)
-    };
-    if found.is_some_and(|found| found.container.endpoints.iter().any(on_it)) {
+    let endpoint = found.and_then(|found| network.endpoint_of(&found.container));
+    if endpoint.is_some_and(|endpoint| endpoint.aliases.contains(&mirror.name)) {
         verdict(True, Reason::Attached, format!("on network {} as {}", network.name, mirror.name))
     } else {
         verdict(False, Reason::NotAttached, format!("not on network {}", network.name))
@@ -122,17 +122,12 @@ fn nodes_wired(mirror: &Mirror, evidence: &Evidence<'_>) -> Verdict {
     if nodes.is_empty() {
         return verdict(Unknown, Reason::NoNodes, "no node of the cluster runs".to_owned());
     }
-    let layout = node_layout(evidence.desired.distribution);
-    let trouble = nodes.iter().find_map(|node| node_trouble(node, mirror, evidence, layout.config));
-    if let Some((reason, message)) = trouble {
+    let found = nodes.iter().filter_map(|node| Some((node, unwired(node, mirror, evidence.desired)?)));
+    let (unknown, known): (Vec<_>, Vec<_>) = found.partition(|(_, why)| matches!(why, Unwired::Unknown(_)));
+    if let Some((reason, message)) = known.first().map(|(node, why)| trouble(node, why, evidence)) {
         return verdict(False, reason, message);
     }
-    let unknown = nodes.iter().find_map(|node| match &node.registry_config {
-        RegistryConfig::Unknown(why) => {
-            Some(format!("whether containerd on {} reads hosts.toml files: {why}", node.name))
-        }
-        _ => None,
-    });
+    let unknown = unknown.first().map(|(node, why)| trouble(node, why, evidence).1);
     match (unknown, nodes.len()) {
         (Some(message), _) => verdict(Unknown, Reason::NodeConfigUnknown, message),
         (None, 1) => verdict(True, Reason::Wired, "1 node is wired".to_owned()),
@@ -140,34 +135,31 @@ fn nodes_wired(mirror: &Mirror, evidence: &Evidence<'_>) -> Verdict {
     }
 }
 
-/// Why a node does not send a mirror's pulls to it.
-fn node_trouble(node: &Node, mirror: &Mirror, evidence: &Evidence<'_>, config: &str) -> Option<(Reason, String)> {
+/// Why a node does not send a mirror's pulls to it, in words.
+fn trouble(node: &Node, why: &Unwired, evidence: &Evidence<'_>) -> (Reason, String) {
     let name = &node.name;
-    if let Some(why) = &node.unreadable {
-        return Some((Reason::NodeUnreachable, format!("the files of {name} cannot be read: {why}")));
-    }
-    if let Some(complaint) = node.registry_config.complaint(name, &node.hosts_directory, config) {
-        let reason = match node.registry_config {
-            RegistryConfig::List { .. } => Reason::NodeConfigPathList,
-            RegistryConfig::MirrorsSet { .. } => Reason::NodeRegistryMirrorsSet,
-            _ => Reason::NodeConfigPathMissing,
-        };
-        return Some((reason, complaint));
-    }
-    wires(node, mirror).find_map(|wire| match wire.state {
-        WireState::AsDesired => None,
-        WireState::Foreign(path) => {
-            let foreign = Obstacle::NodeFileForeign { node: name.clone(), path };
-            Some((Reason::NodeFileForeign, foreign.to_string()))
+    match why {
+        Unwired::Unreadable(why) => (Reason::NodeUnreachable, format!("the files of {name} cannot be read: {why}")),
+        Unwired::Ignores(complaint) => {
+            let reason = match node.registry_config {
+                RegistryConfig::List { .. } => Reason::NodeConfigPathList,
+                RegistryConfig::MirrorsSet { .. } => Reason::NodeRegistryMirrorsSet,
+                _ => Reason::NodeConfigPathMissing,
+            };
+            (reason, complaint.clone())
         }
-        WireState::Missing | WireState::Differs => {
-            let failure = evidence.failures.get(&Subject::Node(name.clone()));
-            Some(match failure {
-                Some(failure) => (Reason::NodeUnreachable, failure.to_string()),
-                None => (Reason::Progressing, format!("{} is not written on {name} yet", wire.path)),
-            })
+        Unwired::Foreign(path) => {
+            let foreign = Obstacle::NodeFileForeign { node: name.clone(), path: path.clone() };
+            (Reason::NodeFileForeign, foreign.to_string())
         }
-    })
+        Unwired::Missing(path) | Unwired::Differs(path) => match evidence.failures.get(&Subject::Node(name.clone())) {
+            Some(failure) => (Reason::NodeUnreachable, failure.to_string()),
+            None => (Reason::Progressing, format!("{path} is not written on {name} yet")),
+        },
+        Unwired::Unknown(why) => {
+            (Reason::NodeConfigUnknown, format!("whether containerd on {name} reads hosts.toml files: {why}"))
+        }
+    }
 }
 
 /// A network that does not exist yet does not stop a mirror from being ready: it serves this machine,

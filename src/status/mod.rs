@@ -11,12 +11,12 @@ use jiff::Timestamp;
 use self::ConditionStatus::{True, Unknown};
 use self::condition::Verdict;
 pub use self::condition::{Condition, ConditionStatus, ConditionType, Reason};
-use crate::desired::{Desired, Role};
+use crate::desired::Desired;
 use crate::engine::Container;
-use crate::execute::Failure;
 use crate::observed::Observed;
+use crate::outcome::Failure;
 use crate::plan::{Plan, Sequence, Subject};
-use crate::probe::CacheCounters;
+use crate::registry::{CacheCounters, Role};
 
 /// The state of a whole cluster's registries.
 #[derive(Debug, Clone)]

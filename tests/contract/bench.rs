@@ -60,6 +60,7 @@ pub(crate) trait Bench: Sized {
             ports: Vec::new(),
             volumes: Vec::new(),
             restart_policy: "no".to_owned(),
+            log_options: BTreeMap::new(),
         }
     }
 

@@ -68,6 +68,7 @@ on_both_engines! {
     volumes:
         a_volume_keeps_the_labels_it_was_created_with
         a_container_brings_its_volumes_along
+        a_volume_made_with_its_container_is_not_older
         an_unknown_volume_is_not_found;
     files:
         what_was_put_is_read_back
@@ -75,7 +76,7 @@ on_both_engines! {
         a_file_survives_a_restart_but_not_a_recreate
         a_missing_path_is_not_found
         an_empty_archive_is_fine_and_a_torn_one_is_refused
-        a_file_or_directory_is_told_apart_without_reading_it
+        what_is_at_a_path_is_told_without_reading_it
         a_file_that_is_replaced_has_the_time_its_archive_gives_it
         a_file_that_a_program_edits_was_modified_since
         a_directory_changes_when_an_entry_comes_or_goes_or_is_replaced;

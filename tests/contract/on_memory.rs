@@ -22,6 +22,7 @@ impl OnMemory {
             entrypoint: vec!["/entrypoint.sh".to_owned()],
             command: vec!["/etc/distribution/config.yml".to_owned()],
             env: BTreeMap::from([("PATH".to_owned(), "/bin".to_owned())]),
+            labels: BTreeMap::from([("of-the-image".to_owned(), "yes".to_owned())]),
         };
         engine.add_image(IMAGE, image);
         engine.on_exec(|_, exec| program(exec));
@@ -70,7 +71,7 @@ impl Bench for OnMemory {
     }
 
     async fn create_network(&self, name: &str) -> String {
-        self.engine.create_network(name, &self.labels())
+        self.engine.create_network(name)
     }
 
     async fn remove_network(&self, id: &str) -> Result<(), EngineError> {

@@ -125,6 +125,7 @@ impl World {
             ports: Vec::new(),
             volumes: Vec::new(),
             restart_policy: "on-failure:1".to_owned(),
+            log_options: BTreeMap::new(),
         };
         let outsider = self.engine.outsider();
         let id = outsider.create_container(&spec).await.unwrap();

@@ -3,11 +3,13 @@
 use std::sync::Arc;
 
 use futures_util::future::join_all;
+use ksail::controller::survey;
+use ksail::event::Silent;
 use ksail::execute::{DEFAULT_CONCURRENCY, Executor, Milestones};
 use ksail::observed::Observer;
-use ksail::plan::{Obstacle, Plan, plan};
+use ksail::plan::{Obstacle, Plan};
+use ksail::probe::Prober;
 use ksail::provisioner::Provisioner;
-use ksail::report::Silent;
 use proptest::prelude::*;
 use tokio_util::sync::CancellationToken;
 
@@ -19,16 +21,16 @@ const ENOUGH: usize = 5;
 /// What a pass would do now.
 pub(crate) async fn plan_now(world: &World) -> Result<Plan, TestCaseError> {
     let desired = world.desired();
-    let observer = Observer::new(world.engine.clone(), world.probe(), Provisioner::default());
-    let observed = observer.observe(&desired).await;
-    Ok(plan(&desired, &observed.map_err(|error| TestCaseError::fail(error.to_string()))?))
+    let observer = Observer::new(world.engine.clone(), Prober::new(world.probe()), Provisioner::default());
+    let seen = survey(&observer, &desired).await;
+    Ok(seen.map_err(|error| TestCaseError::fail(error.to_string()))?.plan)
 }
 
 /// One pass, whatever comes of it.
 pub(crate) async fn run_once(world: &World) {
     let Ok(plan) = plan_now(world).await else { return };
-    let (engine, probe) = (world.engine.clone(), world.probe());
-    let executor = Executor::new(engine, probe, Provisioner::default(), DEFAULT_CONCURRENCY, Arc::new(Silent));
+    let (engine, prober) = (world.engine.clone(), Prober::new(world.probe()));
+    let executor = Executor::new(engine, prober, Provisioner::default(), DEFAULT_CONCURRENCY, Arc::new(Silent));
     let milestones = Milestones::of(plan.sequences.iter());
     let cancel = CancellationToken::new();
     let sequences = plan.sequences.iter();

@@ -11,11 +11,11 @@ use jiff::Timestamp;
 use ksail::desired::{Desired, Surroundings, resolve};
 use ksail::engine::memory::{Call, CallKind, Memory};
 use ksail::engine::{Container, ContainerSpec, ContainerState, Engine, EngineError, Image, PublishedPort};
+use ksail::labels::is_ours;
 use ksail::manifest::{
     Connection, Credentials, Distribution, Lifecycle, Manifest, Mirror, Registries, State, Upstream, VolumePolicy,
 };
-use ksail::observed::{Serving, is_ours};
-use ksail::probe::Probe;
+use ksail::probe::{Probe, Question, Serving};
 use proptest::prelude::*;
 use proptest::sample::Index;
 
@@ -155,7 +155,7 @@ impl World {
             engine.pullable(image);
         }
         engine.add_image("stranger:1", Image::default());
-        engine.create_network("kind", &BTreeMap::new());
+        engine.create_network("kind");
         let nodes = Nodes::of(&engine);
         Self { engine, entries: RefCell::default(), hung: Arc::default(), nodes }
     }
@@ -210,9 +210,8 @@ impl World {
     }
 
     fn ours(&self) -> Vec<Container> {
-        let cluster = "dev".parse().unwrap();
         let containers = self.engine.snapshot().containers.into_values().map(|snapshot| snapshot.container);
-        containers.filter(|container| is_ours(&container.labels, &cluster)).collect()
+        containers.filter(|container| is_ours(&container.labels, "dev")).collect()
     }
 
     /// Id and start of the containers that run, by host.
@@ -262,8 +261,9 @@ impl World {
                     env: BTreeMap::new(),
                     labels: container.labels.clone(),
                     ports: Vec::new(),
-                    volumes: Vec::new(),
+                    volumes: vec![(name.clone(), "/var/lib/registry".to_owned())],
                     restart_policy: "no".to_owned(),
+                    log_options: BTreeMap::new(),
                 };
                 drop(outsider.create_container(&spec).await);
             }
@@ -362,9 +362,10 @@ impl World {
                 .collect(),
             volumes: Vec::new(),
             restart_policy: "no".to_owned(),
+            log_options: BTreeMap::new(),
         };
         let other = [("ksail.dev/managed-by", "ksail"), ("ksail.dev/cluster", "other"), ("ksail.dev/host", "ghcr.io")];
-        let theirs = self.engine.create_network("theirs", &BTreeMap::new());
+        let theirs = self.engine.create_network("theirs");
         for spec in [
             spec("ksail-dev-docker-io", &[], None),
             spec("ksail-other-ghcr-io", &other, Some(5002)),
@@ -374,15 +375,16 @@ impl World {
             outsider.connect_network(&theirs, &id, &[]).await.unwrap();
             outsider.start_container(&id).await.unwrap();
         }
-        outsider.create_volume("ksail-dev-localhost-5005", &BTreeMap::new()).await.unwrap();
+        // One without any label would be adopted.
+        let labels = BTreeMap::from([("theirs".to_owned(), "yes".to_owned())]);
+        outsider.create_volume("ksail-dev-localhost-5005", &labels).await.unwrap();
     }
 
     /// Everything that is not ours.
     pub(crate) fn foreign(&self) -> impl PartialEq + std::fmt::Debug + use<> {
-        let cluster = "dev".parse().unwrap();
         let mut snapshot = self.engine.snapshot();
-        snapshot.containers.retain(|_, snapshot| !is_ours(&snapshot.container.labels, &cluster));
-        snapshot.volumes.retain(|_, volume| !is_ours(&volume.labels, &cluster));
+        snapshot.containers.retain(|_, snapshot| !is_ours(&snapshot.container.labels, "dev"));
+        snapshot.volumes.retain(|_, volume| !is_ours(&volume.labels, "dev"));
         snapshot.images.remove(IMAGES[0]);
         snapshot
     }
@@ -393,7 +395,7 @@ impl World {
 pub(crate) struct InMemory(Hung);
 
 impl Probe for InMemory {
-    async fn serving(&self, container: &Container) -> Serving {
+    async fn ask(&self, container: &Container, _: Question) -> Serving {
         let hangs = self.0.lock().unwrap().contains(&(container.id.clone(), container.started_at));
         match container.state {
             ContainerState::Running if hangs => Serving::Silent,

@@ -9,8 +9,8 @@ use tabwriter::TabWriter;
 use super::super::editing::outline;
 use super::super::surroundings::manifest_path;
 use super::super::{Exit, Global, OK, Output, print};
-use crate::desired::Role;
 use crate::manifest::{Listed, Outline};
+use crate::registry::Role;
 
 #[derive(Debug, Args)]
 pub(in super::super) struct Arguments {

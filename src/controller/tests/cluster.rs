@@ -33,7 +33,7 @@ impl Kind {
         let script = format!("cd $(dirname $0)\ncase $1 in\ncreate) {create} ;;\ndelete) {delete} ;;\nesac");
         let (programs, provisioner) = with_program("kind", &script);
         let world = World { provisioner, ..World::new() };
-        world.engine.create_network("kind", &BTreeMap::new());
+        world.engine.create_network("kind");
         world.engine.add_image("node:1", Image::default());
         let kind = Self { world, appears_after: None, programs };
         kind.save("Present");
@@ -161,6 +161,7 @@ fn node(name: &str, role: &str) -> ContainerSpec {
         ports: Vec::new(),
         volumes: Vec::new(),
         restart_policy: "no".to_owned(),
+        log_options: BTreeMap::new(),
     }
 }
 
@@ -208,7 +209,7 @@ async fn a_cluster_that_appears_between_plan_and_creation_is_not_touched() {
     let Applied::Converged(_) = kind.apply().await else { panic!("not converged") };
     assert!(kind.has_node());
     assert_eq!(kind.said("never"), 0, "the program was not run, neither to create nor to delete");
-    let appeared = |event: &Event| matches!(event, Event::Action(report) if matches!(&report.result, ActionResult::Failed(why) if why.contains("appeared meanwhile")));
+    let appeared = |event: &Event| matches!(event, Event::Action(report) if matches!(&report.result, ActionResult::Failed(why) if why.to_string().contains("appeared meanwhile")));
     assert!(kind.world.recorder.has(appeared));
 }
 

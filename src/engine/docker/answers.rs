@@ -4,18 +4,16 @@ use std::collections::{BTreeMap, HashMap};
 use std::net::{IpAddr, Ipv4Addr};
 
 use bollard::models;
+use jiff::Timestamp;
 
 use crate::engine::locate::Address;
 use crate::engine::{
-    Container, ContainerState, ContainerSummary, Endpoint, EngineError, EngineInfo, Image, Mount, Network, PathStat,
-    PublishedPort, Result, Volume,
+    Container, ContainerState, ContainerSummary, Endpoint, EngineError, EngineInfo, Image, LogDriver, Mount, Network,
+    PathStat, PublishedPort, Result, Volume,
 };
 
 /// The API of Docker 20.10.
 const OLDEST_API: (u32, u32) = (1, 41);
-
-/// The bit of a mode that says "directory", as Go has it and therefore the API.
-const DIRECTORY: u32 = 1 << 31;
 
 /// Length of the short id that Docker adds to the aliases of a container.
 const SHORT_ID: usize = 12;
@@ -59,10 +57,13 @@ pub(super) fn container_summary(found: models::ContainerSummary) -> ContainerSum
             host_port,
         })
     });
+    let volumes = found.mounts.unwrap_or_default().into_iter().filter_map(|mounted| mount(mounted).volume);
     ContainerSummary {
         id: found.id.unwrap_or_default(),
         name: name.unwrap_or_default(),
         labels: sorted(found.labels),
+        image_id: found.image_id.unwrap_or_default(),
+        volumes: volumes.collect(),
         state: found.state.map_or(ContainerState::Dead, |state| container_state(state.as_ref())),
         ports: each_once(ports),
     }
@@ -89,9 +90,10 @@ pub(super) fn container(found: models::ContainerInspectResponse) -> Container {
         state,
         exit_code: now.exit_code.filter(|_| has_ended),
         error: now.error.unwrap_or_default(),
-        // Docker writes the year 1 for "never".
-        started_at: now.started_at.and_then(|at| at.parse().ok()).filter(|at| *at > jiff::Timestamp::UNIX_EPOCH),
+        created_at: found.created.as_deref().and_then(time),
+        started_at: now.started_at.as_deref().and_then(time),
         restart_policy: restart_policy.filter(|name| !name.is_empty()).unwrap_or_else(|| "no".to_owned()),
+        log: host.log_config.map(log_driver).unwrap_or_default(),
         ports: published(host.port_bindings),
         bound_ports: published(network.ports),
         mounts: found.mounts.unwrap_or_default().into_iter().map(mount).collect(),
@@ -101,11 +103,7 @@ pub(super) fn container(found: models::ContainerInspectResponse) -> Container {
 }
 
 pub(super) fn path_stat(found: bollard::container::PathStatResponse) -> PathStat {
-    PathStat {
-        size: u64::try_from(found.size).unwrap_or(0),
-        is_directory: found.file_mode & DIRECTORY != 0,
-        modified: found.modification_time.unwrap_or_default(),
-    }
+    PathStat { size: u64::try_from(found.size).unwrap_or(0), modified: found.modification_time.unwrap_or_default() }
 }
 
 fn mount(found: models::MountPoint) -> Mount {
@@ -126,11 +124,12 @@ fn endpoint(found: models::EndpointSettings, container_id: &str) -> Endpoint {
 }
 
 pub(super) fn network(found: models::Network) -> Network {
-    Network { id: found.id.unwrap_or_default(), name: found.name.unwrap_or_default(), labels: sorted(found.labels) }
+    Network { id: found.id.unwrap_or_default(), name: found.name.unwrap_or_default() }
 }
 
 pub(super) fn volume(found: models::Volume) -> Volume {
-    Volume { name: found.name, labels: found.labels.into_iter().collect() }
+    let created_at = found.created_at.as_deref().and_then(time);
+    Volume { name: found.name, labels: found.labels.into_iter().collect(), created_at }
 }
 
 pub(super) fn image(found: models::ImageInspect) -> Image {
@@ -140,7 +139,17 @@ pub(super) fn image(found: models::ImageInspect) -> Image {
         entrypoint: config.entrypoint.unwrap_or_default(),
         command: config.cmd.unwrap_or_default(),
         env: variables(config.env),
+        labels: sorted(config.labels),
     }
+}
+
+/// Docker writes the year 1 for "never".
+fn time(text: &str) -> Option<Timestamp> {
+    text.parse().ok().filter(|at| *at > Timestamp::UNIX_EPOCH)
+}
+
+fn log_driver(found: models::HostConfigLogConfig) -> LogDriver {
+    LogDriver { name: found.typ.unwrap_or_default(), options: sorted(found.config) }
 }
 
 fn container_state(word: &str) -> ContainerState {

@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use bollard::API_DEFAULT_VERSION;
 use bollard::errors::Error;
+use tokio::sync::OnceCell;
 use tracing::info;
 
 use super::{READ, answers, errors};
@@ -23,6 +24,8 @@ const REMEMBERED_EXECS: usize = 1024;
 #[derive(Debug)]
 pub(super) struct Link {
     pub(super) client: bollard::Docker,
+    /// The driver of containers that name none; asked for once.
+    pub(super) log_driver: OnceCell<String>,
 }
 
 /// One address, and the link to it while there is one.
@@ -119,7 +122,8 @@ impl Connection {
         };
         let info = answers::engine_info(version, address)?;
         info!(engine = info.name, version = info.version, api = info.api_version, %address, "connected");
-        let link = Arc::new(Link { client: client.with_request_modifier(url_safe_credentials) });
+        let client = client.with_request_modifier(url_safe_credentials);
+        let link = Arc::new(Link { client, log_driver: OnceCell::new() });
         *self.link.lock().unwrap_or_else(PoisonError::into_inner) = Some(Arc::clone(&link));
         Ok(link)
     }

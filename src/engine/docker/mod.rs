@@ -26,7 +26,7 @@ use self::connection::Connection;
 use super::locate::Address;
 use super::{
     Container, ContainerSpec, ContainerSummary, Engine, EngineError, EngineInfo, Event, Exec, Executed, Image, Label,
-    Network, PathStat, PullProgress, Result, Volume,
+    LogDriver, LogPart, Network, PathStat, PullProgress, Result, Volume,
 };
 
 /// Calls that only look.
@@ -84,6 +84,21 @@ impl Docker {
         };
         answered.instrument(debug_span!("engine", call, object)).await
     }
+
+    /// What becomes of a new container's output: the options are for the engine's default driver, if it takes them.
+    async fn log_driver(&self, spec: &ContainerSpec) -> Result<LogDriver> {
+        if spec.log_options.is_empty() {
+            return Ok(LogDriver::default());
+        }
+        let link = self.connection.link().await?;
+        let ask = || async {
+            let info = self.call("info", "", READ, |docker| async move { docker.info().await }).await?;
+            Ok::<_, EngineError>(info.logging_driver.unwrap_or_default())
+        };
+        let name = link.log_driver.get_or_try_init(ask).await?.clone();
+        let driver = LogDriver { name, options: spec.log_options.clone() };
+        Ok(if driver.takes_limits() { driver } else { LogDriver::default() })
+    }
 }
 
 impl Engine for Docker {
@@ -111,7 +126,7 @@ impl Engine for Docker {
 
     async fn create_container(&self, spec: &ContainerSpec) -> Result<String> {
         let options = query::CreateContainerOptionsBuilder::default().name(&spec.name).build();
-        let body = requests::container(spec)?;
+        let body = requests::container(spec, &self.log_driver(spec).await?)?;
         self.call("create container", &spec.name, WRITE, |docker| async move {
             docker.create_container(Some(options), body).await
         })
@@ -212,8 +227,8 @@ impl Engine for Docker {
         self.call("exec", id, exec.limit, |docker| exec::run(docker, &self.connection, id, exec)).await
     }
 
-    async fn logs(&self, id: &str, lines: u32) -> Result<String> {
-        let options = query::LogsOptionsBuilder::default().stdout(true).stderr(true).tail(&lines.to_string()).build();
+    async fn logs(&self, id: &str, part: LogPart) -> Result<String> {
+        let options = requests::logs(part);
         self.call("logs", id, READ, |docker| async move {
             let parts = docker.logs(id, Some(options));
             parts

@@ -3,11 +3,14 @@
 use std::collections::{BTreeMap, HashMap};
 
 use bollard::models::{
-    ContainerCreateBody, ContainerUpdateBody, EndpointSettings, ExecConfig, HostConfig, Mount, MountType,
-    NetworkConnectRequest, PortBinding, PortMap, RestartPolicy, VolumeCreateRequest,
+    ContainerCreateBody, ContainerUpdateBody, EndpointSettings, ExecConfig, HostConfig, HostConfigLogConfig, Mount,
+    MountType, NetworkConnectRequest, PortBinding, PortMap, RestartPolicy, VolumeCreateRequest,
 };
 
-use crate::engine::{ContainerSpec, EngineError, Exec, Label, PublishedPort, Result};
+use bollard::query_parameters::{LogsOptions, LogsOptionsBuilder};
+use jiff::Timestamp;
+
+use crate::engine::{ContainerSpec, EngineError, Exec, Label, LogDriver, LogPart, PublishedPort, Result};
 
 pub(super) fn label_filter(labels: &[Label<'_>]) -> HashMap<String, Vec<String>> {
     let wanted = labels.iter().map(|(key, value)| match value {
@@ -17,7 +20,7 @@ pub(super) fn label_filter(labels: &[Label<'_>]) -> HashMap<String, Vec<String>>
     HashMap::from([("label".to_owned(), wanted.collect())])
 }
 
-pub(super) fn container(spec: &ContainerSpec) -> Result<ContainerCreateBody> {
+pub(super) fn container(spec: &ContainerSpec, log: &LogDriver) -> Result<ContainerCreateBody> {
     let mounts = spec.volumes.iter().map(|(volume, target)| Mount {
         typ: Some(MountType::VOLUME),
         source: Some(volume.clone()),
@@ -34,6 +37,7 @@ pub(super) fn container(spec: &ContainerSpec) -> Result<ContainerCreateBody> {
             port_bindings: Some(port_bindings(&spec.ports)),
             mounts: Some(mounts.collect()),
             restart_policy: Some(restart_policy(&spec.restart_policy)?),
+            log_config: log_config(log),
             ..HostConfig::default()
         }),
         ..ContainerCreateBody::default()
@@ -64,9 +68,26 @@ pub(super) fn exec(exec: &Exec) -> ExecConfig {
     }
 }
 
+/// The API counts in seconds, which may be fractions for the engine but not for the client: a part is a little longer.
+pub(super) fn logs(part: LogPart) -> LogsOptions {
+    let options = LogsOptionsBuilder::default().stdout(true).stderr(true);
+    let seconds = |at: Timestamp| i32::try_from(at.as_second()).unwrap_or(i32::MAX);
+    match part {
+        LogPart::Last(lines) => options.tail(&lines.to_string()),
+        LogPart::Between(from, to) => options.since(seconds(from)).until(seconds(to).saturating_add(1)),
+    }
+    .build()
+}
+
 /// Seconds as the API counts them.
 pub(super) fn seconds(grace: u32) -> i32 {
     i32::try_from(grace).unwrap_or(i32::MAX)
+}
+
+/// Without a name the engine's default is used, with its own options.
+fn log_config(log: &LogDriver) -> Option<HostConfigLogConfig> {
+    let named = (!log.name.is_empty()).then(|| log.name.clone());
+    named.map(|name| HostConfigLogConfig { typ: Some(name), config: Some(owned(&log.options)) })
 }
 
 fn restart_policy(policy: &str) -> Result<RestartPolicy> {

@@ -5,8 +5,7 @@ use std::io::Read;
 
 use jiff::Timestamp;
 
-use super::files::{Files, absolute};
-use super::snapshot::StoredFile;
+use super::files::{Files, StoredFile, absolute};
 use super::world::World;
 use crate::engine::{EngineError, PathStat, Result};
 

@@ -5,8 +5,8 @@ use std::collections::BTreeMap;
 use super::files::Files;
 use super::world::{BRIDGE, Kept, World, carries};
 use crate::engine::{
-    Container, ContainerSpec, ContainerState, ContainerSummary, Endpoint, EngineError, Label, Mount, PublishedPort,
-    Result,
+    Container, ContainerSpec, ContainerState, ContainerSummary, Endpoint, EngineError, Label, LogDriver, LogPart,
+    Mount, PublishedPort, Result,
 };
 
 /// Exit code Docker notes for a container whose start failed.
@@ -21,8 +21,10 @@ impl World {
             id: container.id.clone(),
             name: container.name.clone(),
             labels: container.labels.clone(),
+            image_id: container.image_id.clone(),
             state: container.state,
             ports: container.bound_ports.clone(),
+            volumes: container.mounts.iter().filter_map(|mount| mount.volume.clone()).collect(),
         }))
     }
 
@@ -42,10 +44,16 @@ impl World {
         let bridge = Endpoint { network_id: String::new(), aliases: Vec::new(), address: None };
         let mut env = image.env;
         env.extend(spec.env.clone());
+        let mut labels = image.labels;
+        labels.extend(spec.labels.clone());
+        let mut log = LogDriver { name: self.log_driver.clone(), options: BTreeMap::new() };
+        if log.takes_limits() {
+            log.options.clone_from(&spec.log_options);
+        }
         let container = Container {
             id: id.clone(),
             name: spec.name.clone(),
-            labels: spec.labels.clone(),
+            labels,
             image: spec.image.clone(),
             image_id: image.id,
             entrypoint: image.entrypoint,
@@ -54,8 +62,10 @@ impl World {
             state: ContainerState::Created,
             exit_code: None,
             error: String::new(),
+            created_at: Some(self.now),
             started_at: None,
             restart_policy: spec.restart_policy.clone(),
+            log,
             ports: sorted(&spec.ports),
             bound_ports: Vec::new(),
             mounts: spec
@@ -210,9 +220,13 @@ impl World {
         self.end(&id, code)
     }
 
-    pub(super) fn logs(&self, wanted: &str, lines: u32) -> Result<String> {
+    /// Lines have no time: those of a part are all that there are.
+    pub(super) fn logs(&self, wanted: &str, part: LogPart) -> Result<String> {
         let log = &self.kept(wanted)?.log;
-        let skip = log.len().saturating_sub(usize::try_from(lines).unwrap_or(usize::MAX));
+        let skip = match part {
+            LogPart::Last(lines) => log.len().saturating_sub(usize::try_from(lines).unwrap_or(usize::MAX)),
+            LogPart::Between(..) => 0,
+        };
         Ok(log.iter().skip(skip).fold(String::new(), |text, line| text + line + "\n"))
     }
 

@@ -6,14 +6,8 @@ use futures_util::StreamExt;
 use futures_util::stream::{self, BoxStream};
 use tokio::sync::mpsc;
 
-use super::world::{ADDRESS, World};
-use crate::engine::{EngineError, Event, EventKind, Result};
-
-pub(super) type Subscriber = mpsc::UnboundedSender<Result<Event>>;
-
-pub(super) fn unavailable() -> EngineError {
-    EngineError::Unavailable { address: ADDRESS.to_owned(), reason: "connection refused".to_owned() }
-}
+use super::world::{World, unavailable};
+use crate::engine::{Event, EventKind, Result};
 
 impl World {
     pub(super) fn subscribe(&mut self) -> BoxStream<'static, Result<Event>> {

@@ -1,6 +1,5 @@
 //! Programs in containers: `rm`, `rmdir`, `tee`, `sleep`, and whatever a test scripts.
 
-use std::fmt;
 use std::time::Duration;
 
 use super::files::{MISSING, absolute};
@@ -9,35 +8,6 @@ use crate::engine::{ContainerState, EngineError, Exec, Executed, Result};
 
 /// What shells answer for a program that is not there.
 const NO_SUCH_PROGRAM: i64 = 127;
-
-type Answer = Box<dyn Fn(&str, &Exec) -> Option<Executed> + Send>;
-
-/// The programs a test scripts, and those it takes away.
-#[derive(Default)]
-pub(super) struct Programs {
-    scripted: Option<Answer>,
-    missing: Vec<(String, String)>,
-}
-
-impl fmt::Debug for Programs {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Programs").field("scripted", &self.scripted.is_some()).field("missing", &self.missing).finish()
-    }
-}
-
-impl Programs {
-    pub(super) fn script(&mut self, answer: impl Fn(&str, &Exec) -> Option<Executed> + Send + 'static) {
-        self.scripted = Some(Box::new(answer));
-    }
-
-    pub(super) fn take_away(&mut self, container: &str, program: &str) {
-        self.missing.push((container.to_owned(), program.to_owned()));
-    }
-
-    fn has(&self, container: &str, program: &str) -> bool {
-        !self.missing.iter().any(|(other, missing)| other == container && missing == program)
-    }
-}
 
 impl World {
     /// Runs a program; its end is told unless it is `our_own`. Docker 20.10 tells nothing of one that is not there.
@@ -57,7 +27,7 @@ impl World {
             }
             _ => return Err(EngineError::Conflict { message: format!("Container {id} is not running") }),
         }
-        let scripted = self.programs.scripted.as_ref().and_then(|answer| answer(&name, exec));
+        let scripted = self.programs.answer(&name, exec);
         let executed = match scripted {
             Some(executed) => executed,
             None => self.run_program(&id, &name, exec)?,

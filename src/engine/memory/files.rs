@@ -2,7 +2,6 @@
 
 use std::collections::BTreeMap;
 
-use super::snapshot::StoredFile;
 use crate::engine::PathStat;
 
 /// Directories any image has.
@@ -12,6 +11,15 @@ const DIRECTORY_MODE: u32 = 0o755;
 const FILE_MODE: u32 = 0o644;
 /// What most file systems say of a directory.
 const DIRECTORY_SIZE: u64 = 4096;
+
+/// A file or directory in a container.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct StoredFile {
+    /// Permission bits.
+    pub mode: u32,
+    /// Content; `None` for a directory.
+    pub content: Option<Vec<u8>>,
+}
 
 /// Files and directories by absolute path.
 #[derive(Debug, Clone, Default)]
@@ -51,7 +59,7 @@ impl Files {
     pub(super) fn stat(&self, path: &str) -> Option<PathStat> {
         let Entry { file, modified } = self.0.get(path)?;
         let size = file.content.as_ref().map_or(DIRECTORY_SIZE, |content| content.len() as u64);
-        Some(PathStat { size, is_directory: file.content.is_none(), modified: modified.clone() })
+        Some(PathStat { size, modified: modified.clone() })
     }
 
     /// Puts something in the place of whatever is there, and changes the directory it is in: files are replaced by

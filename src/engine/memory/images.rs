@@ -1,15 +1,14 @@
 //! Images: what is in the store, and what a pull brings.
 
-use sha2::{Digest, Sha256};
-
 use super::world::World;
+use crate::digest;
 use crate::engine::{EngineError, Image, PullProgress, Result};
 
 impl World {
     pub(super) fn add_image(&mut self, reference: &str, mut image: Image) {
         let reference = familiar(reference);
         if image.id.is_empty() {
-            image.id = format!("sha256:{:x}", Sha256::digest(&reference));
+            image.id = format!("sha256:{}", digest::sha256(reference.as_bytes()));
         }
         self.images.insert(reference, image);
     }

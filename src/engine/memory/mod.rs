@@ -15,6 +15,7 @@ mod exec;
 mod files;
 mod images;
 mod networks;
+mod programs;
 mod snapshot;
 mod volumes;
 mod world;
@@ -27,13 +28,14 @@ use futures_util::stream::BoxStream;
 use jiff::Timestamp;
 
 pub use self::calls::{Call, CallKind};
-pub use self::snapshot::{ContainerSnapshot, Snapshot, StoredFile};
+pub use self::files::StoredFile;
+pub use self::snapshot::{ContainerSnapshot, Snapshot};
 
 use self::calls::Moment;
 use self::world::World;
 use super::{
     Container, ContainerSpec, ContainerState, ContainerSummary, Engine, EngineError, EngineInfo, Event, Exec, Executed,
-    Image, Label, Network, PathStat, PullProgress, Result, Volume,
+    Image, Label, LogPart, Network, PathStat, PullProgress, Result, Volume,
 };
 
 /// The engine in memory. Clones share it.
@@ -83,14 +85,19 @@ impl Memory {
     }
 
     /// Creates a network, also when others of that name exist, and returns its id.
-    pub fn create_network(&self, name: &str, labels: &BTreeMap<String, String>) -> String {
-        self.lock().create_network(name, labels)
+    pub fn create_network(&self, name: &str) -> String {
+        self.lock().create_network(name)
     }
 
     /// Removes a network by id or name; [`EngineError::Conflict`] while a running container is on it.
     /// Stopped containers keep an endpoint to it and do not start any more.
     pub fn remove_network(&self, network: &str) -> Result<()> {
         self.lock().remove_network(network)
+    }
+
+    /// Containers have this log driver from now on; to begin with it is `json-file`.
+    pub fn set_log_driver(&self, name: &str) {
+        name.clone_into(&mut self.lock().log_driver);
     }
 
     /// Some other process listens on this host port from now on.
@@ -207,7 +214,7 @@ impl Memory {
             world.calls.push(call);
         }
         if world.away {
-            return Err(events::unavailable());
+            return Err(world::unavailable());
         }
         match fault {
             None => effect(&mut world),
@@ -290,8 +297,8 @@ impl Engine for Memory {
         self.call(call, |world| world.exec(id, exec, !self.outsider)).await
     }
 
-    async fn logs(&self, id: &str, lines: u32) -> Result<String> {
-        self.call(Call::read("logs", id), |world| world.logs(id, lines)).await
+    async fn logs(&self, id: &str, part: LogPart) -> Result<String> {
+        self.call(Call::read("logs", id), |world| world.logs(id, part)).await
     }
 
     async fn list_networks(&self) -> Result<Vec<Network>> {

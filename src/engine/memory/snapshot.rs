@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 
+use super::files::StoredFile;
 use super::world::World;
 use crate::engine::{Container, Image, Network, Volume};
 
@@ -26,15 +27,6 @@ pub struct ContainerSnapshot {
     pub container: Container,
     /// Files put into it, by absolute path.
     pub files: BTreeMap<String, StoredFile>,
-}
-
-/// A file or directory in a container.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct StoredFile {
-    /// Permission bits.
-    pub mode: u32,
-    /// Content; `None` for a directory.
-    pub content: Option<Vec<u8>>,
 }
 
 impl World {

@@ -22,6 +22,7 @@ fn spec(name: &str) -> ContainerSpec {
         ports: Vec::new(),
         volumes: Vec::new(),
         restart_policy: "always".to_owned(),
+        log_options: BTreeMap::new(),
     }
 }
 

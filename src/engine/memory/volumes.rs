@@ -2,6 +2,8 @@
 
 use std::collections::BTreeMap;
 
+use jiff::Timestamp;
+
 use super::world::{Kept, World, carries};
 use crate::engine::{EngineError, Label, Result, Volume};
 
@@ -19,7 +21,9 @@ impl World {
         if self.volumes.contains_key(name) {
             return;
         }
-        self.volumes.insert(name.to_owned(), Volume { name: name.to_owned(), labels: labels.clone() });
+        // In whole seconds, as Docker says it.
+        let created_at = Timestamp::from_second(self.now.as_second()).ok();
+        self.volumes.insert(name.to_owned(), Volume { name: name.to_owned(), labels: labels.clone(), created_at });
         self.tell_volume("create", name, &[]);
     }
 

@@ -4,15 +4,20 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::net::{IpAddr, Ipv4Addr};
 
 use jiff::{SignedDuration, Timestamp};
+use tokio::sync::mpsc;
 
 use super::calls::{Call, Faults};
-use super::events::Subscriber;
-use super::exec::Programs;
 use super::files::Files;
-use crate::engine::{Container, ContainerState, EngineError, Image, Label, Network, PublishedPort, Volume};
+use super::programs::Programs;
+use crate::engine::{
+    Container, ContainerState, EngineError, Event, Image, Label, Network, PublishedPort, Result, Volume,
+};
 
 /// Where the engine in memory says it is.
 pub(super) const ADDRESS: &str = "memory://";
+
+/// Who is told of events.
+pub(super) type Subscriber = mpsc::UnboundedSender<Result<Event>>;
 
 /// The network every container is created on.
 pub(super) const BRIDGE: &str = "bridge";
@@ -34,6 +39,8 @@ pub(super) struct World {
     pub(super) faults: Faults,
     pub(super) programs: Programs,
     pub(super) away: bool,
+    /// Default log driver.
+    pub(super) log_driver: String,
     pub(super) now: Timestamp,
     pub(super) order_seed: Option<u64>,
     ids: u32,
@@ -72,12 +79,14 @@ impl World {
             faults: Faults::default(),
             programs: Programs::default(),
             away: false,
+            log_driver: "json-file".to_owned(),
             now: Timestamp::UNIX_EPOCH,
             order_seed: None,
             ids: 0,
             changes: 0,
         };
-        world.create_network(BRIDGE, &BTreeMap::new());
+        let bridge = world.next_id('e');
+        world.networks.insert(bridge.clone(), Network { id: bridge, name: BRIDGE.to_owned() });
         world
     }
 
@@ -161,6 +170,10 @@ impl World {
         }
         answer
     }
+}
+
+pub(super) fn unavailable() -> EngineError {
+    EngineError::Unavailable { address: ADDRESS.to_owned(), reason: "connection refused".to_owned() }
 }
 
 pub(super) fn no_such_container(wanted: &str) -> EngineError {

@@ -2,7 +2,8 @@
 
 use std::collections::BTreeMap;
 
-use ksail::engine::{Container, ContainerState, Engine, Mount};
+use jiff::SignedDuration;
+use ksail::engine::{Container, ContainerState, Engine, LogPart, Mount};
 
 use super::{assert_bad_request, assert_conflict, assert_not_found};
 use crate::bench::{Bench, PATIENCE, POLL, ephemeral, published};
@@ -26,6 +27,7 @@ pub(crate) async fn a_container_is_created_as_asked(bench: impl Bench) {
     spec.ports = vec![published(5000, 45_999), ephemeral(5001)];
     spec.volumes = vec![(volume.clone(), "/var/lib/registry".to_owned())];
     spec.restart_policy = String::from("always");
+    spec.log_options = BTreeMap::from([("max-size".to_owned(), "10m".to_owned())]);
 
     let id = engine.create_container(&spec).await.unwrap();
     let container = engine.inspect_container(&spec.name).await.unwrap();
@@ -41,6 +43,12 @@ pub(crate) async fn a_container_is_created_as_asked(bench: impl Bench) {
     assert_eq!(container.state, ContainerState::Created);
     assert_eq!((container.exit_code, container.error.as_str(), container.started_at), (None, "", None));
     assert_eq!(container.restart_policy, "always");
+    let capped = container.log.options.get("max-size").map(String::as_str) == Some("10m");
+    assert_eq!(capped, container.log.takes_limits(), "{:?}", container.log);
+    let listed = engine.list_containers(&[]).await.unwrap();
+    let listed = listed.iter().find(|listed| listed.id == id).unwrap();
+    assert_eq!((&listed.image_id, &listed.volumes), (&container.image_id, &vec![volume.clone()]));
+    assert!(container.created_at.is_some());
     assert_eq!(container.ports, spec.ports);
     assert_eq!(container.bound_ports, []);
     let mount = Mount { volume: Some(volume), target: "/var/lib/registry".to_owned() };
@@ -194,15 +202,19 @@ pub(crate) async fn a_killed_container_has_exited_with_137(bench: impl Bench) {
 pub(crate) async fn what_a_container_said_is_in_its_log_line_by_line(bench: impl Bench) {
     let engine = bench.engine();
     let id = engine.create_container(&bench.crashing_spec("c")).await.unwrap();
-    assert_eq!(engine.logs(&id, 10).await.unwrap(), "", "it has not run");
+    assert_eq!(engine.logs(&id, LogPart::Last(10)).await.unwrap(), "", "it has not run");
     engine.start_container(&id).await.unwrap();
     reaches(&bench, &id, ContainerState::Exited).await;
-    assert!(engine.logs(&id, 1).await.unwrap().trim().lines().count() == 1);
+    assert!(engine.logs(&id, LogPart::Last(1)).await.unwrap().trim().lines().count() == 1);
     engine.start_container(&id).await.unwrap();
     reaches(&bench, &id, ContainerState::Exited).await;
-    let all = engine.logs(&id, 1000).await.unwrap();
+    let all = engine.logs(&id, LogPart::Last(1000)).await.unwrap();
     assert!(all.lines().count() >= 2, "both runs are in it: {all}");
-    assert_not_found(engine.logs(&bench.name("nobody"), 1).await);
+    let started = engine.inspect_container(&id).await.unwrap().started_at.unwrap();
+    let later = started.saturating_add(SignedDuration::from_secs(10)).unwrap();
+    let part = engine.logs(&id, LogPart::Between(started, later)).await.unwrap();
+    assert!(!part.is_empty() && all.contains(part.lines().next_back().unwrap()), "the last run is in it: {part}");
+    assert_not_found(engine.logs(&bench.name("nobody"), LogPart::Last(1)).await);
 }
 
 pub(crate) async fn a_container_that_crashes_has_exited(bench: impl Bench) {

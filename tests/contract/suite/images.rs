@@ -20,6 +20,8 @@ pub(crate) async fn a_container_takes_over_what_its_image_says(bench: impl Bench
     assert_eq!(container.entrypoint, image.entrypoint);
     assert_eq!(container.command, image.command);
     assert_eq!(container.env, image.env);
+    assert!(!image.labels.is_empty());
+    assert!(image.labels.iter().all(|label| container.labels.iter().any(|found| found == label)), "{container:?}");
 }
 
 pub(crate) async fn an_image_that_cannot_be_pulled_says_why(bench: impl Bench) {

@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 
 use ksail::engine::Engine;
+use ksail::observed::is_not_older;
 
 use super::assert_not_found;
 use crate::bench::Bench;
@@ -30,6 +31,18 @@ pub(crate) async fn a_container_brings_its_volumes_along(bench: impl Bench) {
     assert_eq!(engine.inspect_volume(&name).await.unwrap().labels, BTreeMap::new());
     engine.remove_container(&id).await.unwrap();
     engine.remove_volume(&name).await.expect("it is a named one, so it was still there");
+}
+
+pub(crate) async fn a_volume_made_with_its_container_is_not_older(bench: impl Bench) {
+    let engine = bench.engine();
+    let name = bench.name("data");
+    let mut spec = bench.spec("c");
+    spec.volumes = vec![(name.clone(), "/data".to_owned())];
+    let id = engine.create_container(&spec).await.unwrap();
+    let made = engine.inspect_volume(&name).await.unwrap();
+    assert!(is_not_older(&made, &engine.inspect_container(&id).await.unwrap()), "{made:?}");
+    engine.remove_container(&id).await.unwrap();
+    engine.remove_volume(&name).await.unwrap();
 }
 
 pub(crate) async fn an_unknown_volume_is_not_found(bench: impl Bench) {

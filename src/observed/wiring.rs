@@ -1,8 +1,11 @@
-//! Whether a node sends the pulls of a mirror's images to the mirror. Pure.
+//! Whether a node sends the pulls of a mirror's images to the mirror, and why not: the one answer for plan, status and
+//! proof. Pure.
 
-use crate::desired::Mirror;
+use super::nodes::Node;
+use crate::desired::{Desired, Mirror};
+use crate::distribution::containerd::RegistryConfig;
 use crate::distribution::hosts_toml::{self, FILE_NAME, HostsToml, Owner, preferred_directory};
-use crate::observed::Node;
+use crate::distribution::node_layout;
 
 /// One file that a mirror needs on a node.
 #[derive(Debug, Clone)]
@@ -28,6 +31,49 @@ pub enum WireState {
     Differs,
     /// Somebody else's file is there instead, or one that containerd prefers: its path.
     Foreign(String),
+}
+
+/// Why pulls of a mirror's images do not go there from a node, or may not.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Unwired {
+    /// The node's files could not be read: why.
+    Unreadable(String),
+    /// Its containerd does not read such files: why, and what to do.
+    Ignores(String),
+    /// Somebody else's file is there instead: its path.
+    Foreign(String),
+    /// A file is not there: its path.
+    Missing(String),
+    /// A file says something else: its path.
+    Differs(String),
+    /// Whether its containerd reads such files cannot be told: why.
+    Unknown(String),
+}
+
+/// The first thing that keeps a node's pulls of a mirror's images from the mirror.
+pub fn unwired(node: &Node, mirror: &Mirror, desired: &Desired) -> Option<Unwired> {
+    if let Some(why) = &node.unreadable {
+        return Some(Unwired::Unreadable(why.clone()));
+    }
+    if let Some(complaint) = complaint(node, desired) {
+        return Some(Unwired::Ignores(complaint));
+    }
+    let wrong = wires(node, mirror).find_map(|wire| match wire.state {
+        WireState::AsDesired => None,
+        WireState::Foreign(path) => Some(Unwired::Foreign(path)),
+        WireState::Missing => Some(Unwired::Missing(wire.path)),
+        WireState::Differs => Some(Unwired::Differs(wire.path)),
+    });
+    wrong.or_else(|| match &node.registry_config {
+        RegistryConfig::Unknown(why) => Some(Unwired::Unknown(why.clone())),
+        _ => None,
+    })
+}
+
+/// Why a node's containerd does not read `hosts.toml` files, and what to do.
+pub fn complaint(node: &Node, desired: &Desired) -> Option<String> {
+    let layout = node_layout(desired.distribution);
+    node.registry_config.complaint(&node.name, &node.hosts_directory, layout.config)
 }
 
 /// What a mirror needs on a node, and what of it there is.

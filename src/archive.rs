@@ -1,0 +1,64 @@
+//! Tar archives, the form in which the engine takes and gives files of containers.
+
+use std::collections::BTreeMap;
+use std::io::{self, Read};
+
+use tar::{Archive, Builder, EntryType, Header};
+
+/// Packs files to be extracted at `/`: path, permission bits and content. The engine makes the directories that are
+/// missing, and leaves those that are there as they are. `modified` is in seconds since 1970.
+pub(crate) fn pack<'a>(files: impl Iterator<Item = (&'a str, u32, &'a [u8])>, modified: u64) -> io::Result<Vec<u8>> {
+    let mut archive = Builder::new(Vec::new());
+    for (path, mode, content) in files {
+        let mut header = Header::new_gnu();
+        header.set_mode(mode);
+        header.set_mtime(modified);
+        header.set_size(content.len() as u64);
+        archive.append_data(&mut header, path.trim_start_matches('/'), content)?;
+    }
+    archive.into_inner()
+}
+
+/// Packs files into a directory of their own, which only its owner may enter.
+pub(crate) fn pack_private<'a>(
+    directory: &str,
+    files: impl Iterator<Item = (&'a str, u32, &'a [u8])>,
+) -> io::Result<Vec<u8>> {
+    let mut archive = Builder::new(Vec::new());
+    let mut entry = Header::new_ustar();
+    entry.set_entry_type(EntryType::Directory);
+    entry.set_mode(0o700);
+    entry.set_size(0);
+    archive.append_data(&mut entry, format!("{directory}/"), io::empty())?;
+    for (name, mode, content) in files {
+        let mut header = Header::new_ustar();
+        header.set_mode(mode);
+        header.set_size(content.len() as u64);
+        archive.append_data(&mut header, format!("{directory}/{name}"), content)?;
+    }
+    archive.into_inner()
+}
+
+/// The regular files of an archive by the last component of their path.
+pub(crate) fn files_in(archive: &[u8]) -> io::Result<BTreeMap<String, Vec<u8>>> {
+    let mut files = BTreeMap::new();
+    for entry in Archive::new(archive).entries()? {
+        let mut entry = entry?;
+        if !entry.header().entry_type().is_file() {
+            continue;
+        }
+        let name = entry.path()?.file_name().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default();
+        let mut bytes = Vec::new();
+        entry.read_to_end(&mut bytes)?;
+        files.insert(name, bytes);
+    }
+    Ok(files)
+}
+
+/// Whether an archive is that of a directory with nothing in it. One that cannot be read is not.
+pub(crate) fn is_empty_directory(archive: &[u8]) -> bool {
+    let mut archive = Archive::new(archive);
+    let Ok(entries) = archive.entries() else { return false };
+    let kinds: Vec<bool> = entries.map(|entry| entry.is_ok_and(|entry| entry.header().entry_type().is_dir())).collect();
+    kinds == [true]
+}

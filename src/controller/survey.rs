@@ -1,0 +1,33 @@
+//! One look at the engine, and what it leads to. `diff`, `status` and `verify` look the same way as passes do.
+
+use crate::desired::Desired;
+use crate::engine::{Engine, EngineError};
+use crate::observed::{Observed, Observer};
+use crate::plan::{Plan, plan};
+use crate::probe::Probe;
+
+/// What should be, what is, and what is to be done about it.
+#[derive(Debug, Clone)]
+pub struct Survey {
+    /// What should be, under the names that exist.
+    pub desired: Desired,
+    /// What is.
+    pub observed: Observed,
+    /// What leads from one to the other.
+    pub plan: Plan,
+}
+
+/// Looks and plans. Where the plan would stop a cache of which nobody knows whether it would start again, that is asked,
+/// and planned again.
+pub async fn survey<E: Engine, P: Probe>(observer: &Observer<E, P>, desired: &Desired) -> Result<Survey, EngineError> {
+    let mut observed = observer.observe(desired).await?;
+    let desired = desired.clone().with_names(&observed.names(desired.cluster.as_str()));
+    let first = plan(&desired, &observed);
+    let to_ask: Vec<String> = first.to_ask().map(str::to_owned).collect();
+    if to_ask.is_empty() {
+        return Ok(Survey { desired, observed, plan: first });
+    }
+    observer.ask_whether_they_start_again(&desired, &mut observed, &to_ask).await;
+    let plan = plan(&desired, &observed);
+    Ok(Survey { desired, observed, plan })
+}

@@ -1,0 +1,157 @@
+//! Actions on containers, and what to make of the engine's refusals.
+
+use std::time::Duration;
+
+use tokio::time::{sleep, timeout};
+
+use super::executor::Executor;
+use crate::archive;
+use crate::engine::{Container, ContainerSpec, ContainerState, Engine, EngineError};
+use crate::observed::{NetworkRef, is_not_older};
+use crate::outcome::{Failure, SERVE_WITHIN};
+use crate::plan::Action;
+use crate::probe::Probe;
+use crate::registry::SecretFiles;
+
+/// Seconds a registry has to finish its answers when it is stopped.
+const STOP_GRACE: u32 = 2;
+/// A registry that is restarted does not answer, or must not go on with what it has.
+const RESTART_GRACE: u32 = 0;
+/// So often a volume that somebody removes meanwhile is made again.
+const VOLUME_TRIES: u32 = 3;
+/// Pause between two looks at a container that is being removed: the first and the longest.
+const LOOK_AGAIN: (Duration, Duration) = (Duration::from_millis(15), Duration::from_millis(100));
+
+impl<E: Engine, P: Probe> Executor<E, P> {
+    /// An action on an existing container, by its id.
+    pub(super) async fn change(&self, action: &Action, id: &str) -> Result<(), EngineError> {
+        let engine = &self.engine;
+        match action {
+            Action::ConnectNetwork { network, aliases, .. } => self.connect(network, id, aliases).await,
+            Action::DisconnectNetwork { network, .. } => {
+                let outcome = engine.disconnect_network(&network.id, id, true).await;
+                self.unless_so(outcome, id, |container| network.endpoint_of(container).is_none()).await
+            }
+            Action::StartContainer { .. } => engine.start_container(id).await,
+            Action::StopContainer { .. } => unless_gone(engine.stop_container(id, STOP_GRACE).await),
+            Action::RestartContainer { .. } => engine.restart_container(id, RESTART_GRACE).await,
+            Action::UnpauseContainer { .. } => {
+                let outcome = engine.unpause_container(id).await;
+                self.unless_so(outcome, id, |container| container.state != ContainerState::Paused).await
+            }
+            Action::RenameContainer { to, .. } => {
+                let outcome = engine.rename_container(id, to).await;
+                self.unless_so(outcome, id, |container| container.name == *to).await
+            }
+            Action::UpdateRestartPolicy { policy, .. } => engine.update_restart_policy(id, policy).await,
+            Action::RemoveContainer { .. } => self.remove(id).await,
+            _ => Ok(()),
+        }
+    }
+
+    /// Already so is success, after a look.
+    async fn unless_so(
+        &self,
+        outcome: Result<(), EngineError>,
+        id: &str,
+        so: impl Fn(&Container) -> bool,
+    ) -> Result<(), EngineError> {
+        let Err(error) = outcome else { return Ok(()) };
+        if error.is_unavailable() {
+            return Err(error);
+        }
+        match self.engine.inspect_container(id).await {
+            Ok(container) if so(&container) => Ok(()),
+            _ => Err(error),
+        }
+    }
+
+    async fn connect(&self, network: &NetworkRef, id: &str, aliases: &[String]) -> Result<(), EngineError> {
+        let outcome = self.engine.connect_network(&network.id, id, aliases).await;
+        self.unless_so(outcome, id, |container| network.endpoint_of(container).is_some()).await
+    }
+
+    /// Creates a container on volumes of its own. They are made (again) right before: where one has been removed
+    /// since the plan was made, the engine would make one that says nothing of whose it is.
+    pub(super) async fn create(&self, spec: &ContainerSpec) -> Result<String, Failure> {
+        let refused = |error| Failure::Engine { what: format!("cannot create container {}", spec.name), error };
+        for _ in 0..VOLUME_TRIES {
+            for (volume, _) in &spec.volumes {
+                self.engine.create_volume(volume, &spec.labels).await.map_err(refused)?;
+            }
+            let id = self.create_on_volumes(spec).await?;
+            let Some(volume) = self.made_by_the_engine(&id, spec).await.map_err(refused)? else { return Ok(id) };
+            // It was removed in that very moment. Nothing is in it yet.
+            self.remove(&id).await.map_err(refused)?;
+            unless_gone(self.engine.remove_volume(&volume).await).map_err(refused)?;
+        }
+        self.create_on_volumes(spec).await
+    }
+
+    /// A volume that the engine has made for a new container, because there was none.
+    async fn made_by_the_engine(&self, id: &str, spec: &ContainerSpec) -> Result<Option<String>, EngineError> {
+        for (name, target) in &spec.volumes {
+            let volume = self.engine.inspect_volume(name).await?;
+            let is_new = volume.labels.is_empty() && is_not_older(&volume, &self.engine.inspect_container(id).await?);
+            // The engine says times in whole seconds, and somebody may have been quick: what is not empty stays.
+            if is_new && archive::is_empty_directory(&self.engine.get_archive(id, target).await?) {
+                return Ok(Some(name.clone()));
+            }
+        }
+        Ok(None)
+    }
+
+    async fn create_on_volumes(&self, spec: &ContainerSpec) -> Result<String, Failure> {
+        let error = match self.engine.create_container(spec).await {
+            Ok(id) => return Ok(id),
+            Err(error) => error,
+        };
+        if !matches!(error, EngineError::Conflict { .. } | EngineError::Timeout { .. }) {
+            return Err(Failure::Engine { what: format!("cannot create container {}", spec.name), error });
+        }
+        // Ours, when an earlier answer was lost.
+        match self.engine.inspect_container(&spec.name).await {
+            Ok(container) if has_labels_of(&container, spec) => Ok(container.id),
+            Ok(_) => Err(Failure::NameTaken { name: spec.name.clone() }),
+            Err(_) => Err(Failure::Engine { what: format!("cannot create container {}", spec.name), error }),
+        }
+    }
+
+    /// Extracts the files and reads them back: the engine answers an archive it did not understand with success.
+    pub(super) async fn put_files(&self, id: &str, archive: Vec<u8>, digest: &str) -> Result<(), EngineError> {
+        self.engine.put_archive(id, "/", archive).await?;
+        let back = self.engine.get_archive(id, &SecretFiles::directory()).await?;
+        match archive::files_in(&back) {
+            Ok(files) if SecretFiles::digest_of(&files) == digest => Ok(()),
+            _ => {
+                Err(EngineError::Refused { status: 0, message: "the files read back are not those put in".to_owned() })
+            }
+        }
+    }
+
+    /// Removes a container; one that is being removed already is waited for.
+    async fn remove(&self, id: &str) -> Result<(), EngineError> {
+        let outcome = unless_gone(self.engine.remove_container(id).await);
+        let Err(error @ EngineError::Conflict { .. }) = outcome else { return outcome };
+        let gone = async {
+            let (mut pause, longest) = LOOK_AGAIN;
+            while !self.engine.inspect_container(id).await.is_err_and(|error| error.is_not_found()) {
+                sleep(pause).await;
+                pause = (pause * 3 / 2).min(longest);
+            }
+        };
+        timeout(SERVE_WITHIN, gone).await.map_err(|_| error)
+    }
+}
+
+fn has_labels_of(container: &Container, spec: &ContainerSpec) -> bool {
+    spec.labels.iter().all(|(key, value)| container.labels.get(key) == Some(value))
+}
+
+/// What was to be removed and does not exist is removed.
+pub(super) fn unless_gone(outcome: Result<(), EngineError>) -> Result<(), EngineError> {
+    match outcome {
+        Err(error) if error.is_not_found() => Ok(()),
+        outcome => outcome,
+    }
+}

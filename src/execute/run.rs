@@ -1,0 +1,274 @@
+//! One subject's steps, in order.
+
+use std::collections::HashMap;
+use std::time::{Duration, Instant};
+
+use tokio::time::{sleep, timeout};
+use tokio_util::sync::CancellationToken;
+use tracing::{Instrument, debug_span};
+
+use super::containers::unless_gone;
+use super::executor::Executor;
+use super::milestones::Milestones;
+use crate::engine::{Container, ContainerState, Engine};
+use crate::event::{ActionReport, ActionResult, Event};
+use crate::outcome::{Ended, Failure, Outcome, SERVE_WITHIN};
+use crate::plan::{Action, Sequence, Step, Subject, Target};
+use crate::probe::Probe;
+use crate::provisioner::ProvisionError;
+
+/// Pause between two looks at whether a container that was started still runs.
+const LOOK_AGAIN: Duration = Duration::from_millis(100);
+
+impl<E: Engine, P: Probe> Executor<E, P> {
+    /// Runs one subject's steps in order. A failure or a cancellation takes back, in reverse order, the steps since
+    /// the last wait for a registry to serve that can be taken back.
+    pub async fn run(
+        &self,
+        subject: &Subject,
+        sequence: &Sequence,
+        milestones: &Milestones,
+        cancel: &CancellationToken,
+    ) -> Outcome {
+        let _reached_at_the_end = milestones.when_ended(subject, sequence);
+        let mut run = Run {
+            executor: self,
+            subject,
+            milestones,
+            cancel,
+            created: HashMap::new(),
+            undo: Vec::new(),
+            serves: false,
+            actions: 0,
+        };
+        let ended = run.all(&sequence.steps).await;
+        if ended != Ended::Done {
+            milestones.miss(subject);
+        }
+        Outcome { ended, actions: run.actions }
+    }
+}
+
+struct Run<'a, E, P> {
+    executor: &'a Executor<E, P>,
+    subject: &'a Subject,
+    milestones: &'a Milestones,
+    cancel: &'a CancellationToken,
+    /// Ids of the containers this run created, by name.
+    created: HashMap<String, String>,
+    undo: Vec<Action>,
+    /// The registry has been waited for: what is left to do is tidying up, which is quicker than leaving it.
+    serves: bool,
+    actions: usize,
+}
+
+impl<E: Engine, P: Probe> Run<'_, E, P> {
+    async fn all(&mut self, steps: &[Step]) -> Ended {
+        for step in steps {
+            if self.cancel.is_cancelled() && !self.serves {
+                self.take_back("stopped half-way").await;
+                return Ended::Cancelled;
+            }
+            if let Err(stopped) = self.step(step).await {
+                let why = match &stopped {
+                    Ended::Failed(_) => format!("could not {}", step.action),
+                    Ended::Done | Ended::Cancelled => "stopped half-way".to_owned(),
+                };
+                self.take_back(&why).await;
+                return stopped;
+            }
+        }
+        Ended::Done
+    }
+
+    async fn step(&mut self, step: &Step) -> Result<(), Ended> {
+        // What must have been done is not given up half-way, so that its end is near.
+        let is_certain = step.after.iter().any(|milestone| milestone.needs().is_some());
+        let may_go_on = tokio::select! {
+            biased;
+            all_reached = self.milestones.wait(&step.after) => all_reached,
+            () = self.cancel.cancelled(), if !is_certain => false,
+        };
+        if may_go_on && is_certain {
+            // There is nothing left to go back to.
+            self.undo.clear();
+        }
+        if !may_go_on || self.cancel.is_cancelled() && is_certain {
+            return Err(Ended::Cancelled);
+        }
+        // Taken back even when it fails: an answer that was lost does not say that nothing was done.
+        self.undo.extend(step.undo.iter().rev().cloned());
+        let outcome = self.perform_and_report(&step.action, &step.cause, Some(self.cancel)).await;
+        self.milestones.reach(&step.action);
+        if matches!(step.action, Action::AwaitServing { .. }) && outcome.is_ok() {
+            self.undo.clear();
+            self.serves = true;
+        }
+        outcome
+    }
+
+    async fn take_back(&mut self, why: &str) {
+        while let Some(action) = self.undo.pop() {
+            // The next pass finds whatever this leaves.
+            let _ = self.perform_and_report(&action, why, None).await;
+        }
+    }
+
+    async fn perform_and_report(
+        &mut self,
+        action: &Action,
+        cause: &str,
+        cancel: Option<&CancellationToken>,
+    ) -> Result<(), Ended> {
+        // One that is being deleted is left alone; what remains to be done then is for another pass.
+        let shared = touches_cluster(action).then(|| self.executor.access.share());
+        if matches!(shared, Some(None)) {
+            return Err(Ended::Cancelled);
+        }
+        self.actions += usize::from(action.changes());
+        let mut report = ActionReport::of(self.subject, action, cause);
+        self.executor.reporter.report(&Event::ActionStarted(report.clone()));
+        let started = Instant::now();
+        let span =
+            debug_span!("action", subject = %self.subject, action = action.name(), object = action.object(), cause);
+        let work = self.perform(action).instrument(span);
+        let may_be_left = matches!(action, Action::PullImage { .. } | Action::AwaitServing { .. });
+        let outcome = match cancel.filter(|_| may_be_left) {
+            None => work.await.map_err(ended_by),
+            Some(cancel) => tokio::select! {
+                biased;
+                outcome = work => outcome.map_err(ended_by),
+                () = cancel.cancelled() => Err(Ended::Cancelled),
+            },
+        };
+        report.duration = started.elapsed();
+        report.result = match &outcome {
+            Ok(()) | Err(Ended::Done) => ActionResult::Done,
+            Err(Ended::Cancelled) => ActionResult::Cancelled,
+            Err(Ended::Failed(failure)) => ActionResult::Failed(failure.clone()),
+        };
+        self.executor.reporter.report(&Event::Action(report));
+        outcome
+    }
+
+    async fn perform(&mut self, action: &Action) -> Result<(), Failure> {
+        if let Action::AwaitServing { container } = action {
+            return match self.id_of(container) {
+                Some(id) => self.await_serving(&container.name, &id).await,
+                None => Ok(()),
+            };
+        }
+        let executor = self.executor;
+        // A pull takes minutes, and others need their turn meanwhile. (The semaphore is never closed.)
+        let _permit = match action {
+            Action::PullImage { .. } | Action::CreateCluster { .. } | Action::DeleteCluster { .. } => None,
+            _ => executor.calls.acquire().await.ok(),
+        };
+        let refused = |error| Failure::Engine { what: format!("cannot {action}"), error };
+        match action {
+            Action::PullImage { image } => executor.pull(image).await.map_err(refused),
+            Action::CreateVolume { name, labels } => executor.engine.create_volume(name, labels).await.map_err(refused),
+            Action::RemoveVolume { name } => unless_gone(executor.engine.remove_volume(name).await).map_err(refused),
+            Action::CreateContainer { spec } => {
+                let id = executor.create(spec).await?;
+                self.created.insert(spec.name.clone(), id);
+                Ok(())
+            }
+            Action::PutFiles { container, files } => {
+                let archive = files.archive().map_err(|error| Failure::Archive(error.to_string()))?;
+                let Some(id) = self.id_of(container) else { return Ok(()) };
+                executor.put_files(&id, archive, &files.digest()).await.map_err(refused)
+            }
+            Action::CreateCluster { cluster } => executor.create_cluster(self.subject, cluster, self.cancel).await,
+            Action::DeleteCluster { cluster } => executor.delete_cluster(self.subject, cluster).await,
+            Action::WriteNodeFiles { .. }
+            | Action::RemoveNodeFiles { .. }
+            | Action::RemoveNodeDirectories { .. }
+            | Action::AdvertiseRegistry { .. }
+            | Action::WithdrawRegistry { .. } => executor.change_node(action).await,
+            _ => {
+                let Some(id) = action_target(action).and_then(|target| self.id_of(target)) else { return Ok(()) };
+                executor.change(action, &id).await.map_err(refused)
+            }
+        }
+    }
+
+    fn id_of(&self, target: &Target) -> Option<String> {
+        target.id.clone().or_else(|| self.created.get(&target.name).cloned())
+    }
+
+    async fn await_serving(&self, name: &str, id: &str) -> Result<(), Failure> {
+        let refused = |error| Failure::Engine { what: format!("cannot look at {name}"), error };
+        let looking = async {
+            let container = loop {
+                let container = self.executor.engine.inspect_container(id).await.map_err(refused)?;
+                if ended(&container) {
+                    return Err(Failure::Exits { container: name.to_owned(), exit_code: container.exit_code });
+                }
+                if container.state == ContainerState::Running {
+                    break container;
+                }
+                sleep(LOOK_AGAIN).await;
+            };
+            tokio::select! {
+                biased;
+                _ = self.executor.prober.until_it_serves(&container) => Ok(()),
+                exit_code = self.until_it_ends(id) => Err(Failure::Exits { container: name.to_owned(), exit_code }),
+            }
+        };
+        let too_late = |_| Err(Failure::DoesNotServe { container: name.to_owned() });
+        timeout(SERVE_WITHIN, looking).await.unwrap_or_else(too_late)
+    }
+
+    /// Waits until a container does not run any more. One that cannot be looked at may be running.
+    async fn until_it_ends(&self, id: &str) -> Option<i64> {
+        loop {
+            sleep(LOOK_AGAIN).await;
+            match self.executor.engine.inspect_container(id).await {
+                Ok(container) if ended(&container) => return container.exit_code,
+                Err(error) if error.is_not_found() => return None,
+                _ => {}
+            }
+        }
+    }
+}
+
+fn action_target(action: &Action) -> Option<&Target> {
+    match action {
+        Action::ConnectNetwork { container, .. }
+        | Action::DisconnectNetwork { container, .. }
+        | Action::StartContainer { container }
+        | Action::StopContainer { container }
+        | Action::RestartContainer { container }
+        | Action::UnpauseContainer { container }
+        | Action::RenameContainer { container, .. }
+        | Action::UpdateRestartPolicy { container, .. }
+        | Action::RemoveContainer { container } => Some(container),
+        _ => None,
+    }
+}
+
+/// Whether an action looks into a node or joins the cluster's network.
+fn touches_cluster(action: &Action) -> bool {
+    matches!(
+        action,
+        Action::ConnectNetwork { .. }
+            | Action::WriteNodeFiles { .. }
+            | Action::RemoveNodeFiles { .. }
+            | Action::RemoveNodeDirectories { .. }
+            | Action::AdvertiseRegistry { .. }
+            | Action::WithdrawRegistry { .. }
+    )
+}
+
+/// A program that was stopped did not fail.
+fn ended_by(failure: Failure) -> Ended {
+    match failure {
+        Failure::Provisioner(ProvisionError::Stopped { .. }) => Ended::Cancelled,
+        failure => Ended::Failed(failure),
+    }
+}
+
+fn ended(container: &Container) -> bool {
+    matches!(container.state, ContainerState::Exited | ContainerState::Dead | ContainerState::Restarting)
+}

@@ -1,0 +1,46 @@
+//! Which network is the cluster's, and who is on it.
+
+use crate::desired::Desired;
+use crate::engine::{Container, Endpoint, Network};
+use crate::labels;
+
+/// A network by id, with the name for people.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct NetworkRef {
+    /// Full id.
+    pub id: String,
+    /// Name.
+    pub name: String,
+}
+
+impl NetworkRef {
+    /// One of which only the name is known, because it was removed.
+    pub fn named(name: &str) -> Self {
+        Self { id: name.to_owned(), name: name.to_owned() }
+    }
+
+    /// A container's place on it. Until a container first runs, the engine knows its networks by name alone.
+    pub fn endpoint_of<'a>(&self, container: &'a Container) -> Option<&'a Endpoint> {
+        let is_on_it = |(name, endpoint): &(&String, &Endpoint)| match endpoint.network_id.as_str() {
+            "" => **name == self.name,
+            id => id == self.id || self.id == self.name && **name == self.name,
+        };
+        container.endpoints.iter().find(is_on_it).map(|(_, endpoint)| endpoint)
+    }
+}
+
+/// The nodes' own network if there are nodes, otherwise the one with the name the distribution gives it.
+pub(super) fn cluster_network(desired: &Desired, networks: &[Network], nodes: &[Container]) -> Option<NetworkRef> {
+    let of_node = |node: &Container| {
+        let name = node.labels.get(labels::K3D_NETWORK).unwrap_or(&desired.network);
+        let endpoint =
+            node.endpoints.get_key_value(name).or_else(|| node.endpoints.iter().find(|(name, _)| *name != "bridge"));
+        endpoint.and_then(|(_, endpoint)| networks.iter().find(|network| network.id == endpoint.network_id))
+    };
+    let named = || networks.iter().filter(|network| network.name == desired.network).min_by(|a, b| a.id.cmp(&b.id));
+    nodes.iter().find_map(of_node).or_else(named).map(to_ref)
+}
+
+fn to_ref(network: &Network) -> NetworkRef {
+    NetworkRef { id: network.id.clone(), name: network.name.clone() }
+}

@@ -1,0 +1,92 @@
+//! How a sequence ended, and why it failed.
+
+use std::time::Duration;
+
+use crate::engine::EngineError;
+use crate::provisioner::ProvisionError;
+
+/// A registry that starts has this long to answer `/v2/`.
+pub const SERVE_WITHIN: Duration = Duration::from_secs(15);
+
+/// What came of a sequence.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Outcome {
+    /// How it ended.
+    pub ended: Ended,
+    /// Actions taken that change the engine, those that failed or took others back included.
+    pub actions: usize,
+}
+
+/// How a sequence ended.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Ended {
+    /// Every step was done.
+    Done,
+    /// A step failed; those that can be taken back were.
+    Failed(Failure),
+    /// It was told to stop; those that can be taken back were.
+    Cancelled,
+}
+
+/// Why a step failed.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum Failure {
+    /// The engine refused or did not answer.
+    #[error("{what}: {error}")]
+    Engine {
+        /// The action, in words.
+        what: String,
+        /// Its words.
+        #[source]
+        error: EngineError,
+    },
+    /// The name was taken by someone else after the plan was made.
+    #[error("container {name} was not made by ksail and is left alone; rename or remove it")]
+    NameTaken {
+        /// The name.
+        name: String,
+    },
+    /// The registry's process ended instead of answering.
+    #[error("the registry in {container} exits at once{}; `docker logs {container}` says why", exit_code.map(|code| format!(" (exit code {code})")).unwrap_or_default())]
+    Exits {
+        /// The container.
+        container: String,
+        /// Its exit code.
+        exit_code: Option<i64>,
+    },
+    /// The registry runs and does not answer.
+    #[error("the registry in {container} did not answer /v2/ within {} s; `docker logs {container}` may say why", SERVE_WITHIN.as_secs())]
+    DoesNotServe {
+        /// The container.
+        container: String,
+    },
+    /// An archive of files could not be made.
+    #[error("cannot pack the credentials: {0}")]
+    Archive(String),
+    /// A program in a node failed.
+    #[error("{what}: {said}")]
+    InNode {
+        /// The action, in words.
+        what: String,
+        /// Its last words.
+        said: String,
+    },
+    /// The distribution's program failed.
+    #[error(transparent)]
+    Provisioner(#[from] ProvisionError),
+    /// It failed or was stopped, and what it left cannot be deleted either.
+    #[error("{created}; what it left could not be deleted: {left}")]
+    Remains {
+        /// How the creation ended.
+        created: ProvisionError,
+        /// How the deletion did.
+        left: Box<Failure>,
+    },
+}
+
+impl Failure {
+    /// Whether it says nothing about the mirror, only that the engine is away.
+    pub fn is_engine_away(&self) -> bool {
+        matches!(self, Self::Engine { error, .. } if error.is_unavailable())
+    }
+}

@@ -1,0 +1,52 @@
+//! All that is known of the registry image: the CNCF distribution registry, versions 2 and 3.
+//!
+//! <https://distribution.github.io/distribution/about/configuration/>
+
+mod access_log;
+mod counters;
+mod secrets;
+mod settings;
+mod version;
+
+use std::fmt;
+
+pub use self::access_log::requests;
+pub use self::counters::{CacheCounters, READ_COUNTERS};
+pub use self::secrets::SecretFiles;
+pub use self::settings::{LOG_CAP, SHAPE, settings};
+pub use self::version::major_version;
+
+/// Port every registry listens on inside its container.
+pub const PORT: u16 = 5000;
+/// Where a registry keeps its content.
+pub const STORAGE: &str = "/var/lib/registry";
+
+/// What a registry is for. A registry in proxy mode refuses pushes, so it is one or the other.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Role {
+    /// A pull-through cache of an upstream.
+    Mirror,
+    /// A registry people push to.
+    Push,
+}
+
+impl Role {
+    /// The value of the label [`ROLE`](crate::labels::ROLE).
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Mirror => "mirror",
+            Self::Push => "push",
+        }
+    }
+}
+
+impl fmt::Display for Role {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.as_str())
+    }
+}
+
+/// Directory of a repository's tags in a registry's volume: `<tag>/current/link` names the manifest of a tag.
+pub fn tags_directory(repository: &str) -> String {
+    format!("{STORAGE}/docker/registry/v2/repositories/{repository}/_manifests/tags")
+}
