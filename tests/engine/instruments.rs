@@ -1,8 +1,12 @@
 //! The tests' own instruments, checked where nothing of ksail takes part.
 
+use std::collections::BTreeMap;
+use std::io::Read;
 use std::path::Path;
 use std::process::Command;
 use std::time::Duration;
+
+use serde_yaml::Value;
 
 use super::support::deadline::eventually;
 use super::support::docker::Docker;
@@ -86,6 +90,47 @@ fn a_private_engine_has_the_images_and_comes_back_with_its_containers() {
     assert!(!docker.output(&["version"]).status.success());
     engine.up();
     eventually("it serves again", Duration::from_secs(20), answers);
+}
+
+#[test]
+fn the_registry_image_is_laid_out_like_the_official_one_and_the_bare_one_has_nothing_of_that() {
+    let yaml = |text: &str| -> Value { serde_yaml::from_str(text).expect("it is YAML") };
+    let settings = |files: &BTreeMap<String, String>| -> [Value; 3] {
+        let config = yaml(&files["etc/distribution/config.yml"]);
+        let [log, delete, debug] = [&config["log"]["level"], &config["storage"]["delete"], &config["http"]["debug"]];
+        [log.clone(), delete["enabled"].clone(), debug["addr"].clone()]
+    };
+    let programs = |files: &BTreeMap<String, String>| {
+        ["/sh", "/wget"].map(|program| files.keys().any(|path| path.ends_with(program)))
+    };
+    let (entrypoint, official) = layout("registry:3");
+    assert_eq!(entrypoint, r#"["/entrypoint.sh"]"#);
+    assert!(official["entrypoint.sh"].starts_with("#!/bin/sh\n"), "{}", official["entrypoint.sh"]);
+    assert_eq!(programs(&official), [true, true]);
+    assert_eq!(settings(&official), ["debug", "true", ":5001"].map(yaml));
+
+    let (entrypoint, bare) = layout("ksail-test/registry:bare");
+    assert_eq!(entrypoint, r#"["registry"]"#);
+    assert!(!bare.contains_key("entrypoint.sh"));
+    assert_eq!(programs(&bare), [false, false]);
+    assert_eq!(settings(&bare), ["", "", ""].map(yaml));
+}
+
+/// An image's entrypoint, and its files with the text in them.
+fn layout(image: &str) -> (String, BTreeMap<String, String>) {
+    let docker = Docker::default();
+    let entrypoint = docker.run(&["image", "inspect", "--format", "{{json .Config.Entrypoint}}", image]);
+    let container = docker.line(&format!("create --pull never --label {} {image}", super::support::sweep::label()));
+    let exported = docker.output(&["export", &container]).stdout;
+    docker.run(&["rm", "-v", &container]);
+    let mut files = BTreeMap::new();
+    for entry in tar::Archive::new(&exported[..]).entries().expect("an archive") {
+        let mut entry = entry.expect("a file in it");
+        let (path, mut bytes) = (entry.path().expect("its path").display().to_string(), Vec::new());
+        entry.read_to_end(&mut bytes).expect("what is in it");
+        files.insert(path, String::from_utf8_lossy(&bytes).into_owned());
+    }
+    (entrypoint, files)
 }
 
 #[test]
