@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::io::Read;
+use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 use std::process::Command;
 use std::time::Duration;
@@ -140,4 +141,19 @@ fn set_up_without_an_engine_fails_and_says_why() {
     assert_eq!(output.status.code(), Some(1));
     let said = String::from_utf8_lossy(&output.stderr);
     assert!(said.contains("no engine answers at DOCKER_HOST=unix:///nonexistent/docker.sock"), "{said}");
+}
+
+#[test]
+fn set_up_with_a_cargo_that_is_too_old_fails_and_says_which_rust_it_takes() {
+    let directory = tempfile::tempdir().expect("a temporary directory");
+    let cargo = directory.path().join("cargo");
+    std::fs::write(&cargo, "#!/bin/sh\necho 'cargo 1.9.0 (0123456 2016-05-26)'\n").expect("a cargo of its own");
+    std::fs::set_permissions(&cargo, std::fs::Permissions::from_mode(0o755)).expect("one that can be run");
+    let path = format!("{}:{}", directory.path().display(), std::env::var("PATH").expect("a PATH"));
+    let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/setup");
+    let output = Command::new(script).env("PATH", path).output().expect("it runs");
+    assert_eq!(output.status.code(), Some(1));
+    let said = String::from_utf8_lossy(&output.stderr);
+    let needed = concat!("ksail needs Rust ", env!("CARGO_PKG_RUST_VERSION"), " or newer");
+    assert!(said.contains(needed) && said.contains("is 1.9.0"), "{said}");
 }
