@@ -4,9 +4,10 @@ use super::support::docker::Docker;
 use super::support::http;
 use super::support::image::Image;
 use super::support::manifest::Mirror;
-use super::support::registry::Upstream;
+use super::support::registry::{PASSWORD, USER, Upstream};
 use super::support::scenario::{Scenario, free_port};
 use super::support::sweep;
+use super::support::token_guard::TokenGuard;
 use super::turns::beside_one;
 
 /// Three pull-through mirrors with an upstream each, and a push registry, applied.
@@ -154,4 +155,26 @@ fn an_image_that_cannot_be_pulled_is_reported_in_the_engines_words() {
         assert!(format!("{applied}").contains(words), "{words:?} is in: {applied}");
     }
     assert_eq!(scenario.containers(), Vec::<String>::new());
+}
+
+#[test]
+fn an_image_without_a_shell_or_programs_is_enough_for_a_mirror_with_credentials() {
+    let _turn = beside_one();
+    let scenario = Scenario::new("bare");
+    let open = Upstream::start(&scenario.docker, "bare-up");
+    let image = Image::containing("bare");
+    open.push(&image, "team/app", "1");
+    let guarded = TokenGuard::before(&open);
+    let credentials = "credentials: {username: \"${HUB_USER}\", password: \"${HUB_PASSWORD}\"}";
+    let mirror = Mirror::of("docker.io", guarded.url(), free_port()).with(credentials);
+    let push = Mirror::push(free_port());
+    let text = scenario.text(&[mirror.clone(), push.clone()]);
+    scenario.write_text(&text.replace("  registries:\n", "  registries:\n    image: ksail-test/registry:bare\n"));
+    let environment = [("HUB_USER", USER), ("HUB_PASSWORD", PASSWORD)];
+    let applied = scenario.ksail_with(&environment, &["apply"]);
+    assert_eq!(applied.code, 0, "{applied}");
+    image.fetch(mirror.host_port(), "team/app", "1").expect("what only those with the password get");
+    image.push(push.host_port(), "team/app", "1").expect("a push registry takes a push");
+    let again = scenario.ksail_with(&environment, &["diff"]);
+    assert_eq!(again.code, 0, "there is nothing left to do: {again}");
 }

@@ -1,8 +1,13 @@
 //! The tests' own instruments, checked where nothing of ksail takes part.
 
+use std::collections::BTreeMap;
+use std::io::Read;
+use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 use std::process::Command;
 use std::time::Duration;
+
+use serde_yaml::Value;
 
 use super::support::deadline::eventually;
 use super::support::docker::Docker;
@@ -89,10 +94,66 @@ fn a_private_engine_has_the_images_and_comes_back_with_its_containers() {
 }
 
 #[test]
+fn the_registry_image_is_laid_out_like_the_official_one_and_the_bare_one_has_nothing_of_that() {
+    let yaml = |text: &str| -> Value { serde_yaml::from_str(text).expect("it is YAML") };
+    let settings = |files: &BTreeMap<String, String>| -> [Value; 3] {
+        let config = yaml(&files["etc/distribution/config.yml"]);
+        let [log, delete, debug] = [&config["log"]["level"], &config["storage"]["delete"], &config["http"]["debug"]];
+        [log.clone(), delete["enabled"].clone(), debug["addr"].clone()]
+    };
+    let programs = |files: &BTreeMap<String, String>| {
+        ["/sh", "/wget"].map(|program| files.keys().any(|path| path.ends_with(program)))
+    };
+    let (entrypoint, official) = layout("registry:3");
+    assert_eq!(entrypoint, r#"["/entrypoint.sh"]"#);
+    assert!(official["entrypoint.sh"].starts_with("#!/bin/sh\n"), "{}", official["entrypoint.sh"]);
+    assert_eq!(programs(&official), [true, true]);
+    assert_eq!(settings(&official), ["debug", "true", ":5001"].map(yaml));
+
+    let (entrypoint, bare) = layout("ksail-test/registry:bare");
+    assert_eq!(entrypoint, r#"["registry"]"#);
+    assert!(!bare.contains_key("entrypoint.sh"));
+    assert_eq!(programs(&bare), [false, false]);
+    assert_eq!(settings(&bare), ["", "", ""].map(yaml));
+}
+
+/// An image's entrypoint, and its files with the text in them.
+fn layout(image: &str) -> (String, BTreeMap<String, String>) {
+    let docker = Docker::default();
+    let entrypoint = docker.run(&["image", "inspect", "--format", "{{json .Config.Entrypoint}}", image]);
+    let container = docker.line(&format!("create --pull never --label {} {image}", super::support::sweep::label()));
+    let exported = docker.output(&["export", &container]).stdout;
+    docker.run(&["rm", "-v", &container]);
+    let mut files = BTreeMap::new();
+    for entry in tar::Archive::new(&exported[..]).entries().expect("an archive") {
+        let mut entry = entry.expect("a file in it");
+        let (path, mut bytes) = (entry.path().expect("its path").display().to_string(), Vec::new());
+        entry.read_to_end(&mut bytes).expect("what is in it");
+        files.insert(path, String::from_utf8_lossy(&bytes).into_owned());
+    }
+    (entrypoint, files)
+}
+
+#[test]
 fn set_up_without_an_engine_fails_and_says_why() {
     let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/setup");
     let output = Command::new(script).env("DOCKER_HOST", "unix:///nonexistent/docker.sock").output().expect("it runs");
     assert_eq!(output.status.code(), Some(1));
     let said = String::from_utf8_lossy(&output.stderr);
     assert!(said.contains("no engine answers at DOCKER_HOST=unix:///nonexistent/docker.sock"), "{said}");
+}
+
+#[test]
+fn set_up_with_a_cargo_that_is_too_old_fails_and_says_which_rust_it_takes() {
+    let directory = tempfile::tempdir().expect("a temporary directory");
+    let cargo = directory.path().join("cargo");
+    std::fs::write(&cargo, "#!/bin/sh\necho 'cargo 1.9.0 (0123456 2016-05-26)'\n").expect("a cargo of its own");
+    std::fs::set_permissions(&cargo, std::fs::Permissions::from_mode(0o755)).expect("one that can be run");
+    let path = format!("{}:{}", directory.path().display(), std::env::var("PATH").expect("a PATH"));
+    let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/setup");
+    let output = Command::new(script).env("PATH", path).output().expect("it runs");
+    assert_eq!(output.status.code(), Some(1));
+    let said = String::from_utf8_lossy(&output.stderr);
+    let needed = concat!("ksail needs Rust ", env!("CARGO_PKG_RUST_VERSION"), " or newer");
+    assert!(said.contains(needed) && said.contains("is 1.9.0"), "{said}");
 }

@@ -120,6 +120,9 @@ impl PrivateEngine {
     }
 
     fn load(&self, images: &[&str]) {
+        if images.is_empty() {
+            return;
+        }
         let mut save = Docker::default()
             .command(&["save"])
             .args(images)
