@@ -3,10 +3,10 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use super::editing::{refused, shown};
+use super::files::refused;
 use super::{BAD_INPUT, Exit};
 use crate::distribution::{Followed, Route, follow, routes};
-use crate::manifest::{self, Outline};
+use crate::manifest::{self, Outline, shown};
 
 /// What an edit of the manifest means for the file.
 #[derive(Debug)]

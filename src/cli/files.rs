@@ -1,5 +1,6 @@
-//! New files, written as a whole or not at all.
+//! Files that a command writes, and how it ends when one of them cannot be written.
 
+use std::error::Error as _;
 use std::fs::{self, Permissions};
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
@@ -7,6 +8,7 @@ use std::path::{Path, PathBuf};
 use tempfile::NamedTempFile;
 
 use super::{BAD_INPUT, Exit, FAILED};
+use crate::manifest::EditError;
 
 /// A file and what it is to hold.
 #[derive(Debug)]
@@ -84,4 +86,21 @@ pub(super) fn cannot_write(path: &Path, error: &io::Error) -> Exit {
         _ => (BAD_INPUT, format!(": {error}")),
     };
     Exit::new(code, format!("{} cannot be written{hint}; nothing was changed", path.display()))
+}
+
+/// An edit that was refused, with its cause unless the message says it, and the exit code that goes with it.
+#[expect(clippy::needless_pass_by_value, reason = "for map_err")]
+pub(super) fn refused(error: EditError) -> Exit {
+    use io::ErrorKind::{PermissionDenied, QuotaExceeded, ReadOnlyFilesystem, StorageFull};
+    let kind = match &error {
+        EditError::Write { source, .. } => Some(source.kind()),
+        _ => None,
+    };
+    let code = if matches!(kind, Some(StorageFull | QuotaExceeded)) { FAILED } else { BAD_INPUT };
+    match error.source() {
+        Some(cause) if !matches!(kind, Some(StorageFull | QuotaExceeded | PermissionDenied | ReadOnlyFilesystem)) => {
+            Exit::new(code, format!("{error}\n{cause}"))
+        }
+        _ => Exit::new(code, error.to_string()),
+    }
 }

@@ -1,6 +1,7 @@
-//! Which file is the manifest.
+//! Which file is the manifest, and what its path is called in messages.
 
-use std::path::{Path, PathBuf};
+use std::env;
+use std::path::{Display, Path, PathBuf};
 
 /// Name of the manifest.
 pub const FILE_NAME: &str = "ksail.yaml";
@@ -26,6 +27,12 @@ pub fn find(explicit: Option<&Path>, directory: &Path) -> Result<PathBuf, FindEr
     }
     let found = directory.ancestors().map(|directory| directory.join(FILE_NAME)).find(|path| path.is_file());
     found.ok_or_else(|| FindError { from: directory.to_owned(), misnamed: misnamed(directory) })
+}
+
+/// A path as someone in the current directory would write it.
+pub(crate) fn shown(path: &Path) -> Display<'_> {
+    let here = env::current_dir().ok();
+    here.and_then(|here| path.strip_prefix(here).ok()).unwrap_or(path).display()
 }
 
 fn misnamed(directory: &Path) -> Option<PathBuf> {

@@ -23,6 +23,7 @@ mod write;
 
 pub use edit::{Edit, EditError, MirrorChange, MirrorEntry, MirrorField, MirrorFieldName, apply};
 pub use expand::Environment;
+pub(crate) use find::shown;
 pub use find::{FILE_NAME, FindError, find};
 pub use load::{load, load_contents, parse};
 pub use outline::{Listed, Outline};
