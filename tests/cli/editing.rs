@@ -1,6 +1,7 @@
 //! Edits that are refused, and edits at once.
 
 use std::fs;
+use std::io;
 use std::os::unix::process::CommandExt;
 use std::process::{Child, Stdio};
 
@@ -184,9 +185,15 @@ fn a_directory_that_may_not_be_written_to_is_refused() {
     fs::copy(env!("CARGO_BIN_EXE_ksail"), &program).unwrap();
     open_to_all(&project);
     let mut command = std::process::Command::new(program);
-    let output =
-        command.args(["mirror", "remove", "docker.io"]).current_dir(&project.path).uid(65_534).gid(65_534).output();
-    assert_snapshot!(project.shown(&output.unwrap()), @r"
+    command.args(["mirror", "remove", "docker.io"]).current_dir(&project.path).uid(65_534).gid(65_534);
+    // A child that another test has just forked holds the copy open for writing until it is a program of its own.
+    let output = loop {
+        match command.output() {
+            Err(error) if error.kind() == io::ErrorKind::ExecutableFileBusy => std::thread::yield_now(),
+            output => break output.unwrap(),
+        }
+    };
+    assert_snapshot!(project.shown(&output), @r"
     exit: 2
     --- stdout
     --- stderr
