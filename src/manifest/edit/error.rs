@@ -2,6 +2,7 @@
 
 use std::path::PathBuf;
 
+use crate::manifest::find::shown;
 use crate::manifest::problems::Problems;
 use crate::manifest::values::Host;
 
@@ -42,7 +43,7 @@ pub enum EditError {
         snippet: String,
     },
     /// The file could not be read.
-    #[error("{} cannot be read", .path.display())]
+    #[error("{} cannot be read", shown(.path))]
     Read {
         /// Which file.
         path: PathBuf,
@@ -50,7 +51,7 @@ pub enum EditError {
         source: std::io::Error,
     },
     /// The file could not be written; it is as it was.
-    #[error("{} cannot be written{}; it is unchanged", .path.display(), write_hint(.source))]
+    #[error("{} cannot be written{}; it is unchanged", shown(.path), write_hint(.source))]
     Write {
         /// Which file.
         path: PathBuf,
@@ -58,13 +59,13 @@ pub enum EditError {
         source: std::io::Error,
     },
     /// Another process holds the lock.
-    #[error("{} is being edited by another process; try again", .path.display())]
+    #[error("{} is being edited by another process; try again", shown(.path))]
     Busy {
         /// Which file.
         path: PathBuf,
     },
     /// Someone wrote the file while it was being edited.
-    #[error("{} was changed by someone else meanwhile and is left as they wrote it; try again", .path.display())]
+    #[error("{} was changed by someone else meanwhile and is left as they wrote it; try again", shown(.path))]
     Changed {
         /// Which file.
         path: PathBuf,
