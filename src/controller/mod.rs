@@ -172,7 +172,7 @@ impl<E: Engine, P: Probe> Controller<E, P> {
         let (node_out, mut nodes) = mpsc::unbounded_channel();
         let (targets, asked) = watch::channel(Vec::new());
         let mut tasks = tokio::task::JoinSet::new();
-        tasks.spawn(manifest_source::run(path.clone(), file_out));
+        tasks.spawn(manifest_source::run(path.clone(), Arc::clone(&self.reporter), file_out));
         tasks.spawn(engine_source::run(self.engine.clone(), engine_out));
         tasks.spawn(probes::run(self.probe.clone(), asked, answers, odd_out));
         tasks.spawn(patrol::run(reconciler.observer.clone(), node_out));
