@@ -5,7 +5,7 @@ use std::fs;
 use std::path::Path;
 use std::sync::Mutex;
 
-use notify::event::Flag;
+use notify::event::{Flag, ModifyKind};
 use notify::{ErrorKind, EventKind, RecursiveMode, Watcher, WatcherKind};
 use tokio::task::JoinHandle;
 
@@ -203,6 +203,41 @@ async fn half_a_save_between_two_looks_is_not_taken_for_one() {
     tokio::time::sleep(POLL + QUIET / 2).await;
     assert!(followed.news.is_empty());
     followed.follows("second").await;
+}
+
+/// An event about the file, as the system has them for every write.
+fn written(followed: &Followed) -> notify::Event {
+    let file = followed.directory.path().canonicalize().unwrap().join("ksail.yaml");
+    notify::Event::new(EventKind::Modify(ModifyKind::Any)).add_path(file)
+}
+
+#[tokio::test(start_paused = true)]
+async fn halves_of_a_save_that_are_less_than_the_quiet_time_apart_are_read_as_one() {
+    let system = Arc::<System>::default();
+    let mut followed = Followed::on(&system).await;
+    followed.save("sec");
+    system.tells(Ok(written(&followed)));
+    tokio::time::sleep(QUIET * 9 / 10).await;
+    followed.save("second");
+    system.tells(Ok(written(&followed)));
+    let saved = Instant::now();
+    assert_eq!(followed.next().await, "second");
+    assert_eq!(saved.elapsed().as_millis(), QUIET.as_millis());
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_burst_without_end_is_read_in_the_middle_of_it() {
+    let system = Arc::<System>::default();
+    let mut followed = Followed::on(&system).await;
+    followed.save("second");
+    let begun = Instant::now();
+    while followed.news.is_empty() {
+        assert!(begun.elapsed() <= LONGEST + QUIET, "{:?}", begun.elapsed());
+        system.tells(Ok(written(&followed)));
+        tokio::time::sleep(QUIET / 2).await;
+    }
+    assert_eq!(followed.next().await, "second");
+    assert!(begun.elapsed() >= LONGEST, "{:?}", begun.elapsed());
 }
 
 #[test]
