@@ -29,6 +29,13 @@ pub enum Event {
         /// Everything wrong with it, as `ksail validate` prints it.
         message: String,
     },
+    /// The system does not tell of every change of the manifest, which is read every second for that reason.
+    ManifestPolled {
+        /// The manifest.
+        file: PathBuf,
+        /// Why.
+        reason: String,
+    },
     /// The engine answers.
     EngineFound(EngineInfo),
     /// The engine does not answer.

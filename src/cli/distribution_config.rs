@@ -3,10 +3,10 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use super::editing::{refused, shown};
+use super::files::refused;
 use super::{BAD_INPUT, Exit};
 use crate::distribution::{Followed, Route, follow, routes};
-use crate::manifest::{self, Outline};
+use crate::manifest::{self, Outline, directory_of, shown};
 
 /// What an edit of the manifest means for the file.
 #[derive(Debug)]
@@ -63,8 +63,7 @@ pub(super) fn change(manifest: &Path, outline: &Outline) -> Result<Change, Exit>
 /// edits at once the file follows the later one.
 pub(super) fn bring_up_to_date(manifest: &Path) -> Result<Change, Exit> {
     let target = fs::canonicalize(manifest).unwrap_or_else(|_| manifest.to_owned());
-    let directory = target.parent().unwrap_or(Path::new("/"));
-    let _lock = manifest::lock(directory, manifest).map_err(refused)?;
+    let _lock = manifest::lock(directory_of(&target), manifest).map_err(refused)?;
     let outline = Outline::load(manifest).map_err(|problems| Exit::new(BAD_INPUT, problems.render(false)))?;
     let change = change(manifest, &outline)?;
     if let Change::Lines { path, before, after } = &change {

@@ -1,17 +1,16 @@
 //! Edits of the manifest, and what goes with them.
 
-use std::env;
-use std::error::Error as _;
 use std::fs;
-use std::io;
-use std::path::{Display, Path};
+use std::path::Path;
 
 use similar::TextDiff;
 
 use super::arguments::{MirrorRegistry, Registry};
 use super::distribution_config::{Change, bring_up_to_date, change};
+use super::files::refused;
 use super::ports::FreePorts;
-use super::{BAD_INPUT, Exit, FAILED, note, print};
+use super::{BAD_INPUT, Exit, note, print};
+pub(super) use crate::manifest::shown;
 use crate::manifest::{self, Edit, EditError, Edited, MirrorEntry, MirrorField, Outline, edit_file};
 
 /// Tells what became of the files.
@@ -84,29 +83,6 @@ fn described(edits: &[Edit]) -> String {
         Edit::RemoveMirror(host) => format!("{host} removed"),
     };
     edits.iter().map(one).collect::<Vec<_>>().join(", ")
-}
-
-/// An edit that was refused, with its cause unless the message says it, and the exit code that goes with it.
-#[expect(clippy::needless_pass_by_value, reason = "for map_err")]
-pub(super) fn refused(error: EditError) -> Exit {
-    use io::ErrorKind::{PermissionDenied, QuotaExceeded, ReadOnlyFilesystem, StorageFull};
-    let kind = match &error {
-        EditError::Write { source, .. } => Some(source.kind()),
-        _ => None,
-    };
-    let code = if matches!(kind, Some(StorageFull | QuotaExceeded)) { FAILED } else { BAD_INPUT };
-    match error.source() {
-        Some(cause) if !matches!(kind, Some(StorageFull | QuotaExceeded | PermissionDenied | ReadOnlyFilesystem)) => {
-            Exit::new(code, format!("{error}\n{cause}"))
-        }
-        _ => Exit::new(code, error.to_string()),
-    }
-}
-
-/// A path as someone in this directory would write it.
-pub(super) fn shown(path: &Path) -> Display<'_> {
-    let here = env::current_dir().ok();
-    here.and_then(|here| path.strip_prefix(here).ok()).unwrap_or(path).display()
 }
 
 /// The entry a registry on the command line becomes.

@@ -27,7 +27,7 @@ pub(super) fn variable(name: &str) -> Option<String> {
     env::var(name).ok()
 }
 
-/// Path of the manifest.
+/// Path of the manifest, an absolute one.
 pub(super) fn manifest_path(global: &Global) -> Result<PathBuf, Exit> {
     let here =
         env::current_dir().map_err(|error| Exit::new(BAD_INPUT, format!("the current directory is gone: {error}")))?;

@@ -4,6 +4,7 @@ use std::fmt::Write;
 
 use super::surroundings::{load, manifest_path};
 use super::{Exit, Global, OK, print};
+use crate::manifest;
 
 pub(super) fn run(global: &Global) -> Result<u8, Exit> {
     let path = manifest_path(global)?;
@@ -12,7 +13,7 @@ pub(super) fn run(global: &Global) -> Result<u8, Exit> {
         1 => "1 mirror".to_owned(),
         n => format!("{n} mirrors"),
     };
-    let mut text = format!("{}: cluster {}, {mirrors}: valid\n", path.display(), manifest.name);
+    let mut text = format!("{}: cluster {}, {mirrors}: valid\n", manifest::shown(&path), manifest.name);
     // Writing to a string does not fail.
     if !manifest.not_acted_on.is_empty() {
         let _ = writeln!(text, "accepted, but not acted on by ksail: {}", manifest.not_acted_on.join(", "));

@@ -2,169 +2,133 @@
 //!
 //! What is watched are directories: the file's own (a watch on the file goes silent after the first rename-over
 //! save), the ones its symbolic links lead through (Kubernetes swaps a linked directory), and the one above (the
-//! directory itself may be renamed away and back). Any event there makes the file be read; it is news when its bytes are.
+//! directory itself may be renamed away and back). Any event there makes the file be read, once it is quiet; it is news
+//! when its bytes are. Where the system does not tell of every change, the file is read every second.
 
-use std::collections::BTreeMap;
+mod directories;
+mod mounts;
+#[cfg(test)]
+mod tests;
+mod watches;
+
 use std::io;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
+use std::sync::Arc;
 use std::time::Duration;
 
-use notify::{EventKind, RecommendedWatcher, RecursiveMode, Watcher};
-use tokio::sync::mpsc;
-use tokio::time::{Instant, sleep_until};
-use tracing::debug;
+use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
+use tokio::time::{Instant, timeout, timeout_at};
 
-/// Events this close together are one save, or a burst of them.
-const QUIET: Duration = Duration::from_millis(20);
+use crate::event::{Event, Reporter};
+use watches::{BoxedWatcher, Handler, Watches, of_the_system};
+
+/// A save takes effect when nothing has happened for this long: until then it may not be over, or be one of a burst.
+const QUIET: Duration = Duration::from_millis(50);
 /// A burst that does not end is read this long after its first event.
 const LONGEST: Duration = Duration::from_millis(400);
 /// While the file is missing it is looked for this often: its directory may be a new one that nobody watches.
 const MISSING: Duration = Duration::from_millis(250);
-/// Network and virtual machine mounts may deliver no event at all.
+/// Where not every change raises an event, the file is read this often.
+const POLL: Duration = Duration::from_secs(1);
+/// Network and virtual machine mounts that are not known as such may deliver no event at all.
 const READ_ANYWAY: Duration = Duration::from_secs(30);
-/// Links followed on the way to the file.
-const MOST_LINKS: usize = 16;
 
 /// What the file holds now, or why it cannot be read.
 pub(super) type Contents = io::Result<Vec<u8>>;
 
-/// Sends the file's contents whenever they are not what they were, beginning with what they are now. Ends when nobody listens.
-pub(super) async fn run(path: PathBuf, out: mpsc::UnboundedSender<Contents>) {
-    let (events, mut happened) = mpsc::unbounded_channel();
-    let mut watching = Watching::default();
-    let mut last: Option<Result<Vec<u8>, io::ErrorKind>> = None;
+/// Sends the file's contents whenever they are not what they were, beginning with what they are now. Ends when nobody
+/// listens.
+pub(super) async fn run(path: PathBuf, reporter: Arc<dyn Reporter>, out: UnboundedSender<Contents>) {
+    follow(path, of_the_system, &*reporter, out).await;
+}
+
+async fn follow<M>(path: PathBuf, make_watcher: M, reporter: &dyn Reporter, out: UnboundedSender<Contents>)
+where
+    M: Fn(Handler) -> notify::Result<BoxedWatcher>,
+{
+    // What is watched is told of by absolute paths.
+    let path = std::path::absolute(&path).unwrap_or(path);
+    let (events, mut happened) = unbounded_channel();
+    let mut watches = Watches::new(make_watcher, events);
+    let mut readings = Readings::default();
+    let mut told_reason = None;
+    let mut is_over = true;
     loop {
-        watching.follow(&path, &events);
+        let polled = watches.place(&path);
+        if let Some(reason) = polled.as_ref().filter(|reason| told_reason.as_ref() != Some(*reason)) {
+            reporter.report(&Event::ManifestPolled { file: path.clone(), reason: reason.clone() });
+            told_reason.clone_from(&polled);
+        }
         // Read after the watches are in place, or a save in between is lost.
         let contents = tokio::fs::read(&path).await;
-        let now = contents.as_ref().map(Clone::clone).map_err(io::Error::kind);
-        let missing = now.is_err();
-        if last.as_ref() != Some(&now) {
-            last = Some(now);
-            if out.send(contents).is_err() {
-                return;
-            }
-        }
-        let at_the_latest = Instant::now() + if missing { MISSING } else { READ_ANYWAY };
-        let (mut until, mut first) = (at_the_latest, None);
-        loop {
-            tokio::select! {
-                () = out.closed() => return,
-                Some(()) = happened.recv() => {
-                    let now = Instant::now();
-                    until = at_the_latest.min(now + QUIET).min(*first.get_or_insert(now) + LONGEST);
-                }
-                () = sleep_until(until) => break,
-            }
-        }
-    }
-}
-
-type Directories = BTreeMap<PathBuf, Seen>;
-
-/// What is known of a watched directory. Another directory in its place is another one to watch.
-#[derive(Debug, Clone, PartialEq, Eq)]
-struct Seen {
-    identity: Option<Identity>,
-    /// The file or a link to it lies in it, rather than a directory that does.
-    closest: bool,
-}
-
-#[cfg(unix)]
-type Identity = (u64, u64);
-#[cfg(not(unix))]
-type Identity = std::time::SystemTime;
-
-#[derive(Default)]
-struct Watching {
-    directories: Directories,
-    /// Dropped and made anew when a directory changes: a watch stays with the directory it was made for.
-    watcher: Option<RecommendedWatcher>,
-}
-
-impl Watching {
-    fn follow(&mut self, path: &Path, events: &mpsc::UnboundedSender<()>) {
-        let directories = directories(path);
-        if self.watcher.is_some() && directories == self.directories {
+        let is_missing = contents.is_err();
+        let reading = readings.take(&contents, is_over, Instant::now());
+        if reading == Reading::News && out.send(contents).is_err() {
             return;
         }
-        let events = events.clone();
-        let closest: Vec<PathBuf> =
-            directories.iter().filter(|(_, seen)| seen.closest).map(|(path, _)| path.clone()).collect();
-        let watcher = notify::recommended_watcher(move |event: notify::Result<notify::Event>| {
-            if event.is_ok_and(|event| matters(&event, &closest)) {
-                // Fails only while everything ends.
-                let _ = events.send(());
-            }
-        });
-        self.watcher = match watcher {
-            Ok(mut watcher) => {
-                for directory in directories.keys() {
-                    if let Err(error) = watcher.watch(directory, RecursiveMode::NonRecursive) {
-                        debug!(directory = %directory.display(), %error, "not watched");
-                    }
-                }
-                Some(watcher)
-            }
-            Err(error) => {
-                debug!(%error, "no file events; the file is read every {} s", READ_ANYWAY.as_secs());
-                None
-            }
+        let idle = match reading {
+            Reading::Unsettled => QUIET,
+            _ if is_missing => MISSING,
+            _ if polled.is_some() => POLL,
+            _ => READ_ANYWAY,
         };
-        self.directories = directories;
-    }
-}
-
-/// Reading the file raises access events, and to act on those would never end. Of a directory further up only what
-/// happens to the one below is of interest.
-fn matters(event: &notify::Event, closest: &[PathBuf]) -> bool {
-    let lies_close = |path: &PathBuf| {
-        closest.contains(path)
-            || path.parent().is_some_and(|parent| closest.iter().any(|directory| directory == parent))
-    };
-    !matches!(event.kind, EventKind::Access(_)) && (event.paths.is_empty() || event.paths.iter().any(lies_close))
-}
-
-/// The directories in which something can happen that changes what `path` leads to.
-fn directories(path: &Path) -> Directories {
-    let mut found = Directories::new();
-    let mut note = |directory: &Path, closest: bool| {
-        let seen = found.entry(directory.to_owned()).or_insert_with(|| Seen { identity: identity(directory), closest });
-        seen.closest |= closest;
-    };
-    let mut path = path.to_owned();
-    for _ in 0..MOST_LINKS {
-        for (above, directory) in path.ancestors().skip(1).take(2).enumerate() {
-            note(directory, above == 0);
+        tokio::select! {
+            () = out.closed() => return,
+            has_happened = end_of_a_save(&mut happened, idle) => is_over = has_happened,
         }
-        // Each link on the way can be swapped, and lies in a directory of its own.
-        let Some((link, rest)) = first_link(&path) else { break };
-        let Ok(target) = std::fs::read_link(&link) else { break };
-        let parent = link.parent().map(Path::to_owned).unwrap_or_default();
-        note(&parent, true);
-        // `components` drops the slash that joining an empty rest leaves.
-        path = parent.join(target).join(rest).components().collect();
     }
-    found
 }
 
-/// The first component of a path that is a symbolic link, and what comes after it.
-fn first_link(path: &Path) -> Option<(PathBuf, PathBuf)> {
-    let mut ancestors: Vec<&Path> = path.ancestors().collect();
-    ancestors.reverse();
-    let link = ancestors
-        .into_iter()
-        .find(|ancestor| std::fs::symlink_metadata(ancestor).is_ok_and(|meta| meta.is_symlink()))?;
-    Some((link.to_owned(), path.strip_prefix(link).ok()?.to_owned()))
+/// Waits until something happens, but not longer than `idle`, and then for the end of it. Returns whether it happened.
+async fn end_of_a_save(happened: &mut UnboundedReceiver<()>, idle: Duration) -> bool {
+    if timeout(idle, happened.recv()).await.is_err() {
+        return false;
+    }
+    let latest = Instant::now() + LONGEST;
+    while Instant::now() < latest {
+        let quiet = Instant::now() + QUIET;
+        if timeout_at(quiet.min(latest), happened.recv()).await.is_err() {
+            break;
+        }
+    }
+    true
 }
 
-#[cfg(unix)]
-fn identity(directory: &Path) -> Option<Identity> {
-    use std::os::unix::fs::MetadataExt;
-    std::fs::metadata(directory).ok().map(|meta| (meta.dev(), meta.ino()))
+type Version = Result<Vec<u8>, io::ErrorKind>;
+
+/// What has been read of the file.
+#[derive(Default)]
+struct Readings {
+    told: Option<Version>,
+    /// A change that no event announced, and since when. It may be half a save.
+    unsettled: Option<(Version, Instant)>,
 }
 
-#[cfg(not(unix))]
-fn identity(directory: &Path) -> Option<Identity> {
-    std::fs::metadata(directory).and_then(|meta| meta.created()).ok()
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Reading {
+    Known,
+    News,
+    /// To be read again in a moment.
+    Unsettled,
+}
+
+impl Readings {
+    fn take(&mut self, contents: &Contents, is_over: bool, now: Instant) -> Reading {
+        let version = match contents {
+            Ok(bytes) => Ok(bytes.clone()),
+            Err(error) => Err(error.kind()),
+        };
+        let before = self.unsettled.take();
+        if self.told.as_ref() == Some(&version) {
+            return Reading::Known;
+        }
+        let holds = |(last, since): &(Version, Instant)| *last == version || now - *since >= LONGEST;
+        if is_over || before.as_ref().is_some_and(holds) {
+            self.told = Some(version);
+            return Reading::News;
+        }
+        let since = before.map_or(now, |(_, since)| since);
+        self.unsettled = Some((version, since));
+        Reading::Unsettled
+    }
 }

@@ -171,7 +171,7 @@ impl<E: Engine, P: Probe> Controller<E, P> {
         let (upstream_out, mut upstreams) = mpsc::unbounded_channel();
         let (node_out, mut nodes) = mpsc::unbounded_channel();
         let mut tasks = tokio::task::JoinSet::new();
-        tasks.spawn(manifest_source::run(path.clone(), file_out));
+        tasks.spawn(manifest_source::run(path.clone(), Arc::clone(&self.reporter), file_out));
         tasks.spawn(engine_source::run(self.engine.clone(), engine_out));
         tasks.spawn(prober.run(odd_out));
         tasks.spawn(patrol::run(reconciler.observer.clone(), node_out));
@@ -294,7 +294,7 @@ fn ends(kill: &EngineEvent) -> bool {
 fn other_cluster(now: &crate::manifest::ClusterName, manifest: &Manifest) -> String {
     format!(
         "{}: metadata.name changed {now} -> {}: stop this watch and start it anew to serve {}; the registries of {now} stay until a file with that name says `state: Absent`",
-        manifest.path.display(),
+        manifest::shown(&manifest.path),
         manifest.name,
         manifest.name,
     )

@@ -1,6 +1,7 @@
-//! Which file is the manifest.
+//! Which file is the manifest, and what its path is called in messages.
 
-use std::path::{Path, PathBuf};
+use std::env;
+use std::path::{self, Display, Path, PathBuf};
 
 /// Name of the manifest.
 pub const FILE_NAME: &str = "ksail.yaml";
@@ -19,13 +20,23 @@ fn misnamed_hint(misnamed: Option<&Path>) -> String {
     misnamed.map(|path| format!("; {} is there, and would be found as {FILE_NAME}", path.display())).unwrap_or_default()
 }
 
-/// The explicit path as it is, otherwise `ksail.yaml` in `directory` or the nearest directory above it, as git finds its root.
+/// The explicit path, taken from `directory`; otherwise `ksail.yaml` in that directory or the nearest one above it, as
+/// git finds its root.
+///
+/// The path is absolute if `directory` is, as those are that a watcher reports.
 pub fn find(explicit: Option<&Path>, directory: &Path) -> Result<PathBuf, FindError> {
     if let Some(path) = explicit {
-        return Ok(path.to_owned());
+        let path = directory.join(path);
+        return Ok(path::absolute(&path).unwrap_or(path));
     }
     let found = directory.ancestors().map(|directory| directory.join(FILE_NAME)).find(|path| path.is_file());
     found.ok_or_else(|| FindError { from: directory.to_owned(), misnamed: misnamed(directory) })
+}
+
+/// A path as someone in the current directory would write it.
+pub(crate) fn shown(path: &Path) -> Display<'_> {
+    let here = env::current_dir().ok();
+    here.and_then(|here| path.strip_prefix(here).ok()).unwrap_or(path).display()
 }
 
 fn misnamed(directory: &Path) -> Option<PathBuf> {

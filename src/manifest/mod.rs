@@ -5,6 +5,7 @@
 //!                                        └─────────────── problems, all of them at once ───────────┘
 //! ```
 
+mod atomic;
 mod edit;
 mod expand;
 mod file;
@@ -21,8 +22,10 @@ mod types;
 mod values;
 mod write;
 
+pub(crate) use atomic::{Owner, Prepared, directory_of};
 pub use edit::{Edit, EditError, MirrorChange, MirrorEntry, MirrorField, MirrorFieldName, apply};
 pub use expand::Environment;
+pub(crate) use find::shown;
 pub use find::{FILE_NAME, FindError, find};
 pub use load::{load, load_contents, parse};
 pub use outline::{Listed, Outline};

@@ -6,6 +6,8 @@ use std::path::Path;
 
 use annotate_snippets::{AnnotationKind, Group, Level, Renderer, Snippet};
 
+use super::find::shown;
+
 /// One thing that is wrong.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Problem {
@@ -89,7 +91,7 @@ impl Problems {
         }
         problems.sort_by_key(|problem| (problem.line, problem.column));
         problems.dedup();
-        Self { path: path.display().to_string(), text, found: problems }
+        Self { path: shown(path).to_string(), text, found: problems }
     }
 
     /// How many there are.

@@ -94,6 +94,11 @@ impl Node {
         }
     }
 
+    /// Whether it is a collection in brackets.
+    pub(crate) fn is_flow(&self) -> bool {
+        matches!(&self.kind, Kind::Mapping { flow: true, .. } | Kind::Sequence { flow: true, .. })
+    }
+
     /// Whether it is nothing: left out, `~` or `null`.
     pub(crate) fn is_null(&self) -> bool {
         matches!(&self.target().kind, Kind::Scalar { text, style: ScalarStyle::Plain }

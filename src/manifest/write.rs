@@ -1,11 +1,12 @@
 //! Edits the file on disk: one at a time, all or nothing.
 
 use std::fs::{self, File, TryLockError};
-use std::io::{self, Write as _};
+use std::io;
 use std::path::Path;
 use std::thread;
 use std::time::{Duration, Instant};
 
+use super::atomic::{Owner, Prepared, directory_of, sync_directory};
 use super::edit::{Edit, EditError, apply_to};
 
 /// Longest wait for another edit of a file in the same directory.
@@ -26,9 +27,8 @@ pub enum Edited {
 pub fn edit_file(path: &Path, edits: &[Edit]) -> Result<Edited, EditError> {
     let read = |source| EditError::Read { path: path.to_owned(), source };
     let target = fs::canonicalize(path).map_err(read)?;
-    let directory = target.parent().unwrap_or(Path::new("/"));
     // The directory itself is the lock: there is no file to leave behind or to be put there by someone else.
-    let _lock = lock(directory, path)?;
+    let _lock = lock(directory_of(&target), path)?;
     let before = fs::read(&target).map_err(read)?;
     let after = apply_to(path, &before, edits)?;
     if after == before {
@@ -41,13 +41,15 @@ pub fn edit_file(path: &Path, edits: &[Edit]) -> Result<Edited, EditError> {
 /// Puts `after` where `target` is, if that still holds `before`; `path` is what the user calls it.
 pub(crate) fn replace(path: &Path, target: &Path, before: &[u8], after: &[u8]) -> Result<(), EditError> {
     let write = |source| EditError::Write { path: path.to_owned(), source };
-    let directory = target.parent().unwrap_or(Path::new("/"));
-    let temporary = write_beside(target, directory, after).map_err(write)?;
+    if fs::metadata(target).map_err(write)?.permissions().readonly() {
+        return Err(write(io::Error::new(io::ErrorKind::PermissionDenied, "the file is write-protected")));
+    }
+    let prepared = Prepared::beside(target, after, Owner::Kept).map_err(write)?;
     if fs::read(target).map_err(write)? != before {
         return Err(EditError::Changed { path: path.to_owned() });
     }
-    temporary.persist(target).map_err(|error| write(error.error))?;
-    File::open(directory).and_then(|directory| directory.sync_all()).map_err(write)
+    let written = prepared.put_in_place().map_err(write)?;
+    sync_directory(directory_of(&written)).map_err(write)
 }
 
 /// Keeps other edits of files in a directory out until the handle is dropped.
@@ -70,35 +72,6 @@ pub(crate) fn lock(directory: &Path, path: &Path) -> Result<File, EditError> {
 fn has_no_locks(error: &io::Error) -> bool {
     // EBADF (9): NFS wants a writable handle for an exclusive lock, which a directory cannot give.
     error.kind() == io::ErrorKind::Unsupported || error.raw_os_error() == Some(9)
-}
-
-fn write_beside(target: &Path, directory: &Path, contents: &[u8]) -> io::Result<tempfile::NamedTempFile> {
-    let metadata = fs::metadata(target)?;
-    if metadata.permissions().readonly() {
-        return Err(io::Error::new(io::ErrorKind::PermissionDenied, "the file is write-protected"));
-    }
-    let mut temporary = tempfile::Builder::new().prefix(".ksail.yaml.").tempfile_in(directory)?;
-    temporary.write_all(contents)?;
-    keep_owner(&metadata, &temporary)?;
-    temporary.as_file().set_permissions(metadata.permissions())?;
-    temporary.as_file().sync_all()?;
-    Ok(temporary)
-}
-
-#[cfg(unix)]
-fn keep_owner(metadata: &fs::Metadata, temporary: &tempfile::NamedTempFile) -> io::Result<()> {
-    use std::os::unix::fs::{MetadataExt as _, fchown};
-    let own = temporary.as_file().metadata()?;
-    if (own.uid(), own.gid()) != (metadata.uid(), metadata.gid()) {
-        fchown(temporary.as_file(), Some(metadata.uid()), Some(metadata.gid()))?;
-    }
-    Ok(())
-}
-
-#[cfg(not(unix))]
-#[expect(clippy::unnecessary_wraps, reason = "the same signature everywhere")]
-fn keep_owner(_: &fs::Metadata, _: &tempfile::NamedTempFile) -> io::Result<()> {
-    Ok(())
 }
 
 #[cfg(test)]

@@ -36,6 +36,7 @@ fn object(event: &Event) -> Option<Value> {
         Event::Watching { file, cluster } => json!({"event": "watching", "file": file, "cluster": cluster}),
         Event::ManifestLoaded { mirrors } => json!({"event": "manifestLoaded", "mirrors": mirrors}),
         Event::ManifestRejected { message } => json!({"event": "manifestRejected", "message": message}),
+        Event::ManifestPolled { file, reason } => json!({"event": "manifestPolled", "file": file, "reason": reason}),
         Event::EngineFound(info) => json!({"event": "engineFound", "name": info.name, "version": info.version}),
         Event::EngineLost { message } => json!({"event": "engineLost", "message": message}),
         Event::Waiting { message } => json!({"event": "waiting", "message": message}),

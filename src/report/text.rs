@@ -74,6 +74,10 @@ fn line(event: &Event) -> Option<String> {
         Event::ManifestRejected { message } => {
             format!("{BAD}manifest not loaded; the last good one stays in force{BAD:#}\n{}", message.trim_end())
         }
+        Event::ManifestPolled { file, reason } => {
+            let name = file.file_name().unwrap_or_default().display();
+            format!("{name}: no file events here ({reason}); it is read every second")
+        }
         Event::EngineFound(info) => format!("{} {} at {}", info.name, info.version, info.address),
         Event::EngineLost { message } => format!("{BAD}engine lost{BAD:#}: {message}; trying again"),
         Event::Waiting { message } => message.clone(),

@@ -1,6 +1,7 @@
 //! Edits that are refused, and edits at once.
 
 use std::fs;
+use std::io;
 use std::os::unix::process::CommandExt;
 use std::process::{Child, Stdio};
 
@@ -111,7 +112,7 @@ fn an_edit_after_which_the_manifest_would_be_wrong_is_refused() {
     assert_snapshot!(refused(&project, &["mirror", "set", "docker.io", "--unset", "upstream"]), @r"
     error: with this change the manifest would be wrong
     error: 'docker.io' is a public registry, and this mirror of it has no 'upstream'
-     --> [PROJECT]/ksail.yaml:8:15
+     --> ksail.yaml:8:15
       |
     8 |       - host: docker.io
       |               ^^^^^^^^^
@@ -121,7 +122,7 @@ fn an_edit_after_which_the_manifest_would_be_wrong_is_refused() {
     assert_snapshot!(refused(&project, &["mirror", "add", "localhost:5000", "--ttl", "1h"]), @r"
     error: with this change the manifest would be wrong
     error: 'ttl' is for the upstream, and this mirror has none
-      --> [PROJECT]/ksail.yaml:11:9
+      --> ksail.yaml:11:9
        |
     11 |         ttl: 1h
        |         ^^^
@@ -135,7 +136,7 @@ fn create_with_a_variable_that_is_not_set_is_refused_before_the_file_is_edited()
     let project = Project::with(&MANIFEST.replace("https://registry-1.docker.io", "${KSAIL_NOT_SET}"));
     assert_snapshot!(refused(&project, &["cluster", "create", "--mirror-registry", "ghcr.io"]), @r"
     error: the variable KSAIL_NOT_SET is not set
-     --> [PROJECT]/ksail.yaml:9:19
+     --> ksail.yaml:9:19
       |
     9 |         upstream: ${KSAIL_NOT_SET}
       |                   ^^^^^^^^^^^^^^^^
@@ -169,11 +170,31 @@ fn a_broken_file_is_refused_with_everything_that_is_wrong_with_it() {
     let project = Project::with(&MANIFEST.replace("upstream:", "upstraem:"));
     assert_snapshot!(refused(&project, &["mirror", "add", "ghcr.io"]), @r"
     error: unknown field 'upstraem'
-     --> [PROJECT]/ksail.yaml:9:9
+     --> ksail.yaml:9:9
       |
     9 |         upstraem: https://registry-1.docker.io
       |         ^^^^^^^^ did you mean 'upstream'?
     ");
+}
+
+#[test]
+fn a_file_is_called_what_someone_in_this_directory_would_call_it() {
+    let project = Project::with(&MANIFEST.replace("upstream:", "upstraem:"));
+    fs::create_dir(project.path.join("deeper")).unwrap();
+    let whole = project.path.join("ksail.yaml");
+    let called = |from: &str, file: &str| {
+        let mut command = project.command(&["validate", "-f", file]);
+        let output = command.current_dir(project.path.join(from)).output().unwrap();
+        let said = project.shown(&output);
+        let name =
+            said.split_once("--> ").and_then(|(_, rest)| rest.split_once(":8:15")).map(|(name, _)| name.to_owned());
+        name.unwrap_or(said)
+    };
+    for file in ["ksail.yaml", "./ksail.yaml", whole.to_str().unwrap()] {
+        assert_eq!(called("", file), "ksail.yaml", "{file}");
+    }
+    assert_eq!(called("deeper", "../ksail.yaml"), "../ksail.yaml");
+    assert_eq!(called("deeper", whole.to_str().unwrap()), "[PROJECT]/ksail.yaml");
 }
 
 /// As a user who may read everything here and write nothing.
@@ -184,13 +205,19 @@ fn a_directory_that_may_not_be_written_to_is_refused() {
     fs::copy(env!("CARGO_BIN_EXE_ksail"), &program).unwrap();
     open_to_all(&project);
     let mut command = std::process::Command::new(program);
-    let output =
-        command.args(["mirror", "remove", "docker.io"]).current_dir(&project.path).uid(65_534).gid(65_534).output();
-    assert_snapshot!(project.shown(&output.unwrap()), @r"
+    command.args(["mirror", "remove", "docker.io"]).current_dir(&project.path).uid(65_534).gid(65_534);
+    // A child that another test has just forked holds the copy open for writing until it is a program of its own.
+    let output = loop {
+        match command.output() {
+            Err(error) if error.kind() == io::ErrorKind::ExecutableFileBusy => std::thread::yield_now(),
+            output => break output.unwrap(),
+        }
+    };
+    assert_snapshot!(project.shown(&output), @r"
     exit: 2
     --- stdout
     --- stderr
-    error: [PROJECT]/ksail.yaml cannot be written (look at the permissions of the file and of its directory); it is unchanged
+    error: ksail.yaml cannot be written (look at the permissions of the file and of its directory); it is unchanged
     ");
     assert_eq!(project.read("ksail.yaml"), MANIFEST);
 }
@@ -219,7 +246,7 @@ fn a_full_disk_exits_1_and_leaves_the_file_as_it_was() {
     before
     ksail.yaml
     --- stderr
-    error: [PROJECT]/ksail.yaml cannot be written (the disk is full: make room and try again); it is unchanged
+    error: ksail.yaml cannot be written (the disk is full: make room and try again); it is unchanged
     ");
 }
 

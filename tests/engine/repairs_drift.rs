@@ -272,13 +272,6 @@ fn a_wrong_label_is_replaced() {
 }
 
 #[test]
-fn a_wrong_hash_is_replaced() {
-    repairs_replaced("hash", |impostor| {
-        impostor.labels.insert("ksail.dev/spec-hash".to_owned(), "0".to_owned());
-    });
-}
-
-#[test]
 fn another_volume_is_replaced() {
     repairs_replaced("volume", |impostor| {
         impostor.volume = "/var/lib/registry".to_owned();
@@ -380,7 +373,7 @@ fn an_orphan_of_this_cluster_is_removed() {
     let _turn = alone();
     let watched = Watched::new("orphan");
     let mut orphan = Impostor::of(&watched.healthy);
-    orphan.name.push_str("-orphan");
+    orphan.name = format!("ksail-{}-orphan-example", watched.scenario.cluster);
     orphan.labels.insert("ksail.dev/host".to_owned(), "orphan.example".to_owned());
     orphan.publish = "127.0.0.1::5000".to_owned();
     let broken = watched.behind_its_back(|| {

@@ -3,8 +3,16 @@ use std::path::{Path, PathBuf};
 use ksail::manifest::find;
 
 #[test]
-fn an_explicit_path_is_taken_as_it_is() {
-    assert_eq!(find(Some(Path::new("a/b.yaml")), Path::new("/nowhere")), Ok(PathBuf::from("a/b.yaml")));
+fn an_explicit_path_is_taken_from_the_directory_and_absolute() {
+    let found = |path: &str| find(Some(Path::new(path)), Path::new("/nowhere"));
+    assert_eq!(found("b.yaml"), Ok(PathBuf::from("/nowhere/b.yaml")));
+    assert_eq!(found("./a/b.yaml"), Ok(PathBuf::from("/nowhere/a/b.yaml")));
+    assert_eq!(found("/a/b.yaml"), Ok(PathBuf::from("/a/b.yaml")));
+}
+
+#[test]
+fn a_path_that_goes_up_is_not_shortened_where_a_link_may_lead_elsewhere() {
+    assert_eq!(find(Some(Path::new("../b.yaml")), Path::new("/no/where")), Ok(PathBuf::from("/no/where/../b.yaml")));
 }
 
 #[test]

@@ -5,6 +5,9 @@ use std::time::Duration;
 
 use crate::manifest::{ClusterName, Distribution, Host, Lifecycle, VolumePolicy};
 
+/// Name of the schema's file, beside the manifest.
+pub(super) const SCHEMA: &str = "ksail.schema.json";
+
 /// What the file is to say; what is `None` is left out, and has its default.
 #[derive(Debug)]
 pub(super) struct Document {
@@ -43,7 +46,6 @@ spec:
   distribution: {distribution:?}
   distributionConfig: {config}
 ",
-            SCHEMA = super::init::SCHEMA,
             name = self.name,
             distribution = self.distribution,
             config = scalar(&self.distribution_config),

@@ -17,12 +17,9 @@ use super::super::ports::FreePorts;
 use super::super::schema;
 use super::super::surroundings::variable;
 use super::super::{BAD_INPUT, Exit, Global, OK, note, print};
-use super::document::{self, Document};
+use super::document::{self, Document, SCHEMA};
 use crate::distribution;
 use crate::manifest::{self, ClusterName, FILE_NAME, Host, Outline};
-
-/// Name of the schema's file, beside the manifest.
-pub(super) const SCHEMA: &str = "ksail.schema.json";
 
 #[derive(Debug, Args)]
 pub(in super::super) struct Arguments {

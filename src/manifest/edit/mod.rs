@@ -3,206 +3,27 @@
 //! Each edit is one splice into the text, placed by the tree that knows where every value stands.
 //! The result is read again and compared with what was meant; unless they are equal, nothing is changed.
 
+mod block;
+mod change;
+mod error;
+mod flow;
+mod lines;
 mod splice;
 mod written;
 
-use std::net::IpAddr;
-use std::path::{Path, PathBuf};
+use std::path::Path;
+
+pub use change::{Edit, MirrorChange, MirrorEntry, MirrorField, MirrorFieldName};
+pub use error::EditError;
+use error::Refusal;
+use lines::Text;
 
 use super::file;
 use super::find::FILE_NAME;
 use super::load::parse_written;
 use super::problems::Problems;
 use super::tree::Node;
-use super::types::State;
-use super::values::{Host, Upstream};
-use splice::Text;
-
-/// One change to a manifest.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Edit {
-    /// Sets `spec.state`.
-    SetState(State),
-    /// Adds a mirror at the end of the list. The same one again changes nothing.
-    AddMirror(MirrorEntry),
-    /// Changes fields of a mirror.
-    SetMirror {
-        /// Which one.
-        host: Host,
-        /// What, in this order.
-        changes: Vec<MirrorChange>,
-    },
-    /// Removes a mirror, with the comment lines directly above it.
-    RemoveMirror(Host),
-}
-
-/// A mirror to add; its fields are written in this order.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct MirrorEntry {
-    /// `host`.
-    pub host: Host,
-    /// The rest.
-    pub fields: Vec<MirrorField>,
-}
-
-impl MirrorEntry {
-    /// A pull-through cache.
-    pub fn mirror(host: Host, upstream: &Upstream) -> Self {
-        Self { host, fields: vec![MirrorField::Upstream(upstream.as_str().to_owned())] }
-    }
-
-    /// A registry to push to, when the host is `localhost:PORT`.
-    pub fn push(host: Host) -> Self {
-        Self { host, fields: Vec::new() }
-    }
-
-    /// With one more field.
-    #[must_use]
-    pub fn with(mut self, field: MirrorField) -> Self {
-        self.fields.push(field);
-        self
-    }
-}
-
-/// A field of a mirror and its value as the file is to say it.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum MirrorField {
-    /// `upstream`; may hold `${VAR}`.
-    Upstream(String),
-    /// `port`.
-    Port(u16),
-    /// `listenAddress`.
-    ListenAddress(IpAddr),
-    /// `fallback`.
-    Fallback(bool),
-    /// `ttl`, such as `168h`.
-    Ttl(String),
-    /// `credentials`, both as `${VAR}`.
-    Credentials {
-        /// `username`.
-        username: String,
-        /// `password`.
-        password: String,
-    },
-}
-
-/// A field of a mirror.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum MirrorFieldName {
-    /// `upstream`
-    Upstream,
-    /// `port`
-    Port,
-    /// `listenAddress`
-    ListenAddress,
-    /// `fallback`
-    Fallback,
-    /// `ttl`
-    Ttl,
-    /// `credentials`
-    Credentials,
-}
-
-impl MirrorFieldName {
-    /// As the file says it.
-    pub fn as_str(self) -> &'static str {
-        match self {
-            Self::Upstream => "upstream",
-            Self::Port => "port",
-            Self::ListenAddress => "listenAddress",
-            Self::Fallback => "fallback",
-            Self::Ttl => "ttl",
-            Self::Credentials => "credentials",
-        }
-    }
-}
-
-/// What happens to one field of a mirror.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum MirrorChange {
-    /// It gets this value.
-    Set(MirrorField),
-    /// It is taken out.
-    Unset(MirrorFieldName),
-}
-
-/// Why nothing was changed.
-#[derive(Debug, thiserror::Error)]
-pub enum EditError {
-    /// The manifest breaks rules already.
-    #[error("the manifest has to be right before it can be edited\n{0}")]
-    Manifest(Problems),
-    /// The manifest would break rules after the edit; the positions are those of the edited text.
-    #[error("with this change the manifest would be wrong\n{0}")]
-    WouldBreak(Problems),
-    /// A mirror of that host is in the list, with other settings.
-    #[error("there is a mirror of {host} already; change it with 'ksail mirror set {host}'")]
-    Exists {
-        /// Which one.
-        host: Host,
-    },
-    /// No mirror of that host is in the list.
-    #[error("there is no mirror of {host}{}", known(.hosts))]
-    NoSuchMirror {
-        /// Which one.
-        host: Host,
-        /// Those in the list.
-        hosts: Vec<String>,
-    },
-    /// The file is written in a way that cannot be edited safely.
-    #[error(
-        "the file is written in a way that ksail does not edit: {reason}\nchange it by hand; it should then say\n\n{snippet}"
-    )]
-    Refused {
-        /// Which way.
-        reason: String,
-        /// What to paste.
-        snippet: String,
-    },
-    /// The file could not be read.
-    #[error("{} cannot be read", .path.display())]
-    Read {
-        /// Which file.
-        path: PathBuf,
-        /// Why.
-        source: std::io::Error,
-    },
-    /// The file could not be written; it is as it was.
-    #[error("{} cannot be written{}; it is unchanged", .path.display(), write_hint(.source))]
-    Write {
-        /// Which file.
-        path: PathBuf,
-        /// Why.
-        source: std::io::Error,
-    },
-    /// Another process holds the lock.
-    #[error("{} is being edited by another process; try again", .path.display())]
-    Busy {
-        /// Which file.
-        path: PathBuf,
-    },
-    /// Someone wrote the file while it was being edited.
-    #[error("{} was changed by someone else meanwhile and is left as they wrote it; try again", .path.display())]
-    Changed {
-        /// Which file.
-        path: PathBuf,
-    },
-}
-
-fn known(hosts: &[String]) -> String {
-    if hosts.is_empty() { "; the list is empty".to_owned() } else { format!("; there are {}", hosts.join(", ")) }
-}
-
-fn write_hint(error: &std::io::Error) -> &'static str {
-    match error.kind() {
-        std::io::ErrorKind::StorageFull | std::io::ErrorKind::QuotaExceeded => {
-            " (the disk is full: make room and try again)"
-        }
-        std::io::ErrorKind::PermissionDenied => " (look at the permissions of the file and of its directory)",
-        std::io::ErrorKind::ReadOnlyFilesystem => " (the file system is read-only)",
-        _ => "",
-    }
-}
+use super::values::Host;
 
 /// The text of a manifest after the edits, one after the other.
 pub fn apply(bytes: &[u8], edits: &[Edit]) -> Result<Vec<u8>, EditError> {
@@ -330,7 +151,7 @@ fn change_field(mirror: &mut file::Mirror, change: &MirrorChange) {
 }
 
 /// The edited text, or why this file cannot be edited.
-fn splice(text: &str, root: &Node, edit: &Edit) -> Result<String, String> {
+fn splice(text: &str, root: &Node, edit: &Edit) -> Result<String, Refusal> {
     let mut text = Text::new(text);
     match edit {
         Edit::SetState(state) => text.set_state(root, written::state(*state))?,

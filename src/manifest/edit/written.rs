@@ -4,7 +4,8 @@ use std::fmt::Write as _;
 
 use saphyr_parser::ScalarStyle;
 
-use super::{Edit, MirrorChange, MirrorEntry, MirrorField, MirrorFieldName};
+use super::change::{Edit, MirrorChange, MirrorEntry, MirrorField, MirrorFieldName};
+use crate::manifest::tree::{Kind, Node};
 use crate::manifest::types::State;
 
 /// The value of one field.
@@ -16,6 +17,16 @@ pub(super) enum Value {
     Text(String),
     /// A mapping inside.
     Fields(Vec<(&'static str, Value)>),
+}
+
+/// What is put under a key that does not exist yet.
+pub(super) enum New<'a> {
+    /// A word that needs no quotes of its own.
+    Word(&'a str),
+    /// A list with one mapping in it.
+    List(&'a [(&'static str, Value)]),
+    /// The value of a field.
+    Value(&'a Value),
 }
 
 pub(super) fn state(state: State) -> &'static str {
@@ -124,6 +135,23 @@ pub(super) struct Like {
 }
 
 impl Like {
+    /// How a mapping is written.
+    pub(super) fn of(node: &Node) -> Self {
+        let styles = node.entries().iter().filter_map(|(key, value)| match &value.kind {
+            Kind::Scalar { style, .. } => Some((key.text()?.to_owned(), *style)),
+            _ => None,
+        });
+        let padded = match (&node.kind, node.entries().first()) {
+            (Kind::Mapping { flow: true, .. }, Some((key, _))) => key.span.start == node.span.start + 2,
+            _ => false,
+        };
+        let keys = node.entries().first().and_then(|(key, _)| match key.kind {
+            Kind::Scalar { style, .. } => Some(style),
+            _ => None,
+        });
+        Self { styles: styles.collect(), keys, padded }
+    }
+
     /// Who quotes keys quotes values too.
     pub(super) fn style(&self, name: &str) -> Option<ScalarStyle> {
         self.styles.iter().find(|(field, _)| field == name).map(|(_, style)| *style).or(self.keys)
