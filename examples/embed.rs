@@ -11,7 +11,7 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
-use ksail::controller::{Applied, ClusterLock, Controller, lock_directory};
+use ksail::controller::{Applied, ClusterLock, Controller};
 use ksail::desired::{Surroundings, resolve};
 use ksail::engine::docker::Docker;
 use ksail::engine::locate::locate;
@@ -33,7 +33,7 @@ async fn main() -> Result<(), Box<dyn Error>> {
     let address = locate(None, &variable, std::env::home_dir().as_deref())?;
     let around = Surroundings::from_env(&variable);
     let controller = Controller {
-        lock: ClusterLock::new(&lock_directory(&variable)?, &manifest.name, &address.to_string()),
+        lock: ClusterLock::of_user(variable, &manifest.name, &address.to_string()),
         engine: Docker::new(address),
         probe: FromHere::new(EngineAt::ThisMachine),
         // Creates and deletes the cluster, unless the file says `lifecycle: External`.

@@ -7,7 +7,7 @@ use clap::Args;
 use jiff::SignedDuration;
 
 use super::arguments::duration;
-use super::surroundings::{around, controller, load, manifest_path, stop_on_signals};
+use super::surroundings::{around, claim, controller, load, manifest_path, stop_on_signals};
 use super::{Exit, FAILED, Global, OK, Output, TIMED_OUT, complain, print, stdout};
 use crate::controller::Applied;
 use crate::desired::resolve;
@@ -40,10 +40,15 @@ pub(super) struct Converging {
     /// Engine calls at once
     #[arg(long, value_name = "N", default_value_t = DEFAULT_CONCURRENCY)]
     concurrency: usize,
+    /// Let this file take over from another one that names the same cluster
+    #[arg(long)]
+    pub(super) adopt: bool,
 }
 
 pub(super) async fn run(global: &Global, arguments: &Arguments) -> Result<u8, Exit> {
-    let manifest = load(&manifest_path(global)?)?;
+    let path = manifest_path(global)?;
+    let manifest = load(&path)?;
+    claim(global, &path, &manifest.name, arguments.converging.adopt)?;
     converge(global, &manifest, &arguments.converging).await
 }
 

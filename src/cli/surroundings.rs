@@ -9,12 +9,12 @@ use tokio::signal;
 use tokio_util::sync::CancellationToken;
 
 use super::{BAD_INPUT, Exit, FAILED, Global, color_on_stderr};
-use crate::controller::{ClusterLock, Controller, lock_directory};
+use crate::controller::{ClusterLock, Controller, InForce, NotInForce, private_directory};
 use crate::desired::Surroundings;
 use crate::engine::docker::Docker;
 use crate::engine::locate::{Address, docker_config_directory, locate};
 use crate::event::Reporter;
-use crate::manifest::{self, Manifest};
+use crate::manifest::{self, ClusterName, Manifest};
 use crate::observed::Observer;
 use crate::probe::{EngineAt, FromHere, Prober};
 use crate::provisioner::Provisioner;
@@ -75,12 +75,23 @@ pub(super) fn controller(
     concurrency: usize,
 ) -> Result<Controller<Docker, FromHere>, Exit> {
     let (engine, probe, address) = engine(global)?;
-    let directory =
-        lock_directory(&variable).map_err(|error| Exit::new(FAILED, format!("cannot lock the cluster: {error}")))?;
-    let lock = ClusterLock::new(&directory, &manifest.name, &address);
+    let lock = ClusterLock::of_user(variable, &manifest.name, &address);
     let provisioner = provisioner(global, &address);
     let env = Arc::new(variable);
     Ok(Controller { engine, probe, provisioner, reporter, concurrency, lock, around: around(), env })
+}
+
+/// Puts a manifest in force for its cluster, unless another one is.
+pub(super) fn claim(global: &Global, path: &Path, cluster: &ClusterName, adopt: bool) -> Result<InForce, Exit> {
+    let (_, _, address) = engine(global)?;
+    let refused = |error: NotInForce| match error {
+        NotInForce::Another { .. } => Exit::new(BAD_INPUT, error.to_string()),
+        NotInForce::NoRecord(_) => Exit::new(FAILED, error.to_string()),
+    };
+    let directory = private_directory(&variable).map_err(|error| refused(error.into()))?;
+    let in_force = InForce::new(&directory, cluster, &address);
+    in_force.claim(path, adopt).map_err(refused)?;
+    Ok(in_force)
 }
 
 /// What takes a snapshot for one command.

@@ -6,9 +6,11 @@
 
 mod backoff;
 mod engine_source;
+mod in_force;
 mod lock;
 mod manifest_source;
 mod patrol;
+mod private;
 mod queue;
 mod reconcile;
 mod survey;
@@ -27,8 +29,10 @@ use tokio::time::{Instant, sleep_until, timeout_at};
 use tokio_util::sync::CancellationToken;
 
 use engine_source::FromEngine;
-pub use lock::{ClusterLock, directory as lock_directory};
+pub use in_force::{InForce, NotInForce};
+pub use lock::ClusterLock;
 use manifest_source::Contents;
+pub use private::directory as private_directory;
 use reconcile::{PassError, Reconciler};
 pub use survey::{Survey, survey};
 
@@ -197,7 +201,7 @@ impl<E: Engine, P: Probe> Controller<E, P> {
                 Some(()) = at(reconciler.queue.due()) => {
                     match reconciler.pass().await {
                         Ok(()) => {}
-                        Err(PassError::Lock(error)) => return Err(error),
+                        Err(PassError::Lock(error)) => reconciler.lock_failed(&error),
                         // Its source tells when it is back.
                         Err(PassError::Engine(error)) => reconciler.engine_failed(&error),
                         Err(PassError::Stopped) => break,

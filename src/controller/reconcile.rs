@@ -70,6 +70,8 @@ pub(super) struct Reconciler<E, P> {
     look_again: Option<Instant>,
     upstreams: BTreeMap<String, Result<(), String>>,
     engine_is_lost: Option<bool>,
+    /// The lock could not be had the last time, which was told.
+    has_no_lock: bool,
     tally: Option<Tally>,
 }
 
@@ -150,6 +152,7 @@ impl<E: Engine, P: Probe> Reconciler<E, P> {
             look_again: None,
             upstreams: BTreeMap::new(),
             engine_is_lost: None,
+            has_no_lock: false,
             tally: None,
         }
     }
@@ -250,11 +253,13 @@ impl<E: Engine, P: Probe> Reconciler<E, P> {
             let held = if let Ok(held) = timeout(PATIENCE, self.lock.take()).await {
                 held
             } else {
-                let message = "another ksail works on this cluster; waiting for it".to_owned();
+                let who = self.lock.holder().map(|process| format!(" (process {process})")).unwrap_or_default();
+                let message = format!("another ksail{who} works on this cluster; waiting for it");
                 self.reporter.report(&Event::Waiting { message });
                 self.lock.take().await
             };
             self.held = Some(held.map_err(PassError::Lock)?);
+            self.has_no_lock = false;
         }
         let seen = survey(&self.observer, desired).await;
         if seen.is_err() && self.under_way.is_empty() {
@@ -463,6 +468,15 @@ impl<E: Engine, P: Probe> Reconciler<E, P> {
             self.tell(status);
         }
         self.reporter.report(&Event::EngineLost { message });
+    }
+
+    /// The lock cannot be had at all; it is tried again soon, and nothing is done without it.
+    pub(super) fn lock_failed(&mut self, error: &io::Error) {
+        self.blocked = Some(Instant::now() + BLOCKED);
+        if !std::mem::replace(&mut self.has_no_lock, true) {
+            let message = format!("cannot lock the cluster: {error}; nothing is changed until that works");
+            self.reporter.report(&Event::Waiting { message });
+        }
     }
 
     /// Upstreams to be asked whether they are reachable, by the mirror's host.

@@ -59,14 +59,17 @@ fn running(found: Option<&Found>) -> Verdict {
     };
     let container = &found.container;
     let code = container.exit_code.map(|code| format!(" with code {code}")).unwrap_or_default();
+    let why = if container.error.is_empty() { String::new() } else { format!(": {}", container.error) };
     match container.state {
         ContainerState::Running => verdict(True, Reason::ContainerRunning, "container runs".to_owned()),
         ContainerState::Paused => verdict(False, Reason::ContainerPaused, "container is paused".to_owned()),
-        ContainerState::Created => verdict(False, Reason::ContainerCreated, "container was never started".to_owned()),
+        ContainerState::Created => {
+            verdict(False, Reason::ContainerCreated, format!("container was never started{why}"))
+        }
         ContainerState::Restarting => {
             verdict(False, Reason::ContainerRestarting, format!("container keeps exiting{code}"))
         }
-        ContainerState::Exited => verdict(False, Reason::ContainerExited, format!("container exited{code}")),
+        ContainerState::Exited => verdict(False, Reason::ContainerExited, format!("container exited{code}{why}")),
         ContainerState::Dead | ContainerState::Removing => {
             verdict(False, Reason::ContainerDead, format!("container is {}", container.state))
         }

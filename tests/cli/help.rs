@@ -152,6 +152,8 @@ fn the_whole_tree_reads_well_at_80_columns() {
               text, json]
           --concurrency <N>
               Engine calls at once [default: 8]
+          --adopt
+              Let this file take over from another one that names the same cluster
       -h, --help
               Print help
 
@@ -179,6 +181,8 @@ fn the_whole_tree_reads_well_at_80_columns() {
               text, json]
           --concurrency <N>
               Engine calls at once [default: 8]
+          --adopt
+              Let this file take over from another one that names the same cluster
       -h, --help
               Print help
 
@@ -336,6 +340,8 @@ fn the_whole_tree_reads_well_at_80_columns() {
       -o, --output <OUTPUT>  Format; json is one object per line [default: text]
                              [possible values: text, json]
           --concurrency <N>  Engine calls at once [default: 8]
+          --adopt            Let this file take over from another one that names the
+                             same cluster
       -h, --help             Print help
 
     Global options:
@@ -357,6 +363,8 @@ fn the_whole_tree_reads_well_at_80_columns() {
       -o, --output <OUTPUT>     Format; json is one object per line [default: text]
                                 [possible values: text, json]
           --concurrency <N>     Engine calls at once [default: 8]
+          --adopt               Let this file take over from another one that names
+                                the same cluster
       -h, --help                Print help
 
     Global options:

@@ -95,7 +95,7 @@ fn writes_a_manifest_that_says_what_was_asked_for_and_no_more() {
     assert_snapshot!(project.ksail(&["validate"]), @r"
     exit: 0
     --- stdout
-    [PROJECT]/ksail.yaml: cluster my-shop, 3 mirrors: valid
+    ksail.yaml: cluster my-shop, 3 mirrors: valid
     --- stderr
     ");
 }

@@ -7,7 +7,7 @@ use super::super::apply::{Converging, converge};
 use super::super::arguments::{MirrorRegistry, Registry};
 use super::super::completions::well_known_hosts;
 use super::super::editing::{check, edit, entry, free_ports, outline, tell};
-use super::super::surroundings::{load, manifest_path};
+use super::super::surroundings::{claim, load, manifest_path};
 use super::super::{Exit, Global, Output};
 use crate::manifest::{Edit, Outline, State};
 
@@ -28,6 +28,7 @@ pub(super) async fn run(global: &Global, arguments: &Arguments) -> Result<u8, Ex
         edits.push(Edit::SetState(State::Present));
     }
     check(&path, &edits)?;
+    claim(global, &path, &outline.name, arguments.converging.adopt)?;
     let lines = edit(&path, &edits)?;
     if arguments.converging.output == Output::Text {
         tell(&lines);

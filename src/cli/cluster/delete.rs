@@ -4,8 +4,8 @@ use clap::Args;
 
 use super::super::apply::{Converging, converge};
 use super::super::editing::{edit, outline, tell};
-use super::super::surroundings::manifest_path;
-use super::super::{Exit, Global, Output};
+use super::super::surroundings::{claim, manifest_path};
+use super::super::{Exit, Global, OK, Output};
 use crate::manifest::{Edit, State};
 
 #[derive(Debug, Args)]
@@ -19,11 +19,16 @@ pub(in super::super) struct Arguments {
 
 pub(super) async fn run(global: &Global, arguments: &Arguments) -> Result<u8, Exit> {
     let path = manifest_path(global)?;
+    let in_force = claim(global, &path, &outline(&path)?.name, arguments.converging.adopt)?;
     let state = if arguments.delete_registry_volumes { State::Purged } else { State::Absent };
     let lines = edit(&path, &[Edit::SetState(state)])?;
     if arguments.converging.output == Output::Text {
         tell(&lines);
     }
     // What is to go needs no credentials: variables that are not set do not stand in the way.
-    converge(global, outline(&path)?.emptied(), &arguments.converging).await
+    let code = converge(global, outline(&path)?.emptied(), &arguments.converging).await?;
+    if code == OK {
+        in_force.release();
+    }
+    Ok(code)
 }

@@ -1,0 +1,179 @@
+//! Which manifest is in force for a cluster: the last one that was applied, kept beside the lock. Two files that name
+//! one cluster would undo each other's work.
+
+use std::fs;
+use std::io::{self, Read as _, Write as _};
+use std::path::{Path, PathBuf};
+
+use super::private::{self, Private};
+use crate::digest;
+use crate::manifest::{ClusterName, Outline};
+
+/// The record of one cluster on one engine.
+#[derive(Debug, Clone)]
+pub struct InForce {
+    path: PathBuf,
+    cluster: ClusterName,
+}
+
+/// Why a manifest is not put in force.
+#[derive(Debug, thiserror::Error)]
+pub enum NotInForce {
+    /// Another one that is there, loads, and names the same cluster is in force.
+    #[error("cluster {cluster} is kept the way {} says, and {} names it too\nname another cluster in one of them (metadata.name), or let this file take over: --adopt", other.display(), manifest.display())]
+    Another {
+        /// The cluster.
+        cluster: ClusterName,
+        /// The one in force.
+        other: PathBuf,
+        /// The one that was to be.
+        manifest: PathBuf,
+    },
+    /// The record cannot be read or written.
+    #[error("cannot record which file is in force: {0}")]
+    NoRecord(#[from] io::Error),
+}
+
+impl InForce {
+    /// The record in a directory that only this user can write to. `engine` is its address: unlike a lock, the record
+    /// outlives a restart of the engine, which may make its socket anew.
+    pub fn new(directory: &Path, cluster: &ClusterName, engine: &str) -> Self {
+        let socket = engine.strip_prefix("unix://").and_then(|path| fs::canonicalize(path).ok());
+        let engine = socket.map_or_else(|| engine.to_owned(), |path| path.display().to_string());
+        let name = format!("{cluster}-{}.manifest", digest::short(&engine, 8));
+        Self { path: directory.join(name), cluster: cluster.clone() }
+    }
+
+    /// Puts a manifest in force. A project that was moved goes on, and so does one whose other file is gone, broken, or
+    /// about another cluster by now. With `adopt` whatever was in force is not any more.
+    ///
+    /// # Errors
+    ///
+    /// [`NotInForce::Another`] when another one is.
+    pub fn claim(&self, manifest: &Path, adopt: bool) -> Result<(), NotInForce> {
+        let manifest = fs::canonicalize(manifest)?;
+        let recorded = self.read()?;
+        let other = recorded.filter(|other| *other != manifest && !adopt && self.is_kept_by(other, &manifest));
+        match other {
+            Some(other) => Err(NotInForce::Another { cluster: self.cluster.clone(), other, manifest }),
+            None => Ok(self.write(&manifest)?),
+        }
+    }
+
+    /// Nothing is in force any more: the cluster is gone.
+    pub fn release(&self) {
+        // One that stays is no harm: its file says that the cluster is to be absent.
+        let _ = fs::remove_file(&self.path);
+    }
+
+    /// Whether a file is there, is another than `manifest`, and names this cluster.
+    fn is_kept_by(&self, other: &Path, manifest: &Path) -> bool {
+        !is_same_file(other, manifest) && Outline::load(other).is_ok_and(|outline| outline.name == self.cluster)
+    }
+
+    fn read(&self) -> io::Result<Option<PathBuf>> {
+        private::make(self.path.parent().unwrap_or(Path::new("/")))?;
+        let mut text = String::new();
+        match Private::open(&self.path)?.read_to_string(&mut text) {
+            Ok(0) => Ok(None),
+            Ok(_) => Ok(Some(PathBuf::from(text))),
+            // Not a path that this version has written.
+            Err(error) if error.kind() == io::ErrorKind::InvalidData => Ok(None),
+            Err(error) => Err(error),
+        }
+    }
+
+    fn write(&self, manifest: &Path) -> io::Result<()> {
+        let mut file = Private::open(&self.path)?;
+        file.set_len(0)?;
+        file.write_all(manifest.to_string_lossy().as_bytes())
+    }
+}
+
+#[cfg(unix)]
+fn is_same_file(a: &Path, b: &Path) -> bool {
+    use std::os::unix::fs::MetadataExt;
+    let id = |path: &Path| fs::metadata(path).ok().map(|found| (found.dev(), found.ino()));
+    id(a).is_some() && id(a) == id(b)
+}
+
+#[cfg(not(unix))]
+fn is_same_file(a: &Path, b: &Path) -> bool {
+    a == b
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    struct World {
+        home: tempfile::TempDir,
+    }
+
+    impl World {
+        fn new() -> Self {
+            Self { home: tempfile::tempdir().unwrap() }
+        }
+
+        fn manifest(&self, project: &str, cluster: &str) -> PathBuf {
+            let directory = self.home.path().join(project);
+            fs::create_dir_all(&directory).unwrap();
+            let path = directory.join("ksail.yaml");
+            let text = format!("apiVersion: ksail.dev/v1alpha1\nkind: Cluster\nmetadata: {{name: {cluster}}}\n");
+            fs::write(&path, text).unwrap();
+            path
+        }
+
+        fn claim(&self, manifest: &Path, adopt: bool) -> Result<(), String> {
+            let directory = self.home.path().join("private");
+            let record = InForce::new(&directory, &"dev".parse().unwrap(), "tcp://engine:2375");
+            record.claim(manifest, adopt).map_err(|error| error.to_string())
+        }
+    }
+
+    #[test]
+    fn another_file_for_the_same_cluster_is_refused_with_both_paths_until_it_is_adopted() {
+        let world = World::new();
+        let (one, two) = (world.manifest("one", "dev"), world.manifest("two", "dev"));
+        assert_eq!(world.claim(&one, false), Ok(()));
+        assert_eq!(world.claim(&one, false), Ok(()), "again");
+        let refused = world.claim(&two, false).unwrap_err();
+        assert!(refused.contains("one/ksail.yaml") && refused.contains("two/ksail.yaml"), "{refused}");
+        assert!(refused.contains("--adopt"), "{refused}");
+        assert_eq!(world.claim(&two, true), Ok(()));
+        assert!(world.claim(&one, false).is_err(), "the other one is in force now");
+    }
+
+    #[test]
+    fn a_project_that_was_moved_goes_on() {
+        let world = World::new();
+        assert_eq!(world.claim(&world.manifest("here", "dev"), false), Ok(()));
+        fs::rename(world.home.path().join("here"), world.home.path().join("there")).unwrap();
+        assert_eq!(world.claim(&world.home.path().join("there/ksail.yaml"), false), Ok(()));
+    }
+
+    #[test]
+    fn a_file_that_is_broken_or_about_another_cluster_by_now_keeps_nobody_out() {
+        let world = World::new();
+        let (one, two) = (world.manifest("one", "dev"), world.manifest("two", "dev"));
+        assert_eq!(world.claim(&one, false), Ok(()));
+        world.manifest("one", "other");
+        assert_eq!(world.claim(&two, false), Ok(()));
+        assert_eq!(world.claim(&world.manifest("one", "dev"), true), Ok(()));
+        fs::write(&one, "kind: [").unwrap();
+        assert_eq!(world.claim(&two, false), Ok(()));
+    }
+
+    #[cfg(unix)]
+    #[test]
+    fn another_way_to_the_same_file_is_the_same_file() {
+        let world = World::new();
+        let one = world.manifest("one", "dev");
+        assert_eq!(world.claim(&one, false), Ok(()));
+        let link = world.home.path().join("link.yaml");
+        std::os::unix::fs::symlink(&one, &link).unwrap();
+        assert_eq!(world.claim(&link, false), Ok(()));
+        fs::hard_link(&one, world.home.path().join("hard.yaml")).unwrap();
+        assert_eq!(world.claim(&world.home.path().join("hard.yaml"), false), Ok(()));
+    }
+}
