@@ -200,7 +200,8 @@ impl<P: Probe> Prober<P> {
             if is_due {
                 *next = now + if registry.answer.borrow().is_none() { registry.spread } else { EVERY };
             }
-            is_due
+            // One that takes its time to answer is not asked the next question meanwhile.
+            is_due && registry.turn.try_lock().is_ok()
         };
         self.registries().values().filter(is_due).cloned().collect()
     }
@@ -223,4 +224,194 @@ impl Registry {
 
 fn run_of(container: &Container) -> Run {
     (container.id.clone(), container.started_at)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::VecDeque;
+    use std::net::IpAddr;
+
+    use super::*;
+    use crate::engine::{ContainerState, LogDriver};
+    use crate::manifest::Upstream;
+
+    /// Answers as it was told to, and writes down when and how it was asked.
+    #[derive(Clone, Default)]
+    struct Scripted(Arc<Mutex<Script>>);
+
+    #[derive(Default)]
+    struct Script {
+        answers: VecDeque<Serving>,
+        asked: Vec<(Instant, String, Question)>,
+        is_published_here: bool,
+    }
+
+    impl Scripted {
+        fn answering(answers: &[Serving]) -> Self {
+            let scripted = Self::default();
+            scripted.0.lock().unwrap().answers.extend(answers);
+            scripted
+        }
+
+        fn asked(&self) -> Vec<(Instant, String, Question)> {
+            self.0.lock().unwrap().asked.clone()
+        }
+
+        fn questions(&self) -> Vec<Question> {
+            self.asked().into_iter().map(|(_, _, question)| question).collect()
+        }
+    }
+
+    impl Probe for Scripted {
+        async fn ask(&self, container: &Container, question: Question) -> Serving {
+            let answer = {
+                let mut script = self.0.lock().unwrap();
+                script.asked.push((Instant::now(), container.name.clone(), question));
+                script.answers.pop_front().unwrap_or(Serving::Answers)
+            };
+            match (answer, question) {
+                (Serving::Silent, Question::First) => sleep(Duration::from_secs(2)).await,
+                (Serving::Silent, Question::Again) => sleep(Duration::from_secs(8)).await,
+                _ => {}
+            }
+            answer
+        }
+
+        async fn is_published_here(&self, _: &Container) -> bool {
+            self.0.lock().unwrap().is_published_here
+        }
+
+        async fn port_is_taken(&self, _: IpAddr, _: u16) -> bool {
+            false
+        }
+
+        async fn upstream(&self, _: &Upstream) -> Result<(), String> {
+            Ok(())
+        }
+    }
+
+    /// One that has been up for so many seconds.
+    fn container(name: &str, up: i64) -> Container {
+        let started = Timestamp::now().checked_sub(SignedDuration::from_secs(up)).unwrap();
+        Container {
+            id: format!("id of {name}"),
+            name: name.to_owned(),
+            labels: BTreeMap::new(),
+            image: String::new(),
+            image_id: String::new(),
+            entrypoint: Vec::new(),
+            command: Vec::new(),
+            env: BTreeMap::new(),
+            state: ContainerState::Running,
+            exit_code: None,
+            error: String::new(),
+            created_at: Some(started),
+            started_at: Some(started),
+            restart_policy: "always".to_owned(),
+            log: LogDriver::default(),
+            ports: Vec::new(),
+            bound_ports: Vec::new(),
+            mounts: Vec::new(),
+            endpoints: BTreeMap::new(),
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn one_answer_that_is_late_is_asked_for_again_and_is_no_hang() {
+        let probe = Scripted::answering(&[Serving::Silent, Serving::Answers]);
+        assert_eq!(Prober::new(probe.clone()).serving(&container("a", 60)).await, Serving::Answers);
+        assert_eq!(probe.questions(), [Question::First, Question::Again]);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn one_that_is_silent_twice_hangs() {
+        let begun = Instant::now();
+        let probe = Scripted::answering(&[Serving::Silent, Serving::Silent]);
+        assert_eq!(Prober::new(probe).serving(&container("a", 60)).await, Serving::Silent);
+        assert_eq!(begun.elapsed(), Duration::from_secs(10));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_published_port_that_refuses_and_is_free_here_is_elsewhere_once_it_had_time_to_come_up() {
+        let refusing = |is_published_here: bool| {
+            let probe = Scripted::answering(&[Serving::Refused]);
+            probe.0.lock().unwrap().is_published_here = is_published_here;
+            Prober::new(probe)
+        };
+        assert_eq!(refusing(false).serving(&container("a", 60)).await, Serving::Unknown);
+        assert_eq!(refusing(true).serving(&container("a", 60)).await, Serving::Refused);
+        assert_eq!(refusing(false).serving(&container("a", 1)).await, Serving::Refused, "it may still come up");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn who_wants_to_know_at_the_same_time_shares_one_question() {
+        let probe = Scripted::answering(&[Serving::Silent, Serving::Answers]);
+        let (prober, container) = (Prober::new(probe.clone()), container("a", 60));
+        let asked = (0..5).map(|_| prober.serving(&container));
+        assert_eq!(futures_util::future::join_all(asked).await, [Serving::Answers; 5]);
+        assert_eq!(probe.questions().len(), 2);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn registries_are_asked_every_five_seconds_each_and_not_all_at_once() {
+        let probe = Scripted::default();
+        let prober = Prober::new(probe.clone()).that_is_run();
+        let (out, mut news) = mpsc::unbounded_channel();
+        let run = tokio::spawn(prober.clone().run(out));
+        let containers: Vec<Container> = (0..32).map(|n| container(&format!("c{n}"), 60)).collect();
+        for container in &containers {
+            assert_eq!(prober.serving(container).await, Serving::Answers);
+        }
+        sleep(Duration::from_secs(60)).await;
+        let (asked, start) = (probe.asked(), Instant::now() - Duration::from_secs(50));
+        let later: Vec<_> = asked.iter().filter(|(at, ..)| *at > start).collect();
+        assert_eq!(later.len(), 32 * 10, "in the last fifty seconds");
+        let instants: std::collections::BTreeSet<Instant> = later.iter().map(|(at, ..)| *at).collect();
+        assert_eq!(instants.len(), later.len(), "no two at once");
+        assert!(news.try_recv().is_err(), "that all is well is no news");
+        run.abort();
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn whoever_looks_meanwhile_does_not_wait_for_one_that_may_hang_and_hears_when_it_does() {
+        let probe = Scripted::answering(&[Serving::Silent, Serving::Silent]);
+        let prober = Prober::new(probe).that_is_run();
+        let (out, mut news) = mpsc::unbounded_channel();
+        let run = tokio::spawn(prober.clone().run(out));
+        let (begun, container) = (Instant::now(), container("a", 60));
+        assert_eq!(prober.serving(&container).await, Serving::Overdue);
+        assert_eq!(begun.elapsed(), Duration::from_secs(2));
+        assert_eq!(news.recv().await.as_deref(), Some("a"));
+        assert_eq!(begun.elapsed(), Duration::from_secs(10));
+        assert_eq!(prober.serving(&container).await, Serving::Silent);
+        // It answers again: that is news as well.
+        assert_eq!(news.recv().await.as_deref(), Some("a"));
+        assert_eq!(prober.serving(&container).await, Serving::Answers);
+        run.abort();
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn one_that_starts_is_asked_until_it_answers() {
+        let probe = Scripted::answering(&[Serving::Refused; 60]);
+        let begun = Instant::now();
+        assert_eq!(Prober::new(probe.clone()).until_it_serves(&container("a", 0)).await, Serving::Answers);
+        let asked = probe.asked();
+        assert_eq!(asked.len(), 61);
+        assert_eq!(asked[1].0 - asked[0].0, STARTING);
+        assert_eq!(asked[60].0 - asked[59].0, STILL_STARTING);
+        assert!(begun.elapsed() < Duration::from_secs(8), "{:?}", begun.elapsed());
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn what_does_not_run_any_more_is_not_asked() {
+        let probe = Scripted::default();
+        let prober = Prober::new(probe.clone()).that_is_run();
+        let (out, _news) = mpsc::unbounded_channel();
+        let run = tokio::spawn(prober.clone().run(out));
+        prober.serving(&container("a", 60)).await;
+        prober.keep_only(std::iter::empty());
+        sleep(Duration::from_secs(60)).await;
+        assert_eq!(probe.questions().len(), 1);
+        run.abort();
+    }
 }

@@ -6,6 +6,7 @@
 mod support;
 
 mod broken_manifests;
+mod elsewhere;
 mod engine_lost;
 mod examples;
 mod foreign_objects;
@@ -14,6 +15,7 @@ mod hosting;
 mod instruments;
 mod interrupted;
 mod lifecycle;
+mod lock;
 mod node_config;
 mod nodes_work;
 mod ports;
