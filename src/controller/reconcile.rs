@@ -10,11 +10,12 @@ use tokio::task::{JoinError, JoinSet};
 use tokio::time::{Instant, timeout};
 use tokio_util::sync::CancellationToken;
 
+use super::Controller;
 use super::backoff::Delays;
+use super::failed::Failed;
 use super::lock::{ClusterLock, Held};
 use super::queue::Queue;
 use super::survey::{Survey, survey};
-use super::{BLOCKED, Controller, Failed};
 use crate::desired::{Desired, Mirror};
 use crate::engine::{ContainerSpec, Engine, EngineError, EngineInfo};
 use crate::event::{Event, Reporter};
@@ -28,6 +29,8 @@ use crate::probe::{Probe, Prober};
 use crate::registry::SecretFiles;
 use crate::status::{Evidence, Status};
 
+/// A mirror that somebody else blocks is looked at this often: a freed port raises no event unless a container held it.
+pub(super) const BLOCKED: Duration = Duration::from_millis(1500);
 /// A pass that waits this long for another ksail says so.
 const PATIENCE: Duration = Duration::from_secs(1);
 

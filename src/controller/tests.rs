@@ -3,19 +3,29 @@
 #[cfg(unix)]
 mod cluster;
 
-use std::path::Path;
-use std::sync::Mutex;
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
 
 use tokio::task::JoinHandle;
-use tokio::time::sleep;
+use tokio::time::{Instant, sleep};
+use tokio_util::sync::CancellationToken;
 
+use super::reconcile::BLOCKED;
 use super::*;
+use crate::desired::{Surroundings, resolve};
 use crate::engine::memory::{CallKind, Memory};
 use crate::engine::{Container, ContainerSpec, ContainerState};
+use crate::engine::{Engine, EngineError};
 use crate::event::ActionResult;
+use crate::event::{Event, Reporter};
 use crate::manifest::{Upstream, load};
 use crate::outcome::SERVE_WITHIN;
+use crate::plan::Subject;
+use crate::probe::Probe;
 use crate::probe::{Question, Serving};
+use crate::provisioner::Provisioner;
 use crate::status::{Condition, ConditionStatus, ConditionType, Reason};
 
 const LONG_ENOUGH: Duration = Duration::from_secs(20);

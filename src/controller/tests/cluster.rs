@@ -1,8 +1,7 @@
 //! The cluster beside its mirrors: a script stands for kind, and what it says is done to the engine in memory.
 
-use std::collections::BTreeMap;
-
 use futures_util::FutureExt;
+use jiff::Timestamp;
 use tempfile::TempDir;
 
 use super::*;
