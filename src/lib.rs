@@ -10,24 +10,30 @@
 //!    └── events, file changes, timer ──▶ queue ◀──backoff── status (conditions) ──▶ text | table | json
 //! ```
 //!
-//! | module | turns |
+//! | module | holds |
 //! |---|---|
-//! | [`manifest`] | the bytes of `ksail.yaml` into a [`manifest::Manifest`], or into problems that point at the text |
-//! | [`mod@desired`] | a manifest into what should exist, fully resolved (pure) |
+//! | [`cli`] | arguments; one file per verb |
+//! | [`report`] | what happened as text, tables and JSON |
+//! | [`controller`] | the loop: file, engine, registries and timer in, passes out |
+//! | [`execute`] | a plan made true, several subjects at once |
+//! | [`verify`] | the proof that a node's pulls go through a mirror, or the hop where they do not |
+//! | [`event`] | what can be reported, and the trait that takes it |
+//! | [`status`] | all that is known as conditions (pure) |
+//! | [`plan`] | desired and observed as actions, each with a cause (pure) |
+//! | [`observed`] | the engine's answers as one snapshot: what is ours, which network, what nodes are told |
+//! | [`outcome`] | how a sequence of actions ended, and why it failed |
+//! | [`probe`] | what a registry, an upstream or a port answers from here |
+//! | [`provisioner`] | runs of `kind` and `k3d` |
+//! | [`mod@desired`] | a manifest fully resolved (pure) |
 //! | [`distribution`] | all that differs between kind and k3d: files, labels, programs (pure) |
-//! | [`observed`] | the engine's answers into one snapshot |
-//! | [`plan`] | desired and observed into actions, each with a cause (pure) |
-//! | [`execute`] | a plan into engine calls, several subjects at once |
-//! | [`provisioner`] | arguments into runs of `kind` and `k3d` |
-//! | [`probe`] | a running registry into what it answers |
-//! | [`verify`] | a mirror and a node into the proof that pulls go through, or the hop where they do not |
-//! | [`status`] | all of that into conditions |
-//! | [`controller`] | triggers (file, engine, timer, signals) into passes |
-//! | [`report`] | what happened into text, tables and JSON |
+//! | [`registry`] | all that is known of the registry image: settings, secret files, counters, log (pure) |
+//! | [`names`] | what is called what (pure) |
 //! | [`engine`] | the Docker-compatible daemon, and one in memory for tests |
-//! | [`cli`] | arguments into one of the above |
+//! | [`manifest`] | the bytes of `ksail.yaml`: strict load with positions, edits in place |
+//! | [`labels`] | names other programs may rely on, and what makes an object ours |
 //!
-//! [`labels`] and [`status::Reason`] hold the names that other programs may rely on.
+//! One imports only what stands below it; `tests/rooms.rs` holds that. To follow one mirror from the file to the engine: [`manifest::load`],
+//! [`fn@desired::resolve`], [`controller::survey`] (which observes and plans), [`execute::Executor::run`].
 
 mod archive;
 pub mod cli;

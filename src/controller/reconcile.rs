@@ -24,7 +24,7 @@ use crate::manifest::{Distribution, Lifecycle, State, Upstream};
 use crate::names;
 use crate::observed::{Cluster, Observed, Observer};
 use crate::outcome::{Ended, Failure, Outcome};
-use crate::plan::{Action, Milestone, Plan, Sequence, Subject, deletion};
+use crate::plan::{Action, Milestone, Obstacle, Plan, Sequence, Subject, deletion};
 use crate::probe::{Probe, Prober};
 use crate::registry::SecretFiles;
 use crate::status::{Evidence, Status};
@@ -489,9 +489,20 @@ impl<E: Engine, P: Probe> Reconciler<E, P> {
     }
 
     pub(super) fn upstream_answered(&mut self, host: String, answer: Result<(), String>) {
+        let is_waited_for = self.waits_for_upstream(&host);
         if self.upstreams.insert(host, answer.clone()) != Some(answer) && self.engine_is_lost != Some(true) {
             self.assess();
+            if is_waited_for {
+                self.queue.push("an upstream answers differently");
+            }
         }
+    }
+
+    /// Whether something is to be done to a mirror when its upstream answers.
+    fn waits_for_upstream(&self, host: &str) -> bool {
+        let sequence = self.last.as_ref().and_then(|last| last.plan.sequences.get(&Subject::mirror(host)));
+        let is_upstream = |obstacle: &Obstacle| matches!(obstacle, Obstacle::UpstreamAway(_));
+        sequence.is_some_and(|sequence| sequence.postponed.is_some() || sequence.obstacles.iter().any(is_upstream))
     }
 
     fn assess(&mut self) {

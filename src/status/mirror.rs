@@ -184,8 +184,10 @@ fn ready(conditions: &[Verdict], sequence: Option<&Sequence>, failure: Option<&F
             && verdict.reason != Reason::NetworkNotFound
             && verdict.status == False
     };
-    match conditions.iter().find(counts) {
-        Some(first) => verdict(False, first.reason, first.message.clone()),
-        None => verdict(True, Reason::AsDesired, "as ksail.yaml says".to_owned()),
+    let postponed = sequence.and_then(|sequence| sequence.postponed.as_ref());
+    match (conditions.iter().find(counts), postponed) {
+        (Some(first), _) => verdict(False, first.reason, first.message.clone()),
+        (None, Some(postponed)) => verdict(True, Reason::AsDesired, format!("as ksail.yaml says; later: {postponed}")),
+        (None, None) => verdict(True, Reason::AsDesired, "as ksail.yaml says".to_owned()),
     }
 }
