@@ -5,6 +5,6 @@ mod json;
 mod text;
 mod writer;
 
-pub use json::{Json, plan_as_json, status_as_json};
-pub use text::{Text, plan_as_text, status_as_table};
+pub use json::{Json, left_out_as_json, plan_as_json, status_as_json};
+pub use text::{Text, left_out_as_text, plan_as_text, status_as_table};
 pub use writer::{Writer, Written};
