@@ -16,6 +16,7 @@ mod interrupted;
 mod lifecycle;
 mod node_config;
 mod nodes_work;
+mod output;
 mod ports;
 mod repairs_drift;
 mod saves;
