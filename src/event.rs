@@ -141,6 +141,51 @@ impl ActionReport {
     }
 }
 
+/// Whether a reader who is too slow for everything may miss an event.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Importance {
+    /// It tells how something goes on, and may be missed.
+    Progress,
+    /// It tells how something is: the newest of its key is kept.
+    Newest(Key),
+    /// It is kept.
+    Always,
+}
+
+/// What makes an event outdated by a newer one.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Key {
+    /// What both are about, if it is one of them.
+    pub subject: Option<Subject>,
+    /// Type of the condition, name of the action, or what else both are about.
+    pub what: &'static str,
+}
+
+impl Event {
+    /// How much it matters that it is seen.
+    pub fn importance(&self) -> Importance {
+        let newest = |subject: Option<&Subject>, what| Importance::Newest(Key { subject: subject.cloned(), what });
+        match self {
+            Self::Condition { subject, condition } => newest(Some(subject), condition.kind.as_str()),
+            Self::Action(report) if matches!(report.result, ActionResult::Failed(_)) => {
+                newest(Some(&report.subject), report.action)
+            }
+            Self::ManifestLoaded { .. } | Self::ManifestRejected { .. } => newest(None, "manifest"),
+            Self::ManifestPolled { .. } => newest(None, "polled"),
+            Self::EngineFound(_) | Self::EngineLost { .. } => newest(None, "engine"),
+            Self::Waiting { .. } => newest(None, "lock"),
+            Self::Watching { .. }
+            | Self::PassStarted { .. }
+            | Self::PassFinished { .. }
+            | Self::ActionStarted(_)
+            | Self::Action(_)
+            | Self::Pulling { .. }
+            | Self::Output { .. }
+            | Self::Retry { .. } => Importance::Progress,
+        }
+    }
+}
+
 /// Renders events.
 pub trait Reporter: Send + Sync {
     /// Takes one event.
@@ -153,4 +198,49 @@ pub struct Silent;
 
 impl Reporter for Silent {
     fn report(&self, _: &Event) {}
+}
+
+#[cfg(test)]
+mod tests {
+    use jiff::Timestamp;
+
+    use super::*;
+    use crate::status::{ConditionStatus, ConditionType, Reason};
+
+    fn condition(mirror: &str, kind: ConditionType, status: ConditionStatus) -> Importance {
+        let (reason, message, since) = (Reason::AsDesired, String::new(), Timestamp::UNIX_EPOCH);
+        let condition = Condition { kind, status, reason, message, since };
+        Event::Condition { subject: Subject::mirror(mirror), condition }.importance()
+    }
+
+    fn action(result: ActionResult) -> Importance {
+        let (subject, object) = (Subject::mirror("docker.io"), String::new());
+        let (text, cause, duration) = (String::new(), String::new(), Duration::ZERO);
+        Event::Action(ActionReport { subject, action: "StartContainer", object, text, cause, result, duration })
+            .importance()
+    }
+
+    #[test]
+    fn a_condition_is_outdated_by_the_same_condition_of_the_same_subject_only() {
+        let ready = condition("docker.io", ConditionType::Ready, ConditionStatus::True);
+        assert_eq!(ready, condition("docker.io", ConditionType::Ready, ConditionStatus::False));
+        assert_ne!(ready, condition("docker.io", ConditionType::Serving, ConditionStatus::True));
+        assert_ne!(ready, condition("ghcr.io", ConditionType::Ready, ConditionStatus::True));
+    }
+
+    #[test]
+    fn that_an_engine_is_back_outdates_that_it_was_lost() {
+        let lost = Event::EngineLost { message: String::new() }.importance();
+        let (name, version, api_version, address) = Default::default();
+        let found = Event::EngineFound(EngineInfo { name, version, api_version, address }).importance();
+        assert_eq!(lost, found);
+        assert_ne!(lost, Importance::Progress);
+    }
+
+    #[test]
+    fn an_action_may_be_missed_unless_it_failed() {
+        assert_eq!(action(ActionResult::Done), Importance::Progress);
+        let failed = ActionResult::Failed(Failure::DoesNotServe { container: String::new() });
+        assert_ne!(action(failed), Importance::Progress);
+    }
 }

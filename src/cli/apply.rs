@@ -1,20 +1,19 @@
 //! `ksail apply`
 
-use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use clap::Args;
 use jiff::SignedDuration;
 
 use super::arguments::duration;
+use super::reporting::Reporting;
 use super::surroundings::{around, claim, controller, load, manifest_path, stop_on_signals};
-use super::{Exit, FAILED, Global, OK, Output, TIMED_OUT, complain, print, stdout};
+use super::{Exit, FAILED, Global, OK, Output, TIMED_OUT, note};
 use crate::controller::Applied;
 use crate::desired::resolve;
-use crate::event::Reporter;
 use crate::execute::DEFAULT_CONCURRENCY;
 use crate::manifest::{Lifecycle, Manifest};
-use crate::report::{Json, Text, status_as_table};
+use crate::report::{Written, status_as_table};
 use crate::status::Status;
 
 #[derive(Debug, Args)]
@@ -55,42 +54,48 @@ pub(super) async fn run(global: &Global, arguments: &Arguments) -> Result<u8, Ex
 /// Makes everything as the manifest says, shows progress, and tells how it ended.
 pub(super) async fn converge(global: &Global, manifest: &Manifest, converging: &Converging) -> Result<u8, Exit> {
     let stop = stop_on_signals()?;
-    let reporter: Arc<dyn Reporter> = match converging.output {
-        Output::Text => Arc::new(Text::new(stdout(), false)),
-        Output::Json => Arc::new(Json::new(stdout())),
-    };
-    let controller = controller(global, manifest, reporter, converging.concurrency)?;
+    let reporting = Reporting::begin(converging.output, false, &stop)?;
+    let controller = controller(global, manifest, reporting.reporter(), converging.concurrency)?;
     let started = Instant::now();
     let timeout = converging.timeout.unwrap_or(match manifest.lifecycle {
         Lifecycle::Managed => TIMEOUT_WITH_CLUSTER,
         Lifecycle::External => USUAL_TIMEOUT,
     });
     let applied = controller.apply(resolve(manifest, &around()), timeout, &stop).await;
-    let show = |status: &Status| match converging.output {
-        Output::Text => print(status_as_table(status, false)),
-        Output::Json => {}
-    };
-    match applied {
-        Applied::Converged(status) => {
-            if converging.output == Output::Text {
-                print(summary(&status, started.elapsed()));
-            }
-            Ok(OK)
-        }
-        Applied::Failed(status) => {
-            show(&status);
-            complain("not everything is as ksail.yaml says");
-            Ok(FAILED)
-        }
-        Applied::TimedOut(status) => {
-            status.iter().for_each(show);
-            complain(format!("not converged within {:#}", SignedDuration::try_from(timeout).unwrap_or_default()));
-            Ok(TIMED_OUT)
-        }
-        Applied::EngineAway(error) => Err(Exit::new(FAILED, error.to_string())),
-        Applied::NoLock(error) => Err(Exit::new(FAILED, format!("cannot lock the cluster: {error}"))),
-        Applied::Stopped => Err(Exit::new(FAILED, "stopped before everything was as ksail.yaml says")),
+    match &applied {
+        Applied::Converged(status) => reporting.show(summary(status, started.elapsed())),
+        Applied::Failed(status) | Applied::TimedOut(Some(status)) => reporting.show(status_as_table(status, false)),
+        _ => {}
     }
+    let (code, complaint) = verdict(&applied, timeout);
+    match (reporting.finish(), complaint) {
+        // Whoever has gone, as `head` does, does not want to hear of it.
+        (Written::ReaderGone, _) if matches!(applied, Applied::Stopped) => Ok(code),
+        (_, Some(complaint)) => Err(Exit::new(code, complaint)),
+        // Why was told when it happened.
+        (Written::Failed(_), None) => Ok(FAILED),
+        (Written::Unread, None) => {
+            note("standard output was not read to its end");
+            Ok(code)
+        }
+        (Written::All | Written::ReaderGone, None) => Ok(code),
+    }
+}
+
+/// The exit code, and what to complain about.
+fn verdict(applied: &Applied, timeout: Duration) -> (u8, Option<String>) {
+    let complaint = match applied {
+        Applied::Converged(_) => return (OK, None),
+        Applied::Failed(_) => "not everything is as ksail.yaml says".to_owned(),
+        Applied::TimedOut(_) => {
+            let timeout = SignedDuration::try_from(timeout).unwrap_or_default();
+            return (TIMED_OUT, Some(format!("not converged within {timeout:#}")));
+        }
+        Applied::EngineAway(error) => error.to_string(),
+        Applied::NoLock(error) => format!("cannot lock the cluster: {error}"),
+        Applied::Stopped => "stopped before everything was as ksail.yaml says".to_owned(),
+    };
+    (FAILED, Some(complaint))
 }
 
 fn summary(status: &Status, took: Duration) -> String {

@@ -1,4 +1,4 @@
-//! The command line: arguments, where things are, exit codes. One file per verb; only this module prints.
+//! The command line: arguments, where things are, exit codes. One file per verb; only this module and `reporting` print.
 
 mod apply;
 mod arguments;
@@ -11,6 +11,7 @@ mod files;
 mod man;
 mod mirror;
 mod ports;
+mod reporting;
 mod schema;
 mod status;
 mod surroundings;
@@ -25,6 +26,8 @@ use std::process::ExitCode;
 use anstream::{AutoStream, ColorChoice};
 use clap::{ArgAction, Args, Parser, Subcommand, ValueEnum};
 use tracing_subscriber::EnvFilter;
+
+use crate::event::Importance;
 
 /// Nothing to complain about.
 const OK: u8 = 0;
@@ -130,6 +133,7 @@ pub fn main() -> ExitCode {
     let code = runtime.block_on(run(cli));
     // Calls still under way in other threads (name look-ups) are not waited for.
     runtime.shutdown_background();
+    reporting::finish_stderr();
     ExitCode::from(code)
 }
 
@@ -174,23 +178,17 @@ impl Exit {
 fn complain(message: impl AsRef<str>) {
     let message = message.as_ref().trim_end();
     let heading = if message.starts_with("error") || message.starts_with('\u{1b}') { "" } else { "error: " };
-    // Nobody is left to tell when standard error is gone.
-    let _ = writeln!(anstream::stderr(), "{heading}{message}");
+    reporting::to_stderr(Importance::Always, format!("{heading}{message}\n").as_bytes());
 }
 
 /// Writes something worth knowing, which is no error, to standard error.
 fn note(message: impl AsRef<str>) {
-    let _ = writeln!(anstream::stderr(), "note: {}", message.as_ref().trim_end());
+    reporting::to_stderr(Importance::Always, format!("note: {}\n", message.as_ref().trim_end()).as_bytes());
 }
 
 /// Writes to standard output; a reader that has gone away (`ksail status | head -1`) is not an error.
 fn print(text: impl AsRef<str>) {
     let _ = anstream::stdout().write_all(text.as_ref().as_bytes());
-}
-
-/// Standard output for a reporter, without styles where they are not wanted.
-fn stdout() -> AutoStream<std::io::Stdout> {
-    AutoStream::auto(std::io::stdout())
 }
 
 fn color_on_stderr() -> bool {
@@ -206,7 +204,7 @@ fn start_tracing(verbose: u8) {
     let filter = EnvFilter::try_from_env("KSAIL_LOG").unwrap_or_else(|_| EnvFilter::new(level));
     tracing_subscriber::fmt()
         .with_env_filter(filter)
-        .with_writer(std::io::stderr)
+        .with_writer(reporting::Log)
         .with_ansi(std::io::stderr().is_terminal() && color_on_stderr())
         .with_target(false)
         .init();

@@ -1,8 +1,8 @@
 //! Where the manifest, the engine and the lock are.
 
-use std::env;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
+use std::sync::{Arc, mpsc};
+use std::{env, io, process, thread};
 
 use futures_util::future::OptionFuture;
 use tokio::signal;
@@ -118,42 +118,76 @@ fn ignores_hang_ups() -> bool {
     ignored.is_some_and(|mask| u64::from_str_radix(mask.trim(), 16).is_ok_and(|mask| mask & SIGHUP != 0))
 }
 
-/// Cancelled by the first SIGINT, SIGTERM or SIGHUP; a second one ends the program at once.
+/// Cancelled by the first SIGINT, SIGTERM or SIGHUP; a second one ends the program at once. Both are heard by a thread
+/// of their own, whatever keeps the program busy.
 pub(super) fn stop_on_signals() -> Result<CancellationToken, Exit> {
+    let cannot = |error: io::Error| Exit::new(FAILED, format!("cannot listen for signals: {error}"));
     let stop = CancellationToken::new();
-    let cannot = |error: std::io::Error| Exit::new(FAILED, format!("cannot listen for signals: {error}"));
-    #[cfg(unix)]
-    let (mut interrupt, mut terminate) = (
-        signal::unix::signal(signal::unix::SignalKind::interrupt()).map_err(cannot)?,
-        signal::unix::signal(signal::unix::SignalKind::terminate()).map_err(cannot)?,
-    );
-    // A terminal that is closed would leave a cluster half made. Who was started by `nohup` goes on.
-    #[cfg(unix)]
-    let mut hang_up = if ignores_hang_ups() {
-        None
-    } else {
-        Some(signal::unix::signal(signal::unix::SignalKind::hangup()).map_err(cannot)?)
-    };
-    #[cfg(windows)]
-    let (mut interrupt, mut terminate, mut hang_up) = (
-        signal::windows::ctrl_c().map_err(cannot)?,
-        signal::windows::ctrl_break().map_err(cannot)?,
-        Some(signal::windows::ctrl_close().map_err(cannot)?),
-    );
+    let (listening, listens) = mpsc::channel();
     let on_signal = stop.clone();
-    tokio::spawn(async move {
-        loop {
-            let hung_up = OptionFuture::from(hang_up.as_mut().map(|signal| async { signal.recv().await }));
-            tokio::select! {
-                _ = interrupt.recv() => {}
-                _ = terminate.recv() => {}
-                Some(_) = hung_up => {}
-            }
-            if on_signal.is_cancelled() {
-                std::process::exit(INTERRUPTED);
-            }
-            on_signal.cancel();
-        }
-    });
+    let listener = thread::Builder::new().name("signals".to_owned());
+    listener.spawn(move || listen_for_signals(&on_signal, &listening)).map_err(cannot)?;
+    listens.recv().unwrap_or_else(|_| Err(io::Error::other("the listener has ended"))).map_err(cannot)?;
     Ok(stop)
+}
+
+/// Says when it listens, or why it cannot.
+fn listen_for_signals(stop: &CancellationToken, listening: &mpsc::Sender<io::Result<()>>) {
+    let listen = async {
+        let mut signals = Signals::new()?;
+        let _ = listening.send(Ok(()));
+        signals.next().await;
+        stop.cancel();
+        // Counted here: a reader that is gone stops the program as well, and may have heard the same Ctrl-C.
+        signals.next().await;
+        process::exit(INTERRUPTED);
+    };
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
+    let listened: io::Result<()> = runtime.and_then(|runtime| runtime.block_on(listen));
+    if let Err(error) = listened {
+        // It was waited for.
+        let _ = listening.send(Err(error));
+    }
+}
+
+#[cfg(unix)]
+struct Signals {
+    interrupt: signal::unix::Signal,
+    terminate: signal::unix::Signal,
+    /// A terminal that is closed would leave a cluster half made. Who was started by `nohup` goes on.
+    hang_up: Option<signal::unix::Signal>,
+}
+
+#[cfg(windows)]
+struct Signals {
+    interrupt: signal::windows::CtrlC,
+    terminate: signal::windows::CtrlBreak,
+    hang_up: Option<signal::windows::CtrlClose>,
+}
+
+impl Signals {
+    #[cfg(unix)]
+    fn new() -> io::Result<Self> {
+        use signal::unix::{SignalKind, signal};
+
+        let hang_up = (!ignores_hang_ups()).then(|| signal(SignalKind::hangup())).transpose()?;
+        let (interrupt, terminate) = (signal(SignalKind::interrupt())?, signal(SignalKind::terminate())?);
+        Ok(Self { interrupt, terminate, hang_up })
+    }
+
+    #[cfg(windows)]
+    fn new() -> io::Result<Self> {
+        use signal::windows::{ctrl_break, ctrl_c, ctrl_close};
+
+        Ok(Self { interrupt: ctrl_c()?, terminate: ctrl_break()?, hang_up: Some(ctrl_close()?) })
+    }
+
+    async fn next(&mut self) {
+        let hung_up = OptionFuture::from(self.hang_up.as_mut().map(|signal| async { signal.recv().await }));
+        tokio::select! {
+            _ = self.interrupt.recv() => {}
+            _ = self.terminate.recv() => {}
+            Some(_) = hung_up => {}
+        }
+    }
 }

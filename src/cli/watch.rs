@@ -1,14 +1,11 @@
 //! `ksail watch`
 
-use std::sync::Arc;
-
 use clap::Args;
 
+use super::reporting::Reporting;
 use super::surroundings::{claim, controller, load, manifest_path, stop_on_signals};
-use super::{Exit, FAILED, Global, OK, Output, stdout};
-use crate::event::Reporter;
+use super::{Exit, Global, OK, Output};
 use crate::execute::DEFAULT_CONCURRENCY;
-use crate::report::{Json, Text};
 
 #[derive(Debug, Args)]
 pub(super) struct Arguments {
@@ -28,12 +25,10 @@ pub(super) async fn run(global: &Global, arguments: &Arguments) -> Result<u8, Ex
     let manifest = load(&path)?;
     claim(global, &path, &manifest.name, arguments.adopt)?;
     let stop = stop_on_signals()?;
-    let reporter: Arc<dyn Reporter> = match arguments.output {
-        Output::Text => Arc::new(Text::new(stdout(), true)),
-        Output::Json => Arc::new(Json::new(stdout())),
-    };
-    let controller = controller(global, &manifest, reporter, arguments.concurrency)?;
-    let watched = controller.watch(path, manifest, &stop).await;
-    watched.map_err(|error| Exit::new(FAILED, format!("cannot lock the cluster: {error}")))?;
+    let reporting = Reporting::begin(arguments.output, true, &stop)?;
+    let controller = controller(global, &manifest, reporting.reporter(), arguments.concurrency)?;
+    controller.watch(path, manifest, &stop).await;
+    // Whoever could not read it all was told when it happened, or has gone, or has told this watch to stop.
+    reporting.finish();
     Ok(OK)
 }

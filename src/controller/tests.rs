@@ -136,7 +136,7 @@ impl World {
         self.controller().apply(desired, LONG_ENOUGH, &self.stop).await
     }
 
-    fn watch(&self) -> JoinHandle<std::io::Result<()>> {
+    fn watch(&self) -> JoinHandle<()> {
         let (controller, path, stop) = (self.controller(), self.path(), self.stop.clone());
         let manifest = load(&path, &|_| None).unwrap();
         tokio::spawn(async move { controller.watch(path, manifest, &stop).await })
@@ -232,7 +232,7 @@ async fn watch_follows_the_file_and_repairs_what_breaks() {
     world.save(&[("ghcr.io", 5002)]);
     world.until("the first mirror is gone", |world| world.container("ksail-dev-docker-io").is_none()).await;
     world.stop.cancel();
-    watch.await.unwrap().unwrap();
+    watch.await.unwrap();
     assert!(world.runs("ksail-dev-ghcr-io"), "registries are left running");
 }
 
@@ -257,7 +257,7 @@ async fn a_file_that_does_not_load_or_is_gone_removes_nothing() {
     world.until("the next good save converges", |world| world.runs("ksail-dev-ghcr-io")).await;
     assert_eq!(before, world.container("ksail-dev-docker-io"));
     world.stop.cancel();
-    watch.await.unwrap().unwrap();
+    watch.await.unwrap();
 }
 
 #[tokio::test]
@@ -277,7 +277,7 @@ async fn an_engine_that_comes_back_is_resynchronised() {
     world.engine.outsider().kill("ksail-dev-docker-io", 137).unwrap();
     world.until("the mirror runs again", |world| world.runs("ksail-dev-docker-io")).await;
     world.stop.cancel();
-    watch.await.unwrap().unwrap();
+    watch.await.unwrap();
 }
 
 #[tokio::test]
@@ -306,7 +306,7 @@ async fn a_mirror_that_failed_and_is_blocked_now_is_not_looked_at_without_a_paus
     world.until("it is blocked", |world| world.recorder.has(is_blocked)).await;
     world.is_looked_at_in_its_time().await;
     world.stop.cancel();
-    watch.await.unwrap().unwrap();
+    watch.await.unwrap();
 }
 
 #[tokio::test]
@@ -321,7 +321,7 @@ async fn an_engine_that_is_away_is_not_asked_without_a_pause() {
     world.until("the loss is told", |world| world.recorder.has(is_lost)).await;
     world.is_looked_at_in_its_time().await;
     world.stop.cancel();
-    watch.await.unwrap().unwrap();
+    watch.await.unwrap();
 }
 
 #[tokio::test]
@@ -337,7 +337,7 @@ async fn a_mirror_that_does_not_come_up_delays_no_other() {
     world.until("the healthy one runs again", |world| world.runs("ksail-dev-ghcr-io")).await;
     assert!(killed.elapsed() < SERVE_WITHIN / 3, "it waited for the other: {:?}", killed.elapsed());
     world.stop.cancel();
-    watch.await.unwrap().unwrap();
+    watch.await.unwrap();
 }
 
 #[tokio::test]
@@ -352,7 +352,7 @@ async fn a_save_that_changes_the_mind_about_a_mirror_under_way_wins() {
     world.until("it is gone", |world| world.container("ksail-dev-docker-io").is_none()).await;
     assert!(saved.elapsed() < SERVE_WITHIN / 2, "{:?}", saved.elapsed());
     world.stop.cancel();
-    watch.await.unwrap().unwrap();
+    watch.await.unwrap();
 }
 
 #[tokio::test]
@@ -385,5 +385,5 @@ async fn a_file_behind_a_swapped_link_is_followed() {
     std::fs::rename(at("data.new"), at("data")).unwrap();
     world.until("the other file is in force", |world| world.runs("ksail-dev-ghcr-io")).await;
     world.stop.cancel();
-    watch.await.unwrap().unwrap();
+    watch.await.unwrap();
 }

@@ -34,7 +34,7 @@ const HALF_WRITTEN: Duration = Duration::from_millis(300);
 
 impl<E: Engine, P: Probe> Controller<E, P> {
     /// Reconciles until told to stop; registries are left running. `first` is the manifest as it was loaded to begin with.
-    pub async fn watch(&self, path: PathBuf, first: Manifest, stop: &CancellationToken) -> std::io::Result<()> {
+    pub async fn watch(&self, path: PathBuf, first: Manifest, stop: &CancellationToken) {
         let prober = Prober::new(self.probe.clone()).that_is_run();
         let mut reconciler = Reconciler::new(self, prober.clone(), stop.clone());
         reconciler.observer = reconciler.observer.that_remembers();
@@ -103,7 +103,6 @@ impl<E: Engine, P: Probe> Controller<E, P> {
             while tasks.try_join_next().is_some() {}
         }
         reconciler.wind_up().await;
-        Ok(())
     }
 
     /// Puts a manifest in force.

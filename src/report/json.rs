@@ -1,34 +1,36 @@
 //! JSON: one object per line for events, one document for a plan or a status.
 
-use std::io::Write;
-use std::sync::{Mutex, PoisonError};
-
 use serde_json::{Value, json};
 
+use super::writer::Writer;
 use crate::desired::Desired;
 use crate::engine::EngineInfo;
 use crate::event::{ActionReport, ActionResult, Event, Reporter};
 use crate::plan::{Plan, Subject};
 use crate::status::{Condition, MirrorStatus, Status};
 
-/// Writes events as one JSON object per line.
+/// Reports events as one JSON object per line.
 #[derive(Debug)]
-pub struct Json<W>(Mutex<W>);
+pub struct Json(Writer);
 
-impl<W: Write + Send> Json<W> {
+impl Json {
     /// Writes to `out`.
-    pub fn new(out: W) -> Self {
-        Self(Mutex::new(out))
+    pub const fn new(out: Writer) -> Self {
+        Self(out)
     }
 }
 
-impl<W: Write + Send> Reporter for Json<W> {
+impl Reporter for Json {
     fn report(&self, event: &Event) {
-        let Some(object) = object(event) else { return };
-        let mut out = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        // Nobody is left to tell when standard output is gone; mirrors are kept up all the same.
-        let _ = writeln!(out, "{object}").and_then(|()| out.flush());
+        if let Some(object) = object(event) {
+            self.0.push(event.importance(), format!("{object}\n"));
+        }
     }
+}
+
+/// Says how many lines a reader was too slow for.
+pub fn left_out_as_json(lines: usize) -> String {
+    format!("{}\n", json!({"event": "dropped", "lines": lines}))
 }
 
 fn object(event: &Event) -> Option<Value> {
@@ -138,4 +140,14 @@ fn condition(condition: &Condition) -> Value {
         "message": condition.message,
         "lastTransitionTime": condition.since.to_string(),
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn lines_that_were_left_out_are_counted_for_programs() {
+        assert_eq!(left_out_as_json(312), "{\"event\":\"dropped\",\"lines\":312}\n");
+    }
 }

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 use std::fmt::Write as _;
-use std::io::Write;
+use std::io::Write as _;
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
@@ -10,7 +10,9 @@ use anstyle::{AnsiColor, Style};
 use jiff::Zoned;
 use tabwriter::TabWriter;
 
+use super::writer::Writer;
 use crate::event::{ActionReport, ActionResult, Event, Reporter};
+use crate::manifest::shown;
 use crate::outcome::Failure;
 use crate::plan::{Plan, Subject};
 use crate::status::{Condition, ConditionStatus, ConditionType, MirrorStatus, Reason, Status};
@@ -19,23 +21,21 @@ const GOOD: Style = AnsiColor::Green.on_default();
 const BAD: Style = AnsiColor::Red.on_default();
 const QUIET: Style = AnsiColor::BrightBlack.on_default();
 
-/// Writes a line per event. Styles are written always; the stream it writes to strips them where they are not wanted.
+/// Reports a line per event. Styles are written always; the stream it writes to strips them where they are not wanted.
 #[derive(Debug)]
-pub struct Text<W> {
-    out: Mutex<W>,
+pub struct Text {
+    out: Writer,
     clock: bool,
     /// Mirrors whose upstream was told to be unreachable, and not that it is back.
     unreachable: Mutex<BTreeSet<String>>,
 }
 
-impl<W: Write + Send> Text<W> {
+impl Text {
     /// Writes to `out`; with `clock` each line begins with the time of day.
-    pub fn new(out: W, clock: bool) -> Self {
-        Self { out: Mutex::new(out), clock, unreachable: Mutex::default() }
+    pub fn new(out: Writer, clock: bool) -> Self {
+        Self { out, clock, unreachable: Mutex::default() }
     }
-}
 
-impl<W> Text<W> {
     /// That an upstream answers is worth a line only when it did not before.
     fn is_back(&self, event: &Event) -> Option<String> {
         let Event::Condition { subject, condition } = event else { return None };
@@ -52,22 +52,26 @@ impl<W> Text<W> {
     }
 }
 
-impl<W: Write + Send> Reporter for Text<W> {
+impl Reporter for Text {
     fn report(&self, event: &Event) {
         let Some(line) = self.is_back(event).or_else(|| line(event)) else { return };
-        let mut out = self.out.lock().unwrap_or_else(PoisonError::into_inner);
         let time =
             if self.clock { format!("{QUIET}{}{QUIET:#} ", Zoned::now().strftime("%H:%M:%S")) } else { String::new() };
-        // Nobody is left to tell when standard output is gone; mirrors are kept up all the same.
-        let _ = writeln!(out, "{time}{line}").and_then(|()| out.flush());
+        self.out.push(event.importance(), format!("{time}{line}\n"));
     }
+}
+
+/// Says how many lines a reader was too slow for.
+pub fn left_out_as_text(lines: usize) -> String {
+    let s = if lines == 1 { "" } else { "s" };
+    format!("{QUIET}… {lines} line{s} left out{QUIET:#}\n")
 }
 
 fn line(event: &Event) -> Option<String> {
     Some(match event {
         Event::Watching { file, cluster } => format!(
             "watching {} for cluster {cluster}; Ctrl-C stops watching and leaves the registries running",
-            file.display()
+            shown(file)
         ),
         Event::ManifestLoaded { mirrors: 1 } => "manifest loaded: 1 mirror".to_owned(),
         Event::ManifestLoaded { mirrors } => format!("manifest loaded: {mirrors} mirrors"),
@@ -250,13 +254,22 @@ fn row(mirror: &MirrorStatus, wide: bool) -> String {
 
 #[cfg(test)]
 mod tests {
+    use std::io::{Read, pipe};
+
     use jiff::Timestamp;
 
     use super::*;
 
     #[test]
+    fn lines_that_were_left_out_are_counted_for_people() {
+        let plain = |lines| anstream::adapter::strip_str(&left_out_as_text(lines)).to_string();
+        assert_eq!([plain(1), plain(312)], ["… 1 line left out\n", "… 312 lines left out\n"]);
+    }
+
+    #[test]
     fn that_an_upstream_answers_is_told_only_when_it_did_not_before() {
-        let text = Text::new(Vec::new(), false);
+        let (mut read, out) = pipe().unwrap();
+        let text = Text::new(Writer::start(out, left_out_as_text, |_| {}).unwrap(), false);
         let tell = |status, message: &str| {
             let kind = ConditionType::UpstreamReachable;
             let (reason, message) = (Reason::UpstreamAnswers, message.to_owned());
@@ -269,7 +282,9 @@ mod tests {
         tell(ConditionStatus::Unknown, "engine away");
         tell(ConditionStatus::True, "second");
         tell(ConditionStatus::True, "third");
-        let written = String::from_utf8(text.out.into_inner().unwrap()).unwrap();
+        text.out.finish(Duration::from_secs(60));
+        let mut written = String::new();
+        read.read_to_string(&mut written).unwrap();
         assert_eq!(written, "docker.io: upstream unreachable: refused\ndocker.io: upstream reachable: second\n");
     }
 }

@@ -18,6 +18,7 @@ mod lifecycle;
 mod lock;
 mod node_config;
 mod nodes_work;
+mod output;
 mod ports;
 mod repairs_drift;
 mod saves;

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 use std::io::{BufRead, BufReader, Read};
-use std::process::{Child, Command, Stdio};
+use std::process::{Command, Stdio};
 use std::sync::{Arc, Mutex};
 use std::thread;
 use std::time::{Duration, Instant};
@@ -10,6 +10,8 @@ use std::time::{Duration, Instant};
 use serde_json::Value;
 
 use super::deadline::eventually;
+use super::process::Process;
+pub(crate) use super::process::signal;
 
 /// One line of `ksail watch -o json`, and when it came.
 #[derive(Debug, Clone)]
@@ -44,19 +46,17 @@ impl Event {
 
 /// Killed when dropped, if it has not ended.
 pub(crate) struct Watch {
-    child: Child,
+    process: Process,
     events: Arc<Mutex<Vec<Event>>>,
     stderr: Arc<Mutex<String>>,
 }
 
 impl Watch {
     pub(crate) fn start(mut command: Command) -> Self {
-        let mut child =
-            command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().expect("ksail watch can be started");
+        let mut process = Process::start(command.stdout(Stdio::piped()).stderr(Stdio::piped()));
         let events = Arc::new(Mutex::new(Vec::new()));
         let stderr = Arc::new(Mutex::new(String::new()));
-        let out = child.stdout.take().expect("it is piped");
-        let err = child.stderr.take().expect("it is piped");
+        let (out, err) = (process.stdout(), process.stderr());
         thread::spawn({
             let events = Arc::clone(&events);
             move || collect(out, &events)
@@ -71,11 +71,11 @@ impl Watch {
                 }
             }
         });
-        Self { child, events, stderr }
+        Self { process, events, stderr }
     }
 
     pub(crate) fn id(&self) -> u32 {
-        self.child.id()
+        self.process.id()
     }
 
     /// How many events there have been: what [`Watch::since`] takes.
@@ -158,21 +158,17 @@ impl Watch {
     }
 
     pub(crate) fn is_running(&mut self) -> bool {
-        self.child.try_wait().expect("the child can be asked").is_none()
+        self.process.is_running()
     }
 
     /// Sends a signal, by its name without `SIG`.
     pub(crate) fn signal(&self, name: &str) {
-        signal(self.child.id(), name);
+        self.process.signal(name);
     }
 
     /// Waits for its end and returns the exit code.
     pub(crate) fn await_exit(&mut self, limit: Duration) -> Option<i32> {
-        let ended = || match self.child.try_wait().expect("the child can be asked") {
-            Some(status) => Ok(status.code()),
-            None => Err("it runs".to_owned()),
-        };
-        eventually("watch ends", limit, ended).0
+        self.process.await_exit(limit)
     }
 
     /// SIGTERM, and its exit code.
@@ -180,19 +176,6 @@ impl Watch {
         self.signal("TERM");
         self.await_exit(Duration::from_secs(20))
     }
-}
-
-impl Drop for Watch {
-    fn drop(&mut self) {
-        let _ = self.child.kill();
-        let _ = self.child.wait();
-    }
-}
-
-/// Sends a signal to one process.
-pub(crate) fn signal(process: u32, name: &str) {
-    let sent = Command::new("kill").arg(format!("-{name}")).arg(process.to_string()).status();
-    assert!(sent.is_ok_and(|status| status.success()), "process {process} takes SIG{name}");
 }
 
 fn collect(out: impl Read, events: &Mutex<Vec<Event>>) {

@@ -60,7 +60,7 @@ impl Kind {
         self.controller().apply(resolve(&manifest, &Surroundings::default()), LONG_ENOUGH, &self.world.stop).await
     }
 
-    fn watch(&self) -> JoinHandle<std::io::Result<()>> {
+    fn watch(&self) -> JoinHandle<()> {
         let (controller, path, stop) = (self.controller(), self.world.path(), self.world.stop.clone());
         let manifest = load(&path, &|_| None).unwrap();
         tokio::spawn(async move { controller.watch(path, manifest, &stop).await })
@@ -293,7 +293,7 @@ async fn a_watch_goes_on_deleting_what_a_creation_has_left_and_creates_it_then()
     kind.world.until("it is there", |world| of_cluster(world, &is_true)).await;
     assert_eq!((kind.said(MAKE), kind.said(REMOVE)), (2, 1));
     kind.world.stop.cancel();
-    watch.await.unwrap().unwrap();
+    watch.await.unwrap();
 }
 
 #[tokio::test]
@@ -321,7 +321,7 @@ async fn a_cluster_that_is_being_deleted_says_so_and_since_when() {
     std::fs::write(kind.programs.path().join("go"), "").unwrap();
     kind.world.until("all is gone", |world| world.engine.snapshot().containers.is_empty()).await;
     kind.world.stop.cancel();
-    watch.await.unwrap().unwrap();
+    watch.await.unwrap();
 }
 
 #[tokio::test]
@@ -343,7 +343,7 @@ async fn a_cluster_stays_ready_while_it_is_told_of_its_registry() {
     };
     kind.world.until("it was told and refused, twice", |world| refusals(world) > 1).await;
     kind.world.stop.cancel();
-    watch.await.unwrap().unwrap();
+    watch.await.unwrap();
     let events = kind.world.recorder.0.lock().unwrap();
     let of_cluster = events.iter().filter_map(|event| match event {
         Event::Condition { condition, .. } if condition.kind == ConditionType::ClusterReady => Some(condition.status),
@@ -385,7 +385,7 @@ async fn nobody_touches_a_cluster_while_it_is_being_deleted() {
     std::fs::write(kind.programs.path().join("go"), "").unwrap();
     kind.world.until("the rest follows", |_| !kind.has_node() && kind.mirrors().len() == 1).await;
     kind.world.stop.cancel();
-    watch.await.unwrap().unwrap();
+    watch.await.unwrap();
 }
 
 #[tokio::test]
@@ -416,7 +416,7 @@ async fn when_a_node_is_told_to_end_the_others_are_left_alone_for_a_moment() {
     kind.world.until("it is looked at again", touched).await;
     assert!(removed.elapsed() > Duration::from_millis(900), "{:?}: {:?}", removed.elapsed(), engine.calls());
     kind.world.stop.cancel();
-    watch.await.unwrap().unwrap();
+    watch.await.unwrap();
 }
 
 #[tokio::test]
@@ -450,7 +450,7 @@ async fn a_watch_tries_again_later_and_later_until_the_creation_succeeds() {
     kind.world.until("the cluster is there", |world| world.recorder.has(is_ready)).await;
     assert_eq!(kind.mirrors(), before, "nothing happened to the mirrors meanwhile");
     kind.world.stop.cancel();
-    watch.await.unwrap().unwrap();
+    watch.await.unwrap();
 }
 
 #[tokio::test]
@@ -464,7 +464,7 @@ async fn a_creation_is_stopped_and_taken_back_when_ksail_is_or_when_the_file_say
             kind.world.until("the mirrors are gone", |_| kind.mirrors().is_empty()).await;
         }
         kind.world.stop.cancel();
-        watch.await.unwrap().unwrap();
+        watch.await.unwrap();
         assert_eq!((kind.said(MAKE), kind.said(REMOVE), kind.has_node()), (1, 1, false));
         assert_eq!(kind.mirrors().len(), if absent { 0 } else { MIRRORS.len() });
     }
@@ -499,5 +499,5 @@ async fn a_cluster_that_cannot_be_deleted_keeps_its_registries_until_it_can() {
     std::fs::write(kind.programs.path().join("healed"), "").unwrap();
     kind.world.until("all is gone", |world| world.engine.snapshot().containers.is_empty()).await;
     kind.world.stop.cancel();
-    watch.await.unwrap().unwrap();
+    watch.await.unwrap();
 }
