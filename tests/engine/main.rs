@@ -6,6 +6,7 @@
 mod support;
 
 mod broken_manifests;
+mod earlier;
 mod engine_lost;
 mod examples;
 mod foreign_objects;
@@ -23,6 +24,7 @@ mod second_apply;
 mod stand_in_works;
 mod ten_nodes;
 mod turns;
+mod upgrade;
 mod verify;
 mod wiring;
 mod wiring_drift;
