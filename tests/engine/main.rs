@@ -17,6 +17,7 @@ mod interrupted;
 mod lifecycle;
 mod node_config;
 mod nodes_work;
+mod ownership;
 mod ports;
 mod repairs_drift;
 mod saves;
