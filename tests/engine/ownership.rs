@@ -45,19 +45,19 @@ impl Drop for Committed {
 
 /// Somebody else's container and its volumes.
 #[derive(Debug, PartialEq)]
-struct Stranger {
+pub(crate) struct Stranger {
     container: Container,
     volumes: Vec<String>,
 }
 
 impl Stranger {
-    fn of(docker: &Docker, name: &str) -> Self {
+    pub(crate) fn of(docker: &Docker, name: &str) -> Self {
         let container = docker.container(name).unwrap_or_else(|| panic!("{name} is there"));
         let inspect = |(_, volume, _): (_, String, _)| docker.run(&["volume", "inspect", &volume]);
         Self { volumes: container.mounts().into_iter().map(inspect).collect(), container }
     }
 
-    fn is_untouched(&self, docker: &Docker, after: &str) {
+    pub(crate) fn is_untouched(&self, docker: &Docker, after: &str) {
         assert_eq!(Self::of(docker, &self.container.name()), *self, "after {after}");
     }
 }
