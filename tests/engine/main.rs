@@ -12,6 +12,7 @@ mod examples;
 mod foreign_objects;
 mod from_empty;
 mod hosting;
+mod idle;
 mod impostor;
 mod instruments;
 mod interrupted;
