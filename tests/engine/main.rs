@@ -21,6 +21,7 @@ mod node_config;
 mod nodes_work;
 mod ownership;
 mod ports;
+mod power_loss;
 mod repairs_drift;
 mod saves;
 mod second_apply;
