@@ -25,6 +25,7 @@ mod power_loss;
 mod repairs_drift;
 mod saves;
 mod second_apply;
+mod slow_answers;
 mod stand_in_works;
 mod ten_nodes;
 mod turns;
