@@ -200,7 +200,7 @@ impl<E: Engine, P: Probe> Observer<E, P> {
     async fn starts_again(&self, upstream: &Upstream, container: &Container) -> StartsAgain {
         // What only the cluster's network can name cannot be told from here.
         let is_known_here = upstream.host().contains(['.', ':']) || upstream.host() == "localhost";
-        let Err(why) = self.prober.probe().upstream(upstream).await else { return StartsAgain::Yes };
+        let Err(why) = self.prober.probe().upstream_answers(upstream).await else { return StartsAgain::Yes };
         if !is_known_here || self.major_version(container).await.is_some_and(|major| major > 2) {
             return StartsAgain::Yes;
         }
