@@ -270,6 +270,23 @@ fn a_cache_whose_upstream_is_away_goes_on_as_it_is_and_is_renewed_when_the_upstr
 }
 
 #[test]
+fn a_cache_whose_upstream_takes_connections_and_says_nothing_is_left_alone_too() {
+    let _turn = beside_one();
+    let before = Before::new("upgrade-silent", REGISTRY_2);
+    let untouched = before.identities(&before.caches);
+    before.upstream.fall_silent();
+    let applied = before.scenario.apply();
+    assert_eq!(before.identities(&before.caches), untouched, "they would neither listen nor exit: {applied}");
+    for cache in &before.caches {
+        let fetched = before.image.fetch(cache.host_port(), REPOSITORY, &before.image.digest());
+        assert_eq!(fetched, Ok(()), "{}", cache.host);
+    }
+    before.upstream.speak();
+    before.scenario.apply();
+    assert_eq!(before.renewed(&before.mirrors()), Ok(()));
+}
+
+#[test]
 fn a_cache_whose_upstream_is_away_keeps_its_port_until_the_upstream_is_back() {
     let _turn = beside_one();
     let scenario = Scenario::new("port-away");

@@ -76,6 +76,15 @@ impl Upstream {
         self.docker.run(&["stop", "-t", "1", &self.name]);
     }
 
+    /// Has it accept connections and answer nothing, until it is to [speak](Upstream::speak) again.
+    pub(crate) fn fall_silent(&self) {
+        self.docker.run(&["pause", &self.name]);
+    }
+
+    pub(crate) fn speak(&self) {
+        self.docker.run(&["unpause", &self.name]);
+    }
+
     /// Brings it back where it was, with its content, after [`Upstream::stop`]. The engine would start the container
     /// itself on another port.
     pub(crate) fn start_again(&self) {
