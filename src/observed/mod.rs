@@ -9,11 +9,14 @@ mod wiring;
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 use std::path::PathBuf;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
 
 use futures_util::future::join_all;
 use futures_util::stream::{self, StreamExt, TryStreamExt};
 use futures_util::try_join;
 use jiff::{SignedDuration, Timestamp};
+use tokio::time::Instant;
 
 pub use self::access::Access;
 pub use self::network::NetworkRef;
@@ -35,6 +38,8 @@ use crate::registry::{self, SecretFiles};
 
 /// Reads asked of the engine at once. Each takes about half a millisecond, so a handful hides the round trips.
 const READS_AT_ONCE: usize = 8;
+/// An upstream that did not answer is asked again after this long.
+const AWAY_HOLDS: Duration = Duration::from_secs(10);
 /// A registry that has started has said by then which version it is.
 const SAYS_ITS_VERSION_WITHIN: SignedDuration = SignedDuration::from_secs(10);
 /// A registry that does not listen yet is given this long before that counts as drift.
@@ -139,12 +144,21 @@ pub struct Observer<E, P> {
     provisioner: Provisioner,
     remembered: Remembered,
     access: Access,
+    /// Containers whose registries would not start again: when that was asked, and why.
+    held_up: Arc<Mutex<BTreeMap<String, (Instant, String)>>>,
 }
 
 impl<E: Engine, P: Probe> Observer<E, P> {
     /// For a pass or a few.
     pub fn new(engine: E, prober: Prober<P>, provisioner: Provisioner) -> Self {
-        Self { engine, prober, provisioner, remembered: Remembered::default(), access: Access::default() }
+        Self {
+            engine,
+            prober,
+            provisioner,
+            remembered: Remembered::default(),
+            access: Access::default(),
+            held_up: Arc::default(),
+        }
     }
 
     /// For passes without end: what was read on nodes is read again only when it has changed.
@@ -197,10 +211,25 @@ impl<E: Engine, P: Probe> Observer<E, P> {
         join_all(asking).await;
     }
 
+    /// One that would not start again a moment ago is not asked about again by every pass: a silent upstream takes its time.
     async fn starts_again(&self, upstream: &Upstream, container: &Container) -> StartsAgain {
+        let held = self.held_up.lock().unwrap_or_else(PoisonError::into_inner).get(&container.id).cloned();
+        if let Some((_, why)) = held.filter(|(asked, _)| asked.elapsed() < AWAY_HOLDS) {
+            return StartsAgain::No(why);
+        }
+        let answer = self.ask_whether_it_starts_again(upstream, container).await;
+        let mut held_up = self.held_up.lock().unwrap_or_else(PoisonError::into_inner);
+        match &answer {
+            StartsAgain::No(why) => held_up.insert(container.id.clone(), (Instant::now(), why.clone())),
+            StartsAgain::Yes | StartsAgain::NotAsked => held_up.remove(&container.id),
+        };
+        answer
+    }
+
+    async fn ask_whether_it_starts_again(&self, upstream: &Upstream, container: &Container) -> StartsAgain {
         // What only the cluster's network can name cannot be told from here.
         let is_known_here = upstream.host().contains(['.', ':']) || upstream.host() == "localhost";
-        let Err(why) = self.prober.probe().upstream(upstream).await else { return StartsAgain::Yes };
+        let Err(why) = self.prober.probe().upstream_answers(upstream).await else { return StartsAgain::Yes };
         if !is_known_here || self.major_version(container).await.is_some_and(|major| major > 2) {
             return StartsAgain::Yes;
         }

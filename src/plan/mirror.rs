@@ -115,7 +115,10 @@ impl Builder<'_> {
             Some(main) if is_ending(main) => (None, Some(main)),
             main => (main, None),
         };
-        let next = containers.next.filter(fits).filter(|_| main.is_none_or(|main| !fits(&main)));
+        // One that serves alone has its name first, and is then replaced as any other.
+        let serves_alone = |found: &&Found| main.is_none() && found.container.state == ContainerState::Running;
+        let is_of_use = |found: &&Found| fits(found) || serves_alone(found);
+        let next = containers.next.filter(is_of_use).filter(|_| main.is_none_or(|main| !fits(&main)));
         let renamed = containers.renamed.iter().copied().find(fits).filter(|_| main.is_none() && next.is_none());
         let in_the_way = |found: &&&Found| !renamed.is_some_and(|renamed| std::ptr::eq(renamed, **found));
 

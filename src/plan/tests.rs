@@ -484,6 +484,18 @@ fn an_interrupted_recreate_goes_on_where_it_stopped() {
 }
 
 #[test]
+fn what_an_earlier_ksail_left_serving_half_way_gets_its_name_before_it_is_renewed() {
+    let desired = one();
+    let mut observed = converged(&desired);
+    made_by_an_earlier_ksail(&mut observed.containers[0]);
+    observed.containers[0].container.name.push_str(".next");
+    assert_snapshot!(plan(&desired, &observed), @r"
+    ghcr.io
+      rename ksail-dev-ghcr-io.next to ksail-dev-ghcr-io: an interrupted recreate goes on
+    ");
+}
+
+#[test]
 fn a_leftover_that_is_of_no_use_is_removed() {
     let desired = one();
     let mut observed = converged(&desired);

@@ -50,6 +50,11 @@ pub trait Probe: Clone + Send + Sync + 'static {
     fn port_is_taken(&self, address: IpAddr, port: u16) -> impl Future<Output = bool> + Send;
     /// Whether an upstream accepts connections; the error says why not.
     fn upstream(&self, upstream: &Upstream) -> impl Future<Output = Result<(), String>> + Send;
+    /// Whether an upstream answers `/v2/` with whatever it be, as a registry of version 2 asks it when it starts; the
+    /// error says why not.
+    fn upstream_answers(&self, upstream: &Upstream) -> impl Future<Output = Result<(), String>> + Send {
+        self.upstream(upstream)
+    }
 }
 
 /// How patiently a registry is asked.
@@ -201,5 +206,9 @@ impl Probe for FromHere {
             Ok(Err(error)) => Err(error.to_string()),
             Err(_) => Err(format!("no connection within {} s", REACH_LIMIT.as_secs())),
         }
+    }
+
+    async fn upstream_answers(&self, upstream: &Upstream) -> Result<(), String> {
+        upstream::answers(upstream, REACH_LIMIT).await
     }
 }

@@ -3,6 +3,7 @@
 //! <https://distribution.github.io/distribution/spec/auth/token/>
 
 use std::error::Error;
+use std::io;
 use std::time::Duration;
 
 use base64::Engine as _;
@@ -58,6 +59,37 @@ pub(super) async fn ask(upstream: &Upstream, credentials: Option<&Credentials>, 
         Ok(Err(error)) => Asked::Unreachable(innermost(&*error)),
         Err(_) => Asked::Unreachable(format!("no answer within {} s", LIMIT.as_secs())),
     }
+}
+
+/// Whether it answers `/v2/`, whatever it says.
+pub(super) async fn answers(upstream: &Upstream, limit: Duration) -> Result<(), String> {
+    let asking = async {
+        let asker = Asker::new(None)?;
+        asker.send(Method::GET, &format!("{}/v2/", upstream.as_str()), None).await
+    };
+    match timeout(limit, asking).await {
+        Ok(Ok(_)) => Ok(()),
+        // It speaks. Whether the registry trusts it cannot be told from here: its image may know other authorities.
+        Ok(Err(error)) if is_of_tls(&*error) => Ok(()),
+        Ok(Err(_)) if upstream.is_secret() => Err("no connection, or no answer of a registry".to_owned()),
+        Ok(Err(error)) => Err(innermost(&*error)),
+        Err(_) => Err(format!("no answer within {} s", limit.as_secs())),
+    }
+}
+
+/// What the TLS client complains of is invalid data to its connection.
+fn is_of_tls(error: &(dyn Error + Send + Sync + 'static)) -> bool {
+    let mut next: Option<&(dyn Error + 'static)> = Some(error);
+    while let Some(error) = next {
+        let of_connection = error.downcast_ref::<io::Error>();
+        if of_connection.is_some_and(|error| error.kind() == io::ErrorKind::InvalidData) {
+            return true;
+        }
+        // The source of an I/O error is that of the error in it.
+        let within = of_connection.and_then(io::Error::get_ref);
+        next = within.map(|error| error as &(dyn Error + 'static)).or_else(|| error.source());
+    }
+    false
 }
 
 type Failed = Box<dyn Error + Send + Sync>;
@@ -202,6 +234,9 @@ fn innermost(error: &(dyn Error + Send + Sync + 'static)) -> String {
 
 #[cfg(test)]
 mod tests {
+    use tokio::io::{AsyncReadExt, AsyncWriteExt};
+    use tokio::net::TcpListener;
+
     use super::*;
 
     #[test]
@@ -215,6 +250,27 @@ mod tests {
         assert_eq!(Challenge::read("Basic realm=\"x\""), Some(Challenge::Basic));
         assert_eq!(Challenge::read("Bearer service=\"x\""), None);
         assert_eq!(Challenge::read("Negotiate"), None);
+    }
+
+    #[tokio::test]
+    async fn any_answer_is_one_and_a_connection_alone_is_none() {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let port = listener.local_addr().unwrap().port();
+        let asked = async |scheme: &str, says: &'static [u8]| {
+            let upstream: Upstream = format!("{scheme}://127.0.0.1:{port}").parse().unwrap();
+            let speak = async {
+                let (mut stream, _) = listener.accept().await.unwrap();
+                stream.read_buf(&mut Vec::new()).await.unwrap();
+                stream.write_all(says).await.unwrap();
+                stream
+            };
+            let (answer, _open) = tokio::join!(answers(&upstream, Duration::from_secs(1)), speak);
+            answer
+        };
+        let broken = b"HTTP/1.1 503 Service Unavailable\r\nContent-Length: 0\r\n\r\n";
+        assert_eq!(asked("http", broken).await, Ok(()));
+        assert_eq!(asked("https", broken).await, Ok(()), "it speaks, and not TLS");
+        assert_eq!(asked("http", b"").await, Err("no answer within 1 s".to_owned()));
     }
 
     #[tokio::test]

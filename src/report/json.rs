@@ -97,7 +97,11 @@ pub fn plan_as_json(desired: &Desired, plan: &Plan) -> Value {
     let blocked: Vec<_> = blocked
         .map(|(subject, obstacle)| json!({key(subject): subject.name(), "message": obstacle.to_string()}))
         .collect();
-    json!({"cluster": desired.cluster.as_str(), "changes": changes, "blocked": blocked})
+    let later = plan.sequences.iter().filter_map(|(subject, sequence)| Some((subject, sequence.postponed.as_ref()?)));
+    let later: Vec<_> = later
+        .map(|(subject, postponed)| json!({key(subject): subject.name(), "message": postponed.to_string()}))
+        .collect();
+    json!({"cluster": desired.cluster.as_str(), "changes": changes, "blocked": blocked, "later": later})
 }
 
 /// A status as one document.

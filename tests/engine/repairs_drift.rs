@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
+use super::impostor::Impostor;
 use super::support::deadline::{eventually, holds};
 use super::support::docker::Container;
 use super::support::manifest::Mirror;
@@ -134,51 +135,6 @@ fn settings(container: &Container, scenario: &Scenario) -> impl PartialEq + use<
         (container.bindings(), container.bound(), container.mounts()),
         container.aliases(&scenario.network).contains(&container.name()),
     )
-}
-
-/// How to make a container like another one.
-struct Impostor {
-    name: String,
-    image: String,
-    labels: BTreeMap<String, String>,
-    env: BTreeMap<String, String>,
-    publish: String,
-    volume: String,
-    restart: String,
-    command: Vec<String>,
-}
-
-impl Impostor {
-    fn of(original: &Container) -> Self {
-        let (address, port) = original.bindings().first().cloned().expect("it publishes a port");
-        let mut env = original.env();
-        env.retain(|key, _| key.starts_with("REGISTRY_"));
-        let mut labels = original.labels();
-        labels.retain(|key, _| key.starts_with("ksail.dev/") && key != "ksail.dev/test-image");
-        Self {
-            name: original.name(),
-            image: original.image(),
-            labels,
-            env,
-            publish: format!("{address}:{port}:5000"),
-            volume: format!("{}:/var/lib/registry", original.name()),
-            restart: original.restart_policy(),
-            command: Vec::new(),
-        }
-    }
-
-    fn create(&self) -> Vec<String> {
-        let mut args: Vec<String> = ["create", "--pull", "never", "--name", &self.name].map(str::to_owned).into();
-        let mut option = |name: &str, value: String| args.extend([name.to_owned(), value]);
-        self.labels.iter().for_each(|(key, value)| option("--label", format!("{key}={value}")));
-        self.env.iter().for_each(|(key, value)| option("--env", format!("{key}={value}")));
-        option("--publish", self.publish.clone());
-        option("--volume", self.volume.clone());
-        option("--restart", self.restart.clone());
-        args.push(self.image.clone());
-        args.extend(self.command.iter().cloned());
-        args
-    }
 }
 
 fn repairs_replaced(name: &str, change: impl FnOnce(&mut Impostor)) {

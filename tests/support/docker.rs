@@ -115,6 +115,12 @@ impl Container {
         self.text("/Config/Image")
     }
 
+    /// Options of its log driver.
+    pub(crate) fn log_options(&self) -> BTreeMap<String, String> {
+        serde_json::from_value(self.inspected.pointer("/HostConfig/LogConfig/Config").cloned().unwrap_or_default())
+            .unwrap_or_default()
+    }
+
     /// Id and start time: what stays when nobody touches a container.
     pub(crate) fn identity(&self) -> (String, String) {
         (self.id(), self.started_at())

@@ -1,10 +1,10 @@
-//! A unix socket in front of the engine that writes down every call.
+//! A unix socket in front of the engine that writes down every call, and can keep those back that change something.
 
 use std::io::{BufRead, BufReader, Read, Write};
 use std::os::unix::net::{UnixListener, UnixStream};
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Condvar, Mutex};
 use std::thread;
 
 use tempfile::TempDir;
@@ -34,6 +34,16 @@ struct Shared {
     calls: Mutex<Vec<Call>>,
     connections: Mutex<Vec<UnixStream>>,
     open: AtomicBool,
+    gate: Mutex<Gate>,
+    moved: Condvar,
+}
+
+/// What changes of the engine come through.
+struct Gate {
+    /// So many more.
+    allowed: usize,
+    /// Somebody waits.
+    is_waited_at: bool,
 }
 
 impl Recorder {
@@ -49,6 +59,8 @@ impl Recorder {
             calls: Mutex::default(),
             connections: Mutex::default(),
             open: AtomicBool::new(true),
+            gate: Mutex::new(Gate { allowed: usize::MAX, is_waited_at: false }),
+            moved: Condvar::new(),
         });
         thread::spawn({
             let shared = Arc::clone(&shared);
@@ -73,6 +85,19 @@ impl Recorder {
         for connection in self.shared.connections.lock().expect("no recorder panics").drain(..) {
             let _ = connection.shutdown(std::net::Shutdown::Both);
         }
+        self.shared.moved.notify_all();
+    }
+
+    /// Lets so many calls through that change the engine. The one after them waits, and never comes through when the
+    /// recorder is shut.
+    pub(crate) fn allow(&self, changes: usize) {
+        *self.shared.gate.lock().expect("no recorder panics") = Gate { allowed: changes, is_waited_at: false };
+        self.shared.moved.notify_all();
+    }
+
+    /// Whether a call waits that would change the engine.
+    pub(crate) fn keeps_one_back(&self) -> bool {
+        self.shared.gate.lock().expect("no recorder panics").is_waited_at
     }
 
     /// Takes connections again.
@@ -101,17 +126,36 @@ fn serve(client: UnixStream, shared: &Shared) -> Option<()> {
     });
     let mut requests = BufReader::new(client);
     let mut engine = engine;
-    while let Some(()) = forward_request(&mut requests, &mut engine, &shared.calls) {}
+    while let Some(()) = forward_request(&mut requests, &mut engine, shared) {}
     let _ = engine.shutdown(std::net::Shutdown::Write);
     Some(())
 }
 
+impl Shared {
+    /// Waits until a call may come through; `None` when it never may.
+    fn pass(&self, call: &Call) -> Option<()> {
+        if call.is_read() {
+            return Some(());
+        }
+        let mut gate = self.gate.lock().expect("no recorder panics");
+        while gate.allowed == 0 && self.open.load(Ordering::SeqCst) {
+            gate.is_waited_at = true;
+            gate = self.moved.wait(gate).expect("no recorder panics");
+        }
+        gate.allowed = gate.allowed.checked_sub(1)?;
+        Some(())
+    }
+}
+
 /// Forwards one request and records it; `None` when the client has gone.
-fn forward_request(from: &mut impl BufRead, to: &mut impl Write, calls: &Mutex<Vec<Call>>) -> Option<()> {
-    let request = forward_line(from, to)?;
-    let mut words = request.split_whitespace();
+fn forward_request(from: &mut impl BufRead, to: &mut impl Write, shared: &Shared) -> Option<()> {
+    let request = read_line(from)?;
+    let text = String::from_utf8_lossy(&request);
+    let mut words = text.split_whitespace();
     let call = Call { method: words.next()?.to_owned(), path: words.next()?.to_owned() };
-    calls.lock().expect("no recorder panics").push(call);
+    shared.calls.lock().expect("no recorder panics").push(call.clone());
+    shared.pass(&call)?;
+    to.write_all(&request).ok()?;
     let (mut length, mut chunked) = (0, false);
     loop {
         let line = forward_line(from, to)?.to_ascii_lowercase();
@@ -127,10 +171,15 @@ fn forward_request(from: &mut impl BufRead, to: &mut impl Write, calls: &Mutex<V
 }
 
 fn forward_line(from: &mut impl BufRead, to: &mut impl Write) -> Option<String> {
-    let mut line = Vec::new();
-    from.read_until(b'\n', &mut line).ok().filter(|read| *read > 0)?;
+    let line = read_line(from)?;
     to.write_all(&line).ok()?;
     Some(String::from_utf8_lossy(&line).into_owned())
+}
+
+fn read_line(from: &mut impl BufRead) -> Option<Vec<u8>> {
+    let mut line = Vec::new();
+    from.read_until(b'\n', &mut line).ok().filter(|read| *read > 0)?;
+    Some(line)
 }
 
 fn forward_bytes(from: &mut impl BufRead, to: &mut impl Write, length: u64) -> Option<()> {

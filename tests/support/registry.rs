@@ -75,6 +75,29 @@ impl Upstream {
     pub(crate) fn stop(&self) {
         self.docker.run(&["stop", "-t", "1", &self.name]);
     }
+
+    /// Has it accept connections and answer nothing, until it is to [speak](Upstream::speak) again.
+    pub(crate) fn fall_silent(&self) {
+        self.docker.run(&["pause", &self.name]);
+    }
+
+    pub(crate) fn speak(&self) {
+        self.docker.run(&["unpause", &self.name]);
+    }
+
+    /// Brings it back where it was, with its content, after [`Upstream::stop`]. The engine would start the container
+    /// itself on another port.
+    pub(crate) fn start_again(&self) {
+        let (docker, name, label) = (&self.docker, &self.name, sweep::label());
+        let (port, at) = (self.port, self.url.trim_start_matches("http://"));
+        docker.line(&format!("rename {name} {name}-old"));
+        docker.line(&format!(
+            "run -d --pull never --name {name} --label {label} --volumes-from {name}-old -p 127.0.0.1:{port}:5000 \
+             -p {at}:5000 registry:3"
+        ));
+        docker.line(&format!("rm {name}-old"));
+        eventually("the upstream answers", Duration::from_secs(20), || holds(http::serves(port), "no answer"));
+    }
 }
 
 impl Drop for Upstream {

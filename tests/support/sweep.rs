@@ -1,5 +1,6 @@
 //! Names and labels that tie what a test makes to the test process, and the removal of what dead ones left.
 
+use std::collections::BTreeSet;
 use std::path::Path;
 use std::sync::Once;
 
@@ -43,6 +44,10 @@ pub(crate) fn once(docker: &Docker) {
         for (name, cluster) in labelled(docker, "volume", "{{.Name}}", CLUSTER_LABEL) {
             remove_if(cluster_run(&cluster).is_some_and(|run| dead(&run)), docker, &["volume", "rm", &name]);
         }
+        for name in volumes_of_mirrors(docker, PREFIX) {
+            let cluster = name.trim_start_matches("ksail-");
+            remove_if(cluster_run(cluster).is_some_and(|run| dead(&run)), docker, &["volume", "rm", &name]);
+        }
     });
 }
 
@@ -56,8 +61,17 @@ pub(crate) fn cluster(docker: &Docker, name: &str) {
         all.into_iter().filter(|(_, called)| called.contains(name)).map(|(id, _)| id).collect::<Vec<_>>()
     };
     remove(docker, &["rm", "-fv"], [docker.containers_labelled(&of_cluster), named("ps", "{{.ID}}")].concat());
-    remove(docker, &["volume", "rm"], [docker.volumes_labelled(&of_cluster), named("volume", "{{.Name}}")].concat());
+    let volumes =
+        [docker.volumes_labelled(&of_cluster), named("volume", "{{.Name}}"), volumes_of_mirrors(docker, name)];
+    remove(docker, &["volume", "rm"], volumes.into_iter().flatten().collect::<BTreeSet<_>>().into_iter().collect());
     remove(docker, &["network", "rm"], named("network", "{{.ID}}"));
+}
+
+/// Volumes with the name of a mirror's, which may have no label: those the engine has made for a container, or a test.
+fn volumes_of_mirrors(docker: &Docker, cluster: &str) -> Vec<String> {
+    let prefix = format!("ksail-{cluster}");
+    let named = docker.lines(&["volume", "ls", "--filter", &format!("name={prefix}"), "--format", "{{.Name}}"]);
+    named.into_iter().filter(|name| name.starts_with(&prefix)).collect()
 }
 
 /// Removes several objects by one command, which does them at once.
