@@ -97,7 +97,7 @@ fn make_private(directory: &Path) -> io::Result<()> {
 
 #[cfg(unix)]
 fn open_private(path: &Path) -> io::Result<File> {
-    use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
+    use std::os::unix::fs::{MetadataExt, OpenOptionsExt, PermissionsExt};
     let no_link = i32::try_from(rustix::fs::OFlags::NOFOLLOW.bits()).unwrap_or_default();
     let mut options = File::options();
     options.create(true).truncate(false).read(true).write(true).mode(0o600).custom_flags(no_link);
@@ -105,6 +105,9 @@ fn open_private(path: &Path) -> io::Result<File> {
     let found = file.metadata()?;
     if !found.is_file() || found.nlink() != 1 || found.uid() != own_id() {
         return Err(refused("is not a file of this user's alone; remove it"));
+    }
+    if found.permissions().mode() & 0o077 != 0 {
+        file.set_permissions(fs::Permissions::from_mode(0o600))?;
     }
     Ok(file)
 }
@@ -163,6 +166,11 @@ mod tests {
         fs::hard_link(&elsewhere, directory.join("hard.lock")).unwrap();
         assert!(Private::open(&directory.join("hard.lock")).unwrap_err().to_string().contains("alone"));
         assert_eq!(fs::read_to_string(&elsewhere).unwrap(), "theirs");
+        let open_to_all = directory.join("open.lock");
+        fs::write(&open_to_all, "").unwrap();
+        fs::set_permissions(&open_to_all, fs::Permissions::from_mode(0o666)).unwrap();
+        Private::open(&open_to_all).unwrap();
+        assert_eq!(fs::metadata(&open_to_all).unwrap().permissions().mode() & 0o777, 0o600);
     }
 
     #[test]

@@ -84,6 +84,8 @@ struct UnderWay {
     aim: Aim,
     /// What is done to the cluster, in words.
     of_cluster: Option<&'static str>,
+    /// A container is brought into the shape that this version gives it.
+    renews: bool,
 }
 
 /// What a sequence leads to. One whose aim is another now is given up.
@@ -160,8 +162,9 @@ impl<E: Engine, P: Probe> Reconciler<E, P> {
         }
     }
 
+    /// What is in force, under the names that exist as far as they are known.
     pub(super) fn desired(&self) -> Option<&Desired> {
-        self.desired.as_ref()
+        self.last.as_ref().map(|last| &last.desired).or(self.desired.as_ref())
     }
 
     /// Puts another desired state in force. What changes is tried at once, and what is under way for it is given up.
@@ -274,6 +277,8 @@ impl<E: Engine, P: Probe> Reconciler<E, P> {
     fn start_what_is_due(&mut self, desired: &Desired, observed: &Observed, plan: &Plan, trigger: Vec<String>) {
         let now = Instant::now();
         let is_deleted = self.is_cluster_deleted();
+        // Those that start together wait for each other; one that comes later waits for all of them.
+        let is_renewing = self.under_way.values().any(|under_way| under_way.renews);
         let can_start = |subject: &Subject| {
             !is_deleted
                 && !self.is_left_alone(subject, observed)
@@ -283,7 +288,8 @@ impl<E: Engine, P: Probe> Reconciler<E, P> {
         // What another sequence has to lead to first is begun together with that one.
         let is_due = |subject: &Subject, sequence: &Sequence| {
             let mut needs = sequence.steps.iter().flat_map(|step| &step.after).filter_map(Milestone::needs);
-            !sequence.steps.is_empty() && can_start(subject) && needs.all(can_start)
+            let is_in_turn = !sequence.renews || !is_renewing;
+            !sequence.steps.is_empty() && is_in_turn && can_start(subject) && needs.all(can_start)
         };
         let due: Vec<_> = plan.sequences.iter().filter(|(subject, sequence)| is_due(subject, sequence)).collect();
         if due.is_empty() {
@@ -302,7 +308,8 @@ impl<E: Engine, P: Probe> Reconciler<E, P> {
                 Action::DeleteCluster { .. } => Some("it is being deleted"),
                 _ => None,
             });
-            self.under_way.insert(subject.clone(), UnderWay { cancel: cancel.clone(), aim, of_cluster });
+            self.under_way
+                .insert(subject.clone(), UnderWay { cancel: cancel.clone(), aim, of_cluster, renews: sequence.renews });
             let (executor, milestones) = (self.executor.clone(), milestones.clone());
             let (subject, sequence) = (subject.clone(), sequence.clone());
             self.running.spawn(async move {

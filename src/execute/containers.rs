@@ -15,8 +15,8 @@ use crate::registry::SecretFiles;
 
 /// Seconds a registry has to finish its answers when it is stopped.
 const STOP_GRACE: u32 = 2;
-/// A registry that is restarted does not answer, or must not go on with what it has.
-const RESTART_GRACE: u32 = 0;
+/// One that is restarted may have pulls under way all the same: that it hangs is a judgement.
+const RESTART_GRACE: u32 = 5;
 /// So often a volume that somebody removes meanwhile is made again.
 const VOLUME_TRIES: u32 = 3;
 /// Pause between two looks at a container that is being removed: the first and the longest.

@@ -17,6 +17,7 @@ use super::turns::beside_one;
 const MOST_CHANGES: usize = 30;
 
 #[test]
+#[ignore = "long: tests/run --long"]
 fn a_recreate_that_is_cut_off_at_any_call_has_one_container_that_the_engine_would_start_and_is_finished() {
     let _turn = beside_one();
     let scenario = Scenario::new("power");

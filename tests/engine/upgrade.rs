@@ -225,6 +225,7 @@ fn apply_renews_what_an_earlier_ksail_made_one_after_the_other_and_keeps_what_is
 }
 
 #[test]
+#[ignore = "long: tests/run --long"]
 fn watch_renews_what_an_earlier_ksail_made_one_after_the_other_and_keeps_what_is_in_it() {
     let _turn = beside_one();
     let before = Before::new("upgrade-watch", "registry:3");
@@ -270,6 +271,7 @@ fn a_cache_whose_upstream_is_away_goes_on_as_it_is_and_is_renewed_when_the_upstr
 }
 
 #[test]
+#[ignore = "long: tests/run --long"]
 fn a_cache_whose_upstream_takes_connections_and_says_nothing_is_left_alone_too() {
     let _turn = beside_one();
     let before = Before::new("upgrade-silent", REGISTRY_2);
@@ -323,6 +325,7 @@ fn a_cache_whose_upstream_is_away_keeps_its_port_until_the_upstream_is_back() {
 }
 
 #[test]
+#[ignore = "long: tests/run --long"]
 fn a_mirror_with_credentials_is_renewed_with_them() {
     let _turn = beside_one();
     let scenario = Scenario::new("upgrade-login");

@@ -32,6 +32,7 @@ fn purge(scenario: &Scenario) {
 }
 
 #[test]
+#[ignore = "long: tests/run --long"]
 fn a_container_and_its_volume_that_are_removed_under_a_watch_come_back_and_are_the_mirrors_own() {
     let _turn = beside_one();
     let scenario = Scenario::new("races");
