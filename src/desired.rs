@@ -177,9 +177,16 @@ impl Desired {
     #[must_use]
     pub fn with_names(mut self, existing: &names::Existing) -> Self {
         for mirror in self.mirrors.values_mut() {
-            if let Some(name) = existing.get(mirror.host.as_str()).filter(|name| **name != mirror.name) {
-                mirror.rename(name);
+            let is_anothers = existing.iter().any(|(host, name)| host != mirror.host.as_str() && *name == mirror.name);
+            let own = existing.get(mirror.host.as_str()).cloned();
+            let beside = || is_anothers.then(|| names::beside_another(&self.cluster, &mirror.host));
+            let usual = std::mem::take(&mut mirror.aliases);
+            if let Some(name) = own.or_else(beside).filter(|name| *name != mirror.name) {
+                mirror.rename(&name);
             }
+            // Nodes may have been told of the usual name, in the distribution's own file, before anything existed.
+            let others = usual.into_iter().filter(|alias| *alias != mirror.name && !is_anothers);
+            mirror.aliases = [mirror.name.clone()].into_iter().chain(others).collect();
         }
         let advertised = self.hosting.as_ref().map(|hosting| hosting.host().to_owned());
         let mirror = advertised.and_then(|host| self.mirrors.values().find(|mirror| mirror.host.as_str() == host));
@@ -194,9 +201,8 @@ impl Mirror {
         names::next(&self.name)
     }
 
-    /// Nodes may have been told of the name by the rule, in the distribution's own file, before anything existed.
     fn rename(&mut self, name: &str) {
-        self.aliases = vec![name.to_owned(), std::mem::replace(&mut self.name, name.to_owned())];
+        name.clone_into(&mut self.name);
         name.clone_into(&mut self.container.name);
         self.container.volumes = vec![(name.to_owned(), STORAGE.to_owned())];
         self.node_files = hosts_toml::files(&self.host, name, self.role, self.upstream.as_ref(), self.fallback);

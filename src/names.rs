@@ -24,6 +24,11 @@ pub fn of(cluster: &ClusterName, host: &Host) -> String {
     if is_unmistakable(host) && plain.len() <= LIMIT { plain } else { suffixed(cluster, host.as_str()) }
 }
 
+/// The name of a mirror whose usual one is another's already.
+pub fn beside_another(cluster: &ClusterName, host: &Host) -> String {
+    suffixed(cluster, host.as_str())
+}
+
 /// Whether a name is one that ksail gives, or gave in an earlier version, to what exists for a host.
 pub fn is_of(name: &str, cluster: &str, host: &str) -> bool {
     let name = name.strip_suffix(NEXT).unwrap_or(name);

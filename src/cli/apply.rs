@@ -12,7 +12,7 @@ use super::{Exit, FAILED, Global, OK, Output, TIMED_OUT, note};
 use crate::controller::Applied;
 use crate::desired::resolve;
 use crate::execute::DEFAULT_CONCURRENCY;
-use crate::manifest::{Lifecycle, Manifest};
+use crate::manifest::{Lifecycle, Manifest, State};
 use crate::report::{Written, status_as_table};
 use crate::status::Status;
 
@@ -47,15 +47,19 @@ pub(super) struct Converging {
 pub(super) async fn run(global: &Global, arguments: &Arguments) -> Result<u8, Exit> {
     let path = manifest_path(global)?;
     let manifest = load(&path)?;
-    claim(global, &path, &manifest.name, arguments.converging.adopt)?;
-    converge(global, &manifest, &arguments.converging).await
+    let claim = claim(global, &path, &manifest.name, arguments.converging.adopt)?;
+    let code = converge(global, &manifest, &arguments.converging).await?;
+    if code == OK && manifest.state != State::Present {
+        claim.release();
+    }
+    Ok(code)
 }
 
 /// Makes everything as the manifest says, shows progress, and tells how it ended.
 pub(super) async fn converge(global: &Global, manifest: &Manifest, converging: &Converging) -> Result<u8, Exit> {
     let stop = stop_on_signals()?;
     let reporting = Reporting::begin(converging.output, false, &stop)?;
-    let controller = controller(global, manifest, reporting.reporter(), converging.concurrency)?;
+    let controller = controller(global, manifest, reporting.reporter(), converging.concurrency, None)?;
     let started = Instant::now();
     let timeout = converging.timeout.unwrap_or(match manifest.lifecycle {
         Lifecycle::Managed => TIMEOUT_WITH_CLUSTER,

@@ -9,7 +9,7 @@ use tokio::signal;
 use tokio_util::sync::CancellationToken;
 
 use super::{BAD_INPUT, Exit, FAILED, Global, color_on_stderr};
-use crate::controller::{ClusterLock, Controller, InForce, NotInForce, private_directory};
+use crate::controller::{Claim, ClusterLock, Controller, InForce, NotInForce, private_directory};
 use crate::desired::Surroundings;
 use crate::engine::docker::Docker;
 use crate::engine::locate::{Address, docker_config_directory, locate};
@@ -73,25 +73,24 @@ pub(super) fn controller(
     manifest: &Manifest,
     reporter: Arc<dyn Reporter>,
     concurrency: usize,
+    claim: Option<Claim>,
 ) -> Result<Controller<Docker, FromHere>, Exit> {
     let (engine, probe, address) = engine(global)?;
     let lock = ClusterLock::of_user(variable, &manifest.name, &address);
     let provisioner = provisioner(global, &address);
     let env = Arc::new(variable);
-    Ok(Controller { engine, probe, provisioner, reporter, concurrency, lock, around: around(), env })
+    Ok(Controller { engine, probe, provisioner, reporter, concurrency, lock, claim, around: around(), env })
 }
 
 /// Puts a manifest in force for its cluster, unless another one is.
-pub(super) fn claim(global: &Global, path: &Path, cluster: &ClusterName, adopt: bool) -> Result<InForce, Exit> {
+pub(super) fn claim(global: &Global, path: &Path, cluster: &ClusterName, adopt: bool) -> Result<Claim, Exit> {
     let (_, _, address) = engine(global)?;
     let refused = |error: NotInForce| match error {
         NotInForce::Another { .. } => Exit::new(BAD_INPUT, error.to_string()),
         NotInForce::NoRecord(_) => Exit::new(FAILED, error.to_string()),
     };
     let directory = private_directory(&variable).map_err(|error| refused(error.into()))?;
-    let in_force = InForce::new(&directory, cluster, &address);
-    in_force.claim(path, adopt).map_err(refused)?;
-    Ok(in_force)
+    InForce::new(&directory, cluster, &address).claim(path, adopt).map_err(refused)
 }
 
 /// What takes a snapshot for one command.

@@ -23,10 +23,10 @@ pub(super) struct Arguments {
 pub(super) async fn run(global: &Global, arguments: &Arguments) -> Result<u8, Exit> {
     let path = manifest_path(global)?;
     let manifest = load(&path)?;
-    claim(global, &path, &manifest.name, arguments.adopt)?;
+    let claim = claim(global, &path, &manifest.name, arguments.adopt)?;
     let stop = stop_on_signals()?;
     let reporting = Reporting::begin(arguments.output, true, &stop)?;
-    let controller = controller(global, &manifest, reporting.reporter(), arguments.concurrency)?;
+    let controller = controller(global, &manifest, reporting.reporter(), arguments.concurrency, Some(claim))?;
     controller.watch(path, manifest, &stop).await;
     // Whoever could not read it all was told when it happened, or has gone, or has told this watch to stop.
     reporting.finish();

@@ -61,7 +61,8 @@ impl<E: Engine, P: Probe> Controller<E, P> {
                     }
                     Ok(Err(PassError::Engine(error))) => break Applied::EngineAway(error),
                     Ok(Err(PassError::Lock(error))) => break Applied::NoLock(error),
-                    Ok(Err(PassError::Stopped)) => break Applied::Stopped,
+                    // Nobody takes over from one pass.
+                    Ok(Err(PassError::Stopped | PassError::NotInForce(_))) => break Applied::Stopped,
                     Err(_) => break Applied::TimedOut(reconciler.status.clone()),
                 },
                 Some(()) = at(retry) => reconciler.queue.push("another try"),

@@ -16,6 +16,27 @@ pub struct InForce {
     cluster: ClusterName,
 }
 
+/// A manifest that was put in force.
+#[derive(Debug, Clone)]
+pub struct Claim {
+    record: InForce,
+    manifest: PathBuf,
+}
+
+impl Claim {
+    /// The manifest that has taken over since, if one has.
+    pub fn lost_to(&self) -> Option<PathBuf> {
+        let recorded = fs::read_to_string(&self.record.path).ok().filter(|text| !text.is_empty());
+        recorded.map(PathBuf::from).filter(|other| *other != self.manifest && !is_same_file(other, &self.manifest))
+    }
+
+    /// Nothing is in force any more: the cluster is gone.
+    pub fn release(&self) {
+        // One that stays is no harm: its file says that the cluster is to be absent, and `--adopt` goes past it.
+        let _ = fs::remove_file(&self.record.path);
+    }
+}
+
 /// Why a manifest is not put in force.
 #[derive(Debug, thiserror::Error)]
 pub enum NotInForce {
@@ -50,20 +71,17 @@ impl InForce {
     /// # Errors
     ///
     /// [`NotInForce::Another`] when another one is.
-    pub fn claim(&self, manifest: &Path, adopt: bool) -> Result<(), NotInForce> {
+    pub fn claim(&self, manifest: &Path, adopt: bool) -> Result<Claim, NotInForce> {
         let manifest = fs::canonicalize(manifest)?;
         let recorded = self.read()?;
         let other = recorded.filter(|other| *other != manifest && !adopt && self.is_kept_by(other, &manifest));
         match other {
             Some(other) => Err(NotInForce::Another { cluster: self.cluster.clone(), other, manifest }),
-            None => Ok(self.write(&manifest)?),
+            None => {
+                self.write(&manifest)?;
+                Ok(Claim { record: self.clone(), manifest })
+            }
         }
-    }
-
-    /// Nothing is in force any more: the cluster is gone.
-    pub fn release(&self) {
-        // One that stays is no harm: its file says that the cluster is to be absent.
-        let _ = fs::remove_file(&self.path);
     }
 
     /// Whether a file is there, is another than `manifest`, and names this cluster.
@@ -127,7 +145,7 @@ mod tests {
         fn claim(&self, manifest: &Path, adopt: bool) -> Result<(), String> {
             let directory = self.home.path().join("private");
             let record = InForce::new(&directory, &"dev".parse().unwrap(), "tcp://engine:2375");
-            record.claim(manifest, adopt).map_err(|error| error.to_string())
+            record.claim(manifest, adopt).map(drop).map_err(|error| error.to_string())
         }
     }
 
@@ -162,6 +180,19 @@ mod tests {
         assert_eq!(world.claim(&world.manifest("one", "dev"), true), Ok(()));
         fs::write(&one, "kind: [").unwrap();
         assert_eq!(world.claim(&two, false), Ok(()));
+    }
+
+    #[test]
+    fn who_was_in_force_hears_who_took_over_and_nobody_has_when_nothing_is_in_force() {
+        let world = World::new();
+        let (one, two) = (world.manifest("one", "dev"), world.manifest("two", "dev"));
+        let record = InForce::new(&world.home.path().join("private"), &"dev".parse().unwrap(), "tcp://engine:2375");
+        let claim = record.claim(&one, false).unwrap();
+        assert_eq!(claim.lost_to(), None);
+        let other = record.claim(&two, true).unwrap();
+        assert_eq!(claim.lost_to(), Some(fs::canonicalize(&two).unwrap()));
+        other.release();
+        assert_eq!(claim.lost_to(), None);
     }
 
     #[cfg(unix)]

@@ -24,7 +24,7 @@ mod watch;
 
 use std::sync::Arc;
 
-pub use in_force::{InForce, NotInForce};
+pub use in_force::{Claim, InForce, NotInForce};
 pub use lock::ClusterLock;
 pub use private::directory as private_directory;
 pub use survey::{Survey, survey};
@@ -49,6 +49,8 @@ pub struct Controller<E, P> {
     pub concurrency: usize,
     /// Held during passes.
     pub lock: ClusterLock,
+    /// What a watch looks at before it changes anything: whether its manifest is still in force.
+    pub claim: Option<Claim>,
     /// What besides the manifest decides names.
     pub around: Surroundings,
     /// Environment variables, for `${VAR}` in the manifest.

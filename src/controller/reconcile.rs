@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::io;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -13,6 +14,7 @@ use tokio_util::sync::CancellationToken;
 use super::Controller;
 use super::backoff::Delays;
 use super::failed::Failed;
+use super::in_force::Claim;
 use super::lock::{ClusterLock, Held};
 use super::queue::Queue;
 use super::survey::{Survey, survey};
@@ -20,7 +22,7 @@ use crate::desired::{Desired, Mirror};
 use crate::engine::{ContainerSpec, Engine, EngineError, EngineInfo};
 use crate::event::{Event, Reporter};
 use crate::execute::{Executor, Milestones};
-use crate::manifest::{Distribution, Lifecycle, State, Upstream};
+use crate::manifest::{Distribution, Lifecycle, State, Upstream, shown};
 use crate::names;
 use crate::observed::{Cluster, Observed, Observer};
 use crate::outcome::{Ended, Failure, Outcome};
@@ -40,6 +42,8 @@ pub(super) enum PassError {
     Engine(EngineError),
     /// The lock cannot be taken.
     Lock(io::Error),
+    /// Another manifest has taken over: this one.
+    NotInForce(PathBuf),
     /// Told to stop.
     Stopped,
 }
@@ -73,8 +77,10 @@ pub(super) struct Reconciler<E, P> {
     look_again: Option<Instant>,
     upstreams: BTreeMap<String, Result<(), String>>,
     engine_is_lost: Option<bool>,
-    /// The lock could not be had the last time, which was told.
-    has_no_lock: bool,
+    /// Looked at before anything is changed.
+    pub(super) claim: Option<Claim>,
+    /// Why nothing is done was told.
+    has_told_why_not: bool,
     tally: Option<Tally>,
 }
 
@@ -157,7 +163,8 @@ impl<E: Engine, P: Probe> Reconciler<E, P> {
             look_again: None,
             upstreams: BTreeMap::new(),
             engine_is_lost: None,
-            has_no_lock: false,
+            claim: None,
+            has_told_why_not: false,
             tally: None,
         }
     }
@@ -220,7 +227,9 @@ impl<E: Engine, P: Probe> Reconciler<E, P> {
             () = stop.cancelled() => return Err(PassError::Stopped),
             seen = self.take_lock_and_look(&desired) => seen?,
         };
-        if let (Some(true), Ok(info)) = (self.engine_is_lost, self.engine.info().await) {
+        if self.engine_is_lost == Some(true)
+            && let Ok(info) = self.engine.info().await
+        {
             self.engine_found(info);
         }
         self.names = observed.names(desired.cluster.as_str());
@@ -265,8 +274,12 @@ impl<E: Engine, P: Probe> Reconciler<E, P> {
                 self.lock.take().await
             };
             self.held = Some(held.map_err(PassError::Lock)?);
-            self.has_no_lock = false;
         }
+        if let Some(other) = self.claim.as_ref().and_then(Claim::lost_to).filter(|_| self.under_way.is_empty()) {
+            self.held = None;
+            return Err(PassError::NotInForce(other));
+        }
+        self.has_told_why_not = false;
         let seen = survey(&self.observer, desired).await;
         if seen.is_err() && self.under_way.is_empty() {
             self.held = None;
@@ -277,8 +290,8 @@ impl<E: Engine, P: Probe> Reconciler<E, P> {
     fn start_what_is_due(&mut self, desired: &Desired, observed: &Observed, plan: &Plan, trigger: Vec<String>) {
         let now = Instant::now();
         let is_deleted = self.is_cluster_deleted();
-        // Those that start together wait for each other; one that comes later waits for all of them.
-        let is_renewing = self.under_way.values().any(|under_way| under_way.renews);
+        // What an upgrade of ksail changes of every mirror is done to one at a time, so that at most one is down.
+        let mut is_renewing = self.under_way.values().any(|under_way| under_way.renews);
         let can_start = |subject: &Subject| {
             !is_deleted
                 && !self.is_left_alone(subject, observed)
@@ -288,10 +301,12 @@ impl<E: Engine, P: Probe> Reconciler<E, P> {
         // What another sequence has to lead to first is begun together with that one.
         let is_due = |subject: &Subject, sequence: &Sequence| {
             let mut needs = sequence.steps.iter().flat_map(|step| &step.after).filter_map(Milestone::needs);
-            let is_in_turn = !sequence.renews || !is_renewing;
-            !sequence.steps.is_empty() && is_in_turn && can_start(subject) && needs.all(can_start)
+            !sequence.steps.is_empty() && can_start(subject) && needs.all(can_start)
         };
-        let due: Vec<_> = plan.sequences.iter().filter(|(subject, sequence)| is_due(subject, sequence)).collect();
+        let mut is_in_turn =
+            |sequence: &Sequence| !sequence.renews || (!sequence.asks && !std::mem::replace(&mut is_renewing, true));
+        let due = plan.sequences.iter().filter(|(subject, sequence)| is_due(subject, sequence));
+        let due: Vec<_> = due.filter(|(_, sequence)| is_in_turn(sequence)).collect();
         if due.is_empty() {
             return;
         }
@@ -482,9 +497,20 @@ impl<E: Engine, P: Probe> Reconciler<E, P> {
 
     /// The lock cannot be had at all; it is tried again soon, and nothing is done without it.
     pub(super) fn lock_failed(&mut self, error: &io::Error) {
+        self.rest(format!("cannot lock the cluster: {error}; nothing is changed until that works"));
+    }
+
+    /// Two files that name one cluster would undo each other's work.
+    pub(super) fn not_in_force(&mut self, other: &Path) {
+        let cluster = self.desired.as_ref().map(|desired| desired.cluster.to_string()).unwrap_or_default();
+        let other = shown(other);
+        self.rest(format!("{other} has taken over cluster {cluster}; this watch changes nothing any more"));
+    }
+
+    /// Nothing is done for a reason that is told once, and looked at again soon.
+    fn rest(&mut self, message: String) {
         self.blocked = Some(Instant::now() + BLOCKED);
-        if !std::mem::replace(&mut self.has_no_lock, true) {
-            let message = format!("cannot lock the cluster: {error}; nothing is changed until that works");
+        if !std::mem::replace(&mut self.has_told_why_not, true) {
             self.reporter.report(&Event::Waiting { message });
         }
     }

@@ -22,12 +22,15 @@ pub struct Survey {
 pub async fn survey<E: Engine, P: Probe>(observer: &Observer<E, P>, desired: &Desired) -> Result<Survey, EngineError> {
     let mut observed = observer.observe(desired).await?;
     let desired = desired.clone().with_names(&observed.names(desired.cluster.as_str()));
-    let first = plan(&desired, &observed);
-    let to_ask: Vec<String> = first.to_ask().map(str::to_owned).collect();
-    if to_ask.is_empty() {
-        return Ok(Survey { desired, observed, plan: first });
+    let mut planned = plan(&desired, &observed);
+    // Renewals are made one after the other, so that the first that may be made is enough.
+    for to_ask in [Plan::to_ask_first, Plan::to_ask] {
+        let hosts = to_ask(&planned);
+        if hosts.is_empty() || planned.has_asked_enough() {
+            break;
+        }
+        observer.ask_whether_they_start_again(&desired, &mut observed, &hosts).await;
+        planned = plan(&desired, &observed);
     }
-    observer.ask_whether_they_start_again(&desired, &mut observed, &to_ask).await;
-    let plan = plan(&desired, &observed);
-    Ok(Survey { desired, observed, plan })
+    Ok(Survey { desired, observed, plan: planned })
 }

@@ -125,6 +125,7 @@ impl World {
             reporter: self.recorder.clone(),
             concurrency: 8,
             lock: ClusterLock::new(self.directory.path(), &cluster, "memory"),
+            claim: None,
             around: Surroundings::default(),
             env: Arc::new(|_| None),
         }

@@ -38,6 +38,7 @@ impl<E: Engine, P: Probe> Controller<E, P> {
         let prober = Prober::new(self.probe.clone()).that_is_run();
         let mut reconciler = Reconciler::new(self, prober.clone(), stop.clone());
         reconciler.observer = reconciler.observer.that_remembers();
+        reconciler.claim.clone_from(&self.claim);
         self.reporter.report(&Event::Watching { file: path.clone(), cluster: first.name.to_string() });
         self.take(&mut reconciler, &first);
 
@@ -74,6 +75,7 @@ impl<E: Engine, P: Probe> Controller<E, P> {
                     match reconciler.pass().await {
                         Ok(()) => {}
                         Err(PassError::Lock(error)) => reconciler.lock_failed(&error),
+                        Err(PassError::NotInForce(other)) => reconciler.not_in_force(&other),
                         // Its source tells when it is back.
                         Err(PassError::Engine(error)) => reconciler.engine_failed(&error),
                         Err(PassError::Stopped) => break,
@@ -100,7 +102,14 @@ impl<E: Engine, P: Probe> Controller<E, P> {
                     reconciler.queue.push("resync");
                 }
             }
-            while tasks.try_join_next().is_some() {}
+            while let Some(ended) = tasks.try_join_next() {
+                // A panic is a defect of ksail's own, and without that task the loop would wait for ever.
+                if let Err(error) = ended
+                    && error.is_panic()
+                {
+                    std::panic::resume_unwind(error.into_panic());
+                }
+            }
         }
         reconciler.wind_up().await;
     }

@@ -34,6 +34,7 @@ impl<E: Engine, P: Probe> Executor<E, P> {
             }
             Action::StartContainer { .. } => engine.start_container(id).await,
             Action::StopContainer { .. } => unless_gone(engine.stop_container(id, STOP_GRACE).await),
+            Action::RestartContainer { only_if_silent: true, .. } if self.answers_by_now(id).await => Ok(()),
             Action::RestartContainer { .. } => engine.restart_container(id, RESTART_GRACE).await,
             Action::UnpauseContainer { .. } => {
                 let outcome = engine.unpause_container(id).await;
@@ -46,6 +47,14 @@ impl<E: Engine, P: Probe> Executor<E, P> {
             Action::UpdateRestartPolicy { policy, .. } => engine.update_restart_policy(id, policy).await,
             Action::RemoveContainer { .. } => self.remove(id).await,
             _ => Ok(()),
+        }
+    }
+
+    /// What was found is a moment old, and pulls may be under way.
+    async fn answers_by_now(&self, id: &str) -> bool {
+        match self.engine.inspect_container(id).await {
+            Ok(container) => self.prober.answers_now(&container).await,
+            Err(_) => false,
         }
     }
 

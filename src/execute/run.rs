@@ -239,7 +239,7 @@ fn action_target(action: &Action) -> Option<&Target> {
         | Action::DisconnectNetwork { container, .. }
         | Action::StartContainer { container }
         | Action::StopContainer { container }
-        | Action::RestartContainer { container }
+        | Action::RestartContainer { container, .. }
         | Action::UnpauseContainer { container }
         | Action::RenameContainer { container, .. }
         | Action::UpdateRestartPolicy { container, .. }

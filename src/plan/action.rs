@@ -119,6 +119,8 @@ pub enum Action {
     RestartContainer {
         /// Which.
         container: Target,
+        /// Not when its registry answers by now.
+        only_if_silent: bool,
     },
     /// Resume a paused container.
     UnpauseContainer {
@@ -245,7 +247,7 @@ impl Action {
             | Self::DisconnectNetwork { container, .. }
             | Self::StartContainer { container }
             | Self::StopContainer { container }
-            | Self::RestartContainer { container }
+            | Self::RestartContainer { container, .. }
             | Self::UnpauseContainer { container }
             | Self::RenameContainer { container, .. }
             | Self::UpdateRestartPolicy { container, .. }

@@ -29,6 +29,7 @@ pub(super) fn sequence(desired: &Desired, mirror: &Mirror, observed: &Observed) 
         obstacle: name_conflict(mirror, desired, observed),
         postponed: None,
         asks: false,
+        is_shape: false,
         renews: false,
     };
     if builder.obstacle.is_none() {
@@ -91,7 +92,9 @@ struct Builder<'a> {
     postponed: Option<Postponed>,
     /// Whether a cache that is to be stopped would start again has to be asked first.
     asks: bool,
-    /// Nothing but the container's shape is changed.
+    /// Nothing but the container's shape differs.
+    is_shape: bool,
+    /// A registry that serves is stopped for that.
     renews: bool,
 }
 
@@ -99,11 +102,11 @@ impl Builder<'_> {
     /// What the manifest asks for and has to wait is in the way; what only this version of ksail would do differently
     /// is not.
     fn finish(self) -> Sequence {
-        let waits = self.postponed.clone().filter(|_| !self.renews).map(Obstacle::UpstreamAway);
+        let waits = self.postponed.clone().filter(|_| !self.is_shape).map(Obstacle::UpstreamAway);
         Sequence {
             steps: self.steps,
             obstacles: self.obstacle.or(waits).into_iter().collect(),
-            postponed: self.postponed.filter(|_| self.renews),
+            postponed: self.postponed.filter(|_| self.is_shape),
             asks: self.asks,
             renews: self.renews,
         }
@@ -116,11 +119,18 @@ impl Builder<'_> {
             main => (main, None),
         };
         // One that serves alone has its name first, and is then replaced as any other.
-        let serves_alone = |found: &&Found| main.is_none() && found.container.state == ContainerState::Running;
-        let is_of_use = |found: &&Found| fits(found) || serves_alone(found);
-        let next = containers.next.filter(is_of_use).filter(|_| main.is_none_or(|main| !fits(&main)));
-        let renamed = containers.renamed.iter().copied().find(fits).filter(|_| main.is_none() && next.is_none());
+        let serves_alone = |found: &&Found| is_up(found) && !main.is_some_and(is_up);
+        let is_of_use = |found: &&Found| serves_alone(found) || (fits(found) && main.is_none_or(|main| !fits(&main)));
+        let next = containers.next.filter(is_of_use);
+        let renamed = || {
+            let mut renamed = containers.renamed.iter().copied();
+            renamed.clone().find(fits).or_else(|| renamed.find(serves_alone))
+        };
+        let renamed = if main.is_none() && next.is_none() { renamed() } else { None };
         let in_the_way = |found: &&&Found| !renamed.is_some_and(|renamed| std::ptr::eq(renamed, **found));
+
+        let is_survivor =
+            main.zip(next).is_some_and(|(main, next)| serves_alone(&next) && (fits(&main) || !fits(&next)));
 
         if let Some(leftover) = containers.next.filter(|_| next.is_none()) {
             self.push(remove(leftover), "left over from an interrupted recreate");
@@ -132,6 +142,11 @@ impl Builder<'_> {
             self.push(remove(ending), &format!("container is {}", ending.container.state));
         }
         match (main, next.or(renamed)) {
+            (Some(main), Some(next)) if is_survivor => {
+                self.push(remove(main), INTERRUPTED);
+                self.mend(next);
+                self.push(rename(target(&next.container), &self.mirror.name), INTERRUPTED);
+            }
             (Some(main), next) => match self.difference(main) {
                 None => self.mend(main),
                 Some(difference) => self.replace_if_it_may_stop(main, next, &difference),
@@ -162,8 +177,9 @@ impl Builder<'_> {
     }
 
     fn replace_if_it_may_stop(&mut self, main: &Found, next: Option<&Found>, difference: &Difference) {
-        self.renews = matches!(difference, Difference::Shape(_));
+        self.is_shape = matches!(difference, Difference::Shape(_));
         if self.may_stop(main, difference.cause()) {
+            self.renews = self.is_shape && is_up(main);
             return self.replace(main, next, difference.cause());
         }
         self.mend(main);
@@ -172,7 +188,7 @@ impl Builder<'_> {
     /// Whether a registry may be stopped for a cause. A cache that serves and would not start again, because its
     /// upstream is away, keeps serving: what is to be changed waits until the upstream answers.
     fn may_stop(&mut self, found: &Found, cause: &str) -> bool {
-        let serves = found.container.state == ContainerState::Running && is_cache(&found.container);
+        let serves = is_up(found) && is_cache(&found.container);
         match &found.starts_again {
             _ if !serves => true,
             StartsAgain::Yes => true,
@@ -291,7 +307,14 @@ impl Builder<'_> {
             None if may_be_upstream => "upstream changed",
             _ => "credentials changed",
         };
-        if let (Some(files), true) = (&self.mirror.files, secrets_differ) {
+        // Files are read at the start: they are put in when that is next, and not for one that may not be stopped.
+        let is_next = secrets_differ
+            && match found.container.state {
+                ContainerState::Running => self.may_stop(found, cause),
+                ContainerState::Paused => false,
+                _ => true,
+            };
+        if let (Some(files), true) = (&self.mirror.files, is_next) {
             self.push(Action::PutFiles { container: container.clone(), files: files.clone() }, cause);
         }
         self.join_network(found);
@@ -304,7 +327,7 @@ impl Builder<'_> {
             self.push(Action::UpdateRestartPolicy { container: container.clone(), policy }, &cause);
         }
         match found.container.state {
-            ContainerState::Running if secrets_differ => self.restart(found, cause),
+            ContainerState::Running if is_next => self.restart(found, cause),
             ContainerState::Running => self.mend_running(found, &container),
             ContainerState::Paused => {
                 self.push(Action::UnpauseContainer { container: container.clone() }, "container is paused");
@@ -332,8 +355,10 @@ impl Builder<'_> {
             Serving::Refused if found.starting => {
                 self.push(Action::AwaitServing { container: container.clone() }, "container was started moments ago");
             }
-            Serving::Refused => self.restart(found, "registry does not answer /v2/"),
-            Serving::Silent => self.restart(found, "registry hangs: no answer to /v2/ within 2 s, nor within 8 s"),
+            Serving::Refused => self.restart_unless_it_answers(found, "registry does not answer /v2/"),
+            Serving::Silent => {
+                self.restart_unless_it_answers(found, "registry hangs: no answer to /v2/ within 2 s, nor within 8 s");
+            }
         }
     }
 
@@ -354,11 +379,19 @@ impl Builder<'_> {
     }
 
     fn restart(&mut self, found: &Found, cause: &str) {
+        self.restart_if(found, false, cause);
+    }
+
+    fn restart_unless_it_answers(&mut self, found: &Found, cause: &str) {
+        self.restart_if(found, true, cause);
+    }
+
+    fn restart_if(&mut self, found: &Found, silent: bool, cause: &str) {
         if !self.may_stop(found, cause) {
             return;
         }
         let container = &target(&found.container);
-        self.push(Action::RestartContainer { container: container.clone() }, cause);
+        self.push(Action::RestartContainer { container: container.clone(), only_if_silent: silent }, cause);
         self.push(Action::AwaitServing { container: container.clone() }, cause);
     }
 
@@ -446,6 +479,11 @@ impl Builder<'_> {
 /// Whether a container was made for a pull-through cache.
 fn is_cache(container: &Container) -> bool {
     container.labels.get(labels::ROLE).map(String::as_str) == Some(Role::Mirror.as_str())
+}
+
+/// Whether a container's registry serves, or would as soon as it is unpaused.
+fn is_up(found: &Found) -> bool {
+    matches!(found.container.state, ContainerState::Running | ContainerState::Paused)
 }
 
 /// Whether the engine has given a container up, or was told to.

@@ -63,6 +63,11 @@ impl fmt::Display for Postponed {
 }
 
 impl Sequence {
+    /// Whether it brings a container into shape, and it is known that this may be done.
+    fn may_be_renewed(&self) -> bool {
+        self.renews && !self.asks
+    }
+
     /// Whether there is nothing to do and nothing in the way.
     pub fn is_empty(&self) -> bool {
         self.steps.is_empty() && self.obstacles.is_empty() && self.postponed.is_none()
@@ -153,7 +158,6 @@ pub fn plan(desired: &Desired, observed: &Observed) -> Plan {
         .values()
         .map(|mirror| (Subject::mirror(&mirror.host), mirror::sequence(desired, mirror, observed)))
         .collect();
-    one_after_the_other(&mut sequences);
     let has_name = |host: &Host| {
         let sequence = sequences.get(&Subject::mirror(host));
         let is_taken = |obstacle: &Obstacle| matches!(obstacle, Obstacle::NameConflict { .. });
@@ -177,19 +181,28 @@ pub fn plan(desired: &Desired, observed: &Observed) -> Plan {
     Plan { sequences }
 }
 
-/// What an upgrade of ksail changes of every mirror is done to one at a time, so that at most one is down.
-fn one_after_the_other(sequences: &mut BTreeMap<Subject, Sequence>) {
-    let mut before: Option<Subject> = None;
-    for (subject, sequence) in sequences.iter_mut().filter(|(_, sequence)| sequence.renews) {
-        let Some(first) = sequence.steps.first_mut() else { continue };
-        first.after.extend(before.replace(subject.clone()).map(Milestone::Ended));
-    }
-}
-
 impl Plan {
     /// Hosts of caches that are to be stopped, and of which it is not known whether they would start again.
-    pub fn to_ask(&self) -> impl Iterator<Item = &str> {
-        self.sequences.iter().filter(|(_, sequence)| sequence.asks).filter_map(|(subject, _)| subject.host())
+    pub fn to_ask(&self) -> Vec<String> {
+        self.asking().map(|(host, _)| host.to_owned()).collect()
+    }
+
+    /// Of those that are only renewed, which is done to one at a time, the first; none when one may be already.
+    pub fn to_ask_first(&self) -> Vec<String> {
+        let may_be_renewed = self.sequences.values().any(Sequence::may_be_renewed);
+        let (renewed, others): (Vec<_>, Vec<_>) = self.asking().partition(|(_, sequence)| sequence.renews);
+        let first = renewed.into_iter().take(usize::from(!may_be_renewed));
+        others.into_iter().chain(first).map(|(host, _)| host.to_owned()).collect()
+    }
+
+    /// Whether one may be renewed, or none is to be.
+    pub fn has_asked_enough(&self) -> bool {
+        self.asking().all(|(_, sequence)| sequence.renews) && self.sequences.values().any(Sequence::may_be_renewed)
+    }
+
+    fn asking(&self) -> impl Iterator<Item = (&str, &Sequence)> {
+        let asking = self.sequences.iter().filter(|(_, sequence)| sequence.asks);
+        asking.filter_map(|(subject, sequence)| Some((subject.host()?, sequence)))
     }
 
     /// Whether everything is as it should be.

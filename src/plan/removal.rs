@@ -8,6 +8,7 @@ use crate::desired::Desired;
 use crate::engine::Volume;
 use crate::labels::{self, is_ours};
 use crate::manifest::{State, VolumePolicy};
+use crate::names;
 use crate::observed::{Found, NetworkRef, Observed};
 
 /// Per host that is not desired: its containers, then its volume if that goes too.
@@ -72,7 +73,9 @@ fn goes(desired: &Desired, observed: &Observed, volume: &Volume) -> bool {
         || (desired.state == State::Present && desired.volume_policy == VolumePolicy::Delete);
     let is_ours = is_ours(&volume.labels, desired.cluster.as_str())
         || (observed.is_adopted(volume) && observed.was_made_for_its_container(volume));
-    wanted && is_ours && !observed.host_of_volume(volume).is_some_and(|host| is_desired(desired, &host))
+    let host = observed.host_of_volume(volume);
+    let has_its_name = host.as_ref().is_some_and(|host| names::is_of(&volume.name, desired.cluster.as_str(), host));
+    wanted && is_ours && has_its_name && !host.is_some_and(|host| is_desired(desired, &host))
 }
 
 /// Why something goes that is not desired.

@@ -86,6 +86,15 @@ impl<P: Probe> Prober<P> {
         known.unwrap_or(Serving::Unknown)
     }
 
+    /// Whether the registry in a container that was found not to answer does by now, or cannot be asked from here.
+    pub async fn answers_now(&self, container: &Container) -> bool {
+        match self.probe.ask(container, Question::First).await {
+            Serving::Answers | Serving::Unknown => true,
+            Serving::Refused => self.is_elsewhere(container).await,
+            Serving::Silent | Serving::Overdue => false,
+        }
+    }
+
     /// Waits until the registry in a container that has just been started answers, or cannot be asked from here.
     pub async fn until_it_serves(&self, container: &Container) -> Serving {
         let registry = self.registry(container);
@@ -165,6 +174,8 @@ impl<P: Probe> Prober<P> {
             answer => answer,
         };
         registry.answer.send_replace(Some(answer));
+        let mut next = registry.next();
+        *next = (*next).max(Instant::now() + EVERY / 2);
         answer
     }
 
@@ -177,6 +188,11 @@ impl<P: Probe> Prober<P> {
 
     fn registry(&self, container: &Container) -> Arc<Registry> {
         let mut registries = self.registries();
+        // The engine may publish it elsewhere when its networks change.
+        let is_moved = |known: &Arc<Registry>| known.container.bound_ports != container.bound_ports;
+        if registries.get(&run_of(container)).is_some_and(is_moved) {
+            registries.remove(&run_of(container));
+        }
         let place = u32::try_from(registries.len()).unwrap_or_default() % SPREAD;
         let registry = registries.entry(run_of(container)).or_insert_with(|| {
             self.shared.joined.notify_one();
@@ -196,12 +212,18 @@ impl<P: Probe> Prober<P> {
         let now = Instant::now();
         let is_due = |registry: &&Arc<Registry>| {
             let mut next = registry.next();
-            let is_due = *next <= now;
-            if is_due {
-                *next = now + if registry.answer.borrow().is_none() { registry.spread } else { EVERY };
+            if *next > now {
+                return false;
             }
             // One that takes its time to answer is not asked the next question meanwhile.
-            is_due && registry.turn.try_lock().is_ok()
+            let is_asked = registry.turn.try_lock().is_err();
+            *next = now
+                + match *registry.answer.borrow() {
+                    _ if is_asked => STILL_STARTING,
+                    None => registry.spread,
+                    Some(_) => EVERY,
+                };
+            !is_asked
         };
         self.registries().values().filter(is_due).cloned().collect()
     }

@@ -82,6 +82,27 @@ fn another_file_that_names_the_cluster_is_refused_with_both_paths_and_changes_no
 }
 
 #[test]
+fn a_watch_whose_cluster_another_file_takes_over_says_so_and_undoes_nothing() {
+    let _turn = beside_one();
+    let scenario = Scenario::new("lock-taken");
+    let (mine, theirs) = ([Mirror::push(free_port())], [Mirror::push(free_port())]);
+    scenario.write(&mine);
+    let mut watch = scenario.watch();
+    let other = scenario.home.path().join("other.yaml");
+    fs::write(&other, scenario.text(&theirs)).expect("it can be written");
+    let mark = watch.mark();
+    let mut command = Command::new(env!("CARGO_BIN_EXE_ksail"));
+    command.args(["apply", "--adopt", "-f"]).arg(&other).env("NO_COLOR", "1");
+    command.env("KIND_EXPERIMENTAL_DOCKER_NETWORK", &scenario.network);
+    let adopted = Finished::run(&mut command);
+    assert_eq!(adopted.code, 0, "{adopted}");
+    let told = watch.await_event_since(mark, "it is told", REPAIRED, |event| event.is("waiting"));
+    assert!(told.text("message").contains("other.yaml"), "{told:?}");
+    assert_eq!(watch.stop(), Some(0), "{}", watch.stderr());
+    assert_eq!(scenario.converged(&theirs), Ok(()), "what the other file says stays");
+}
+
+#[test]
 fn two_ksails_that_do_not_see_each_others_lock_converge() {
     let _turn = beside_one();
     let scenario = Scenario::new("lock-two");

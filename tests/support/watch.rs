@@ -119,6 +119,9 @@ impl Watch {
         self.await_event_since(mark, "the manifest is loaded", Duration::from_secs(10), |event| {
             event.is("manifestLoaded")
         });
+        // What ended before it was loaded was about something else.
+        let loaded = self.since(mark).iter().position(|event| event.is("manifestLoaded")).unwrap_or_default();
+        let mark = mark + loaded;
         self.await_event_since(mark, "it is followed", Duration::from_secs(20), |event| event.is("passFinished"));
     }
 
