@@ -317,6 +317,8 @@ impl Builder<'_> {
         if let (Some(files), true) = (&self.mirror.files, is_next) {
             self.push(Action::PutFiles { container: container.clone(), files: files.clone() }, cause);
         }
+        // Credentials that wait are asked for by the manifest, whatever else differs.
+        self.is_shape &= is_next || !secrets_differ;
         self.join_network(found);
         if found.container.restart_policy != self.mirror.container.restart_policy {
             let policy = self.mirror.container.restart_policy.clone();

@@ -538,6 +538,9 @@ fn credentials_are_not_put_into_a_cache_that_may_not_be_restarted() {
     observed.containers[0].starts_again = StartsAgain::No("https://ghcr.io: refused".to_owned());
     let waits = plan(&with("new"), &observed).to_string();
     assert!(waits.contains("blocked: credentials changed: waits") && !waits.contains("put credentials"), "{waits}");
+    made_by_an_earlier_ksail(&mut observed.containers[0]);
+    let waits = plan(&with("new"), &observed).to_string();
+    assert!(waits.contains("blocked: credentials changed: waits"), "{waits}");
     observed.containers[0].container.state = ContainerState::Paused;
     let unpaused = plan(&with("new"), &observed).to_string();
     assert!(unpaused.contains("unpause") && !unpaused.contains("put credentials"), "{unpaused}");
