@@ -158,6 +158,9 @@ pub struct ContainerSummary {
     pub ports: Vec<PublishedPort>,
     /// Names of the volumes mounted into it.
     pub volumes: Vec<String>,
+    /// Networks it is on by name, each with what tells this attachment from every other, also from an earlier or later
+    /// one of the same container to the same network; empty while the container does not run.
+    pub endpoints: BTreeMap<String, String>,
 }
 
 /// What an inspect call says of a container.

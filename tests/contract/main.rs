@@ -64,7 +64,9 @@ on_both_engines! {
         a_network_with_a_running_container_is_not_removed
         a_container_whose_network_is_gone_starts_after_a_forced_disconnect
         a_stale_endpoint_is_replaced_by_connecting_to_a_new_network_of_that_name
-        of_two_networks_with_one_name_the_id_decides;
+        of_two_networks_with_one_name_the_id_decides
+        a_list_tells_one_attachment_from_another
+        a_container_that_does_not_run_is_listed_on_its_networks_without_an_attachment;
     volumes:
         a_volume_keeps_the_labels_it_was_created_with
         a_container_brings_its_volumes_along

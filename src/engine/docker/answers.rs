@@ -58,6 +58,7 @@ pub(super) fn container_summary(found: models::ContainerSummary) -> ContainerSum
         })
     });
     let volumes = found.mounts.unwrap_or_default().into_iter().filter_map(|mounted| mount(mounted).volume);
+    let networks = found.network_settings.and_then(|settings| settings.networks).unwrap_or_default().into_iter();
     ContainerSummary {
         id: found.id.unwrap_or_default(),
         name: name.unwrap_or_default(),
@@ -66,6 +67,7 @@ pub(super) fn container_summary(found: models::ContainerSummary) -> ContainerSum
         volumes: volumes.collect(),
         state: found.state.map_or(ContainerState::Dead, |state| container_state(state.as_ref())),
         ports: each_once(ports),
+        endpoints: networks.map(|(name, settings)| (name, settings.endpoint_id.unwrap_or_default())).collect(),
     }
 }
 

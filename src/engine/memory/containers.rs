@@ -25,6 +25,7 @@ impl World {
             state: container.state,
             ports: container.bound_ports.clone(),
             volumes: container.mounts.iter().filter_map(|mount| mount.volume.clone()).collect(),
+            endpoints: container.endpoints.iter().map(|(name, at)| (name.clone(), attachment(at))).collect(),
         }))
     }
 
@@ -315,6 +316,11 @@ impl World {
         container.state = state;
         Ok(())
     }
+}
+
+/// No address is given twice, so it tells one attachment from another.
+fn attachment(endpoint: &Endpoint) -> String {
+    endpoint.address.map_or_else(String::new, |address| format!("{}/{address}", endpoint.network_id))
 }
 
 fn name_taken(name: &str, holder: &str) -> EngineError {

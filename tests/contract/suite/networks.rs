@@ -1,5 +1,7 @@
 //! Networks, and what becomes of endpoints when they go.
 
+use std::collections::BTreeMap;
+
 use ksail::engine::{ContainerState, Engine, EngineError};
 
 use super::{assert_conflict, assert_not_found};
@@ -7,6 +9,12 @@ use crate::bench::Bench;
 
 fn aliases(names: &[&str]) -> Vec<String> {
     names.iter().map(|name| (*name).to_owned()).collect()
+}
+
+/// What a list says of the networks of one container.
+async fn listed_endpoints(bench: &impl Bench, id: &str) -> BTreeMap<String, String> {
+    let listed = bench.engine().list_containers(&[]).await.unwrap();
+    listed.into_iter().find(|container| container.id == id).expect("it is listed").endpoints
 }
 
 pub(crate) async fn a_container_connected_before_its_start_has_the_alias_afterwards(bench: impl Bench) {
@@ -159,4 +167,48 @@ pub(crate) async fn of_two_networks_with_one_name_the_id_decides(bench: impl Ben
         matches!(&refused, Err(EngineError::Refused { message, .. }) if message.contains("ambiguous")),
         "{refused:?}"
     );
+}
+
+pub(crate) async fn a_list_tells_one_attachment_from_another(bench: impl Bench) {
+    let engine = bench.engine();
+    let name = bench.name("net");
+    let network = bench.create_network(&name).await;
+    let id = bench.running("c").await;
+    engine.connect_network(&network, &id, &aliases(&["alias"])).await.unwrap();
+    let first = listed_endpoints(&bench, &id).await;
+    assert_eq!(first.keys().collect::<Vec<_>>(), ["bridge", name.as_str()]);
+    assert!(first.values().all(|attachment| !attachment.is_empty()), "{first:?}");
+    assert_ne!(first["bridge"], first[&name]);
+    assert_eq!(listed_endpoints(&bench, &id).await, first, "nothing happened");
+
+    let outsider = bench.outsider();
+    outsider.disconnect_network(&network, &id, false).await.unwrap();
+    assert_eq!(listed_endpoints(&bench, &id).await.keys().collect::<Vec<_>>(), ["bridge"]);
+    outsider.connect_network(&network, &id, &aliases(&["alias"])).await.unwrap();
+    let second = listed_endpoints(&bench, &id).await;
+    assert_eq!(second["bridge"], first["bridge"], "nothing happened to this one");
+    assert!(!second[&name].is_empty());
+    assert_ne!(second[&name], first[&name]);
+
+    bench.pause(&id).await;
+    assert_eq!(listed_endpoints(&bench, &id).await, second, "what is paused stays where it is");
+    outsider.restart_container(&id, 1).await.unwrap();
+    let third = listed_endpoints(&bench, &id).await;
+    assert!(third.iter().all(|(name, attachment)| !attachment.is_empty() && *attachment != second[name]), "{third:?}");
+}
+
+pub(crate) async fn a_container_that_does_not_run_is_listed_on_its_networks_without_an_attachment(bench: impl Bench) {
+    let engine = bench.engine();
+    let name = bench.name("net");
+    let network = bench.create_network(&name).await;
+    let id = engine.create_container(&bench.spec("c")).await.unwrap();
+    engine.connect_network(&network, &id, &[]).await.unwrap();
+    let unattached = BTreeMap::from([("bridge".to_owned(), String::new()), (name, String::new())]);
+    assert_eq!(listed_endpoints(&bench, &id).await, unattached, "it never ran");
+    engine.start_container(&id).await.unwrap();
+    engine.stop_container(&id, 1).await.unwrap();
+    assert_eq!(listed_endpoints(&bench, &id).await, unattached, "it was stopped");
+    engine.start_container(&id).await.unwrap();
+    bench.kill(&id).await;
+    assert_eq!(listed_endpoints(&bench, &id).await, unattached, "it was killed");
 }
