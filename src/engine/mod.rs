@@ -120,6 +120,12 @@ pub trait Engine: Clone + Send + Sync + 'static {
     /// but not the end of a program this connection ran. The stream ends with `Err` or `None` when the engine goes
     /// away; what happened meanwhile is lost, so the caller observes anew.
     fn events(&self) -> impl Future<Output = Result<BoxStream<'static, Result<Event>>>> + Send;
+
+    /// What time it is by the engine's clock, as far as it is known: times that the engine says are compared with this
+    /// one, never with this machine's clock directly.
+    fn now(&self) -> Timestamp {
+        Timestamp::now()
+    }
 }
 
 /// Result of an engine call.

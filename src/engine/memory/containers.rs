@@ -38,6 +38,8 @@ impl World {
         if let Some(holder) = self.id_of_name(&spec.name) {
             return Err(name_taken(&spec.name, &holder));
         }
+        // Volumes that come along are not older than their container, not even by the second in which they are made.
+        let created_at = self.now();
         for (volume, _) in &spec.volumes {
             self.create_volume(volume, &BTreeMap::new());
         }
@@ -63,7 +65,7 @@ impl World {
             state: ContainerState::Created,
             exit_code: None,
             error: String::new(),
-            created_at: Some(self.now),
+            created_at: Some(created_at),
             started_at: None,
             restart_policy: spec.restart_policy.clone(),
             log,

@@ -1,7 +1,7 @@
 //! An engine in memory, for tests: what Docker 20.10 does, without Docker.
 //!
-//! It is deterministic (ids are counted, the clock moves only when a container starts or a test sets it)
-//! and needs no runtime of its own, so it works under proptest with tokio's paused clock.
+//! It is deterministic (ids are counted, the clock is tokio's, and a start of a container moves it on) and needs no
+//! runtime of its own, so it works under proptest with tokio's paused clock, where time passes only while a test waits.
 //! `tests/contract` holds it to the behaviour of the real engine.
 //!
 //! A test plays the rest of the world through the inherent methods of [`Memory`], and through
@@ -184,9 +184,10 @@ impl Memory {
         self.lock().snapshot()
     }
 
-    /// Sets the engine's clock. Every start of a container moves it on by a millisecond.
+    /// Sets the engine's clock, which began with the Unix epoch. From there it goes on as tokio's does, also when that
+    /// is paused, and every start of a container moves it on by another millisecond.
     pub fn set_time(&self, now: Timestamp) {
-        self.lock().now = now;
+        self.lock().set_time(now);
     }
 
     /// Answers lists in another order, one per seed, from now on; the usual order is newest first.
@@ -346,6 +347,10 @@ impl Engine for Memory {
 
     async fn events(&self) -> Result<BoxStream<'static, Result<Event>>> {
         self.call(Call::read("events", ""), |world| Ok(world.subscribe())).await
+    }
+
+    fn now(&self) -> Timestamp {
+        self.lock().now()
     }
 }
 

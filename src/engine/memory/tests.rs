@@ -1,6 +1,10 @@
 //! What the engine in memory has beyond the contract: the controls of a test.
 
+use std::time::Duration;
+
 use futures_util::StreamExt;
+use jiff::SignedDuration;
+use tokio::time::advance;
 
 use super::*;
 
@@ -141,6 +145,40 @@ async fn two_starts_never_look_alike() {
     engine.restart_container(&id, 0).await.unwrap();
     let second = engine.inspect_container(&id).await.unwrap().started_at;
     assert!(Some(now) < first && first < second, "{first:?} {second:?}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_clock_follows_the_one_a_test_waits_by() {
+    let engine = engine();
+    let started_at = async |name: &str| {
+        let id = engine.create_container(&spec(name)).await.unwrap();
+        engine.start_container(&id).await.unwrap();
+        engine.inspect_container(&id).await.unwrap().started_at.unwrap()
+    };
+    let first = started_at("a").await;
+    assert_eq!(engine.now(), first, "no start is in the future");
+    advance(Duration::from_secs(5)).await;
+    assert_eq!(engine.now().duration_since(first), SignedDuration::from_secs(5));
+    let second = started_at("b").await;
+    assert_eq!(second.duration_since(first), SignedDuration::from_millis(5_001), "a start takes a millisecond");
+
+    let set = Timestamp::from_second(1_000_000).unwrap();
+    engine.set_time(set);
+    assert_eq!(engine.now(), set);
+    advance(Duration::from_millis(1_500)).await;
+    engine.create_volume("data", &BTreeMap::new()).await.unwrap();
+    let made = engine.inspect_volume("data").await.unwrap().created_at;
+    assert_eq!(made, Some(Timestamp::from_second(1_000_001).unwrap()), "in whole seconds");
+    engine.create_container(&spec("c")).await.unwrap();
+    assert_eq!(engine.inspect_container("c").await.unwrap().created_at, Some(engine.now()));
+}
+
+#[test]
+fn the_clock_goes_without_a_runtime_too() {
+    let engine = engine();
+    let before = engine.now();
+    std::thread::sleep(Duration::from_millis(2));
+    assert!(engine.now() > before);
 }
 
 #[tokio::test]

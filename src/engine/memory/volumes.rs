@@ -22,7 +22,7 @@ impl World {
             return;
         }
         // In whole seconds, as Docker says it.
-        let created_at = Timestamp::from_second(self.now.as_second()).ok();
+        let created_at = Timestamp::from_second(self.now().as_second()).ok();
         self.volumes.insert(name.to_owned(), Volume { name: name.to_owned(), labels: labels.clone(), created_at });
         self.tell_volume("create", name, &[]);
     }

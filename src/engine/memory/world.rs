@@ -2,9 +2,11 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::{IpAddr, Ipv4Addr};
+use std::time::Duration;
 
-use jiff::{SignedDuration, Timestamp};
+use jiff::Timestamp;
 use tokio::sync::mpsc;
+use tokio::time::Instant;
 
 use super::calls::{Call, Faults};
 use super::files::Files;
@@ -25,6 +27,9 @@ pub(super) const BRIDGE: &str = "bridge";
 /// First port given to a container that asks for an ephemeral one, as Linux does it by default.
 const FIRST_EPHEMERAL_PORT: u16 = 32768;
 
+/// How far every start moves the clock on, however little time has passed.
+const TICK: Duration = Duration::from_millis(1);
+
 #[derive(Debug)]
 pub(super) struct World {
     pub(super) containers: BTreeMap<String, Kept>,
@@ -41,8 +46,9 @@ pub(super) struct World {
     pub(super) away: bool,
     /// Default log driver.
     pub(super) log_driver: String,
-    pub(super) now: Timestamp,
     pub(super) order_seed: Option<u64>,
+    /// The time of the engine's clock at one instant of tokio's, which it has followed since.
+    clock: (Timestamp, Instant),
     ids: u32,
     changes: u64,
 }
@@ -80,8 +86,8 @@ impl World {
             programs: Programs::default(),
             away: false,
             log_driver: "json-file".to_owned(),
-            now: Timestamp::UNIX_EPOCH,
             order_seed: None,
+            clock: (Timestamp::UNIX_EPOCH, Instant::now()),
             ids: 0,
             changes: 0,
         };
@@ -96,10 +102,19 @@ impl World {
         format!("{kind}{:011x}{:052x}", self.ids, 0)
     }
 
-    /// The time of a start: no two are equal.
+    pub(super) fn now(&self) -> Timestamp {
+        let (time, at) = self.clock;
+        later(time, Instant::now().saturating_duration_since(at))
+    }
+
+    pub(super) fn set_time(&mut self, now: Timestamp) {
+        self.clock = (now, Instant::now());
+    }
+
+    /// The time of a start: no two are equal, and none is later than what the clock says afterwards.
     pub(super) fn tick(&mut self) -> Timestamp {
-        self.now = self.now.saturating_add(SignedDuration::from_millis(1)).unwrap_or(self.now);
-        self.now
+        self.clock.0 = later(self.clock.0, TICK);
+        self.now()
     }
 
     /// The time of a change of files, as [`PathStat::modified`](crate::engine::PathStat::modified) tells it: no two
@@ -170,6 +185,10 @@ impl World {
         }
         answer
     }
+}
+
+fn later(time: Timestamp, by: Duration) -> Timestamp {
+    time.saturating_add(by).unwrap_or(Timestamp::MAX)
 }
 
 pub(super) fn unavailable() -> EngineError {
