@@ -2,30 +2,48 @@
 
 use std::collections::BTreeMap;
 
-use futures_util::StreamExt;
-use futures_util::stream::{self, BoxStream};
-use tokio::sync::mpsc;
+use tokio::time::Instant;
 
 use super::world::{World, unavailable};
-use crate::engine::{Event, EventKind, Result};
+use crate::engine::{EngineError, Event, EventKind};
 
 impl World {
-    pub(super) fn subscribe(&mut self) -> BoxStream<'static, Result<Event>> {
-        let (sender, receiver) = mpsc::unbounded_channel();
-        self.subscribers.push(sender);
-        stream::unfold(receiver, |mut receiver| async move { Some((receiver.recv().await?, receiver)) }).fuse().boxed()
-    }
-
     pub(super) fn go_away(&mut self) {
         self.away = true;
-        for subscriber in self.subscribers.drain(..) {
-            // One that no longer listens has nothing to learn.
-            let _ = subscriber.send(Err(unavailable()));
-        }
+        self.listeners.close(Some(Err(unavailable())));
     }
 
-    fn tell(&mut self, event: &Event) {
-        self.subscribers.retain(|subscriber| subscriber.send(Ok(event.clone())).is_ok());
+    pub(super) fn refuse_events(&mut self, error: Option<EngineError>) {
+        if error.is_some() {
+            self.listeners.close(None);
+        }
+        self.faults.refusal = error;
+    }
+
+    /// Whether it is heard, how often and when is up to the faults.
+    pub(super) fn tell(&mut self, event: Event) {
+        let faults = &mut self.faults;
+        if faults.lost_events.strike(&event).is_some() {
+            return;
+        }
+        let heard = Instant::now() + faults.late_events.strike(&event).unwrap_or_default();
+        if faults.doubled_events.strike(&event).is_some() {
+            self.listeners.tell(event.clone(), heard);
+        }
+        self.listeners.tell(event, heard);
+    }
+
+    pub(super) fn flood(&mut self, events: usize) {
+        for number in 1..=events {
+            let attributes = owned(&[
+                ("name", &format!("stranger-{number}")),
+                ("image", "stranger"),
+                ("execID", &format!("e{number:063x}")),
+                ("exitCode", "0"),
+            ]);
+            let id = format!("f{number:063x}");
+            self.tell(Event { kind: EventKind::Container, action: "exec_die".to_owned(), id, attributes });
+        }
     }
 
     pub(super) fn tell_container(&mut self, action: &str, id: &str, more: &[(&str, &str)]) {
@@ -34,15 +52,13 @@ impl World {
         attributes.insert("name".to_owned(), kept.container.name.clone());
         attributes.insert("image".to_owned(), kept.container.image.clone());
         attributes.extend(owned(more));
-        let event = Event { kind: EventKind::Container, action: action.to_owned(), id: id.to_owned(), attributes };
-        self.tell(&event);
+        self.tell(Event { kind: EventKind::Container, action: action.to_owned(), id: id.to_owned(), attributes });
     }
 
     pub(super) fn tell_network(&mut self, action: &str, id: &str, name: &str, container: Option<&str>) {
         let mut attributes = owned(&[("name", name), ("type", "bridge")]);
         attributes.extend(container.map(|container| ("container".to_owned(), container.to_owned())));
-        let event = Event { kind: EventKind::Network, action: action.to_owned(), id: id.to_owned(), attributes };
-        self.tell(&event);
+        self.tell(Event { kind: EventKind::Network, action: action.to_owned(), id: id.to_owned(), attributes });
     }
 
     /// One network event for each endpoint of a container.
@@ -57,8 +73,7 @@ impl World {
     pub(super) fn tell_volume(&mut self, action: &str, name: &str, more: &[(&str, &str)]) {
         let mut attributes = owned(&[("driver", "local")]);
         attributes.extend(owned(more));
-        let event = Event { kind: EventKind::Volume, action: action.to_owned(), id: name.to_owned(), attributes };
-        self.tell(&event);
+        self.tell(Event { kind: EventKind::Volume, action: action.to_owned(), id: name.to_owned(), attributes });
     }
 
     /// One volume event for each mount of a container.

@@ -12,8 +12,10 @@ mod calls;
 mod containers;
 mod events;
 mod exec;
+mod faults;
 mod files;
 mod images;
+mod listeners;
 mod networks;
 mod programs;
 mod snapshot;
@@ -23,6 +25,7 @@ mod world;
 use std::collections::BTreeMap;
 use std::net::IpAddr;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
 
 use futures_util::stream::BoxStream;
 use jiff::Timestamp;
@@ -31,7 +34,7 @@ pub use self::calls::{Call, CallKind};
 pub use self::files::StoredFile;
 pub use self::snapshot::{ContainerSnapshot, Snapshot};
 
-use self::calls::Moment;
+use self::faults::{Faults, Moment, Struck};
 use self::world::World;
 use super::{
     Container, ContainerSpec, ContainerState, ContainerSummary, Engine, EngineError, EngineInfo, Event, Exec, Executed,
@@ -57,8 +60,8 @@ impl Memory {
         Self { world: Arc::new(Mutex::new(World::new())), outsider: false }
     }
 
-    /// Someone else's connection to the same engine: its calls are neither recorded nor failed, and the end of a
-    /// program it ran is told.
+    /// Someone else's connection to the same engine: its calls are not recorded, and no fault of a call strikes
+    /// them; the end of a program it ran is told.
     #[must_use]
     pub fn outsider(&self) -> Self {
         Self { world: Arc::clone(&self.world), outsider: true }
@@ -156,17 +159,61 @@ impl Memory {
 
     /// The next `times` calls that `matches` accepts fail with `error` and have no effect.
     pub fn fail(&self, matches: impl Fn(&Call) -> bool + Send + 'static, times: usize, error: EngineError) {
-        self.lock().faults.add(Moment::Before, matches, times, error);
+        self.lock().faults.failures.add(matches, times, (Moment::Before, error));
     }
 
     /// The next `times` calls that `matches` accepts take effect, and then the answer is lost: they fail with `error`.
     pub fn fail_after(&self, matches: impl Fn(&Call) -> bool + Send + 'static, times: usize, error: EngineError) {
-        self.lock().faults.add(Moment::After, matches, times, error);
+        self.lock().faults.failures.add(matches, times, (Moment::After, error));
     }
 
-    /// Forgets every fault not yet struck.
+    /// The next `times` calls that `matches` accepts take that long before they have their effect or, if a fault strikes
+    /// them as well, before they fail. What goes wrong with a call is decided when it is made.
+    pub fn delay(&self, matches: impl Fn(&Call) -> bool + Send + 'static, times: usize, by: Duration) {
+        self.lock().faults.delays.add(matches, times, by);
+    }
+
+    /// The next `times` events that `matches` accepts are not told to anybody.
+    pub fn lose_events(&self, matches: impl Fn(&Event) -> bool + Send + 'static, times: usize) {
+        self.lock().faults.lost_events.add(matches, times, ());
+    }
+
+    /// The next `times` events that `matches` accepts, and that are not lost, are told twice.
+    pub fn double_events(&self, matches: impl Fn(&Event) -> bool + Send + 'static, times: usize) {
+        self.lock().faults.doubled_events.add(matches, times, ());
+    }
+
+    /// The next `times` events that `matches` accepts, and that are not lost, are told that much later. Others overtake
+    /// them; those that are late by the same time keep their order.
+    pub fn delay_events(&self, matches: impl Fn(&Event) -> bool + Send + 'static, times: usize, by: Duration) {
+        self.lock().faults.late_events.add(matches, times, by);
+    }
+
+    /// Ends every open stream of events as [`Memory::end_events`] does, and nobody but an outsider gets another one: the
+    /// answer is `error`, until this is called with `None`.
+    pub fn refuse_events(&self, error: Option<EngineError>) {
+        self.lock().refuse_events(error);
+    }
+
+    /// Ends every open stream of events, as if the engine had closed the connection; calls go on working. Events that
+    /// are late by then are lost.
+    pub fn end_events(&self) {
+        self.lock().listeners.close(None);
+    }
+
+    /// Tells that many events of containers of strangers, in which programs end (as health checks do).
+    pub fn flood(&self, events: usize) {
+        self.lock().flood(events);
+    }
+
+    /// Tells an event that may or may not have happened.
+    pub fn tell(&self, event: Event) {
+        self.lock().tell(event);
+    }
+
+    /// Forgets every fault that has not struck yet, and refuses events no longer.
     pub fn clear_faults(&self) {
-        self.lock().faults.clear();
+        self.lock().faults = Faults::default();
     }
 
     /// Every call since the start or the last [`Memory::clear_calls`], in order.
@@ -203,21 +250,37 @@ impl Memory {
     /// and a task dropped in between has changed the engine without learning of it.
     async fn call<T>(&self, call: Call, effect: impl FnOnce(&mut World) -> Result<T> + Send) -> Result<T> {
         tokio::task::yield_now().await;
-        let answer = self.strike_or_do(call, effect);
+        let struck = self.strike(call);
+        if let Some(delay) = struck.delay {
+            tokio::time::sleep(delay).await;
+        }
+        let answer = self.fail_or_do(struck.failure, effect);
         tokio::task::yield_now().await;
         answer
     }
 
-    fn strike_or_do<T>(&self, call: Call, effect: impl FnOnce(&mut World) -> Result<T>) -> Result<T> {
-        let mut world = self.lock();
-        let fault = if self.outsider { None } else { world.faults.strike(&call) };
-        if !self.outsider {
-            world.calls.push(call);
+    /// Records a call, and what goes wrong with it.
+    fn strike(&self, call: Call) -> Struck {
+        if self.outsider {
+            return Struck::default();
         }
+        let mut world = self.lock();
+        let faults = &mut world.faults;
+        let struck = Struck { delay: faults.delays.strike(&call), failure: faults.failures.strike(&call) };
+        world.calls.push(call);
+        struck
+    }
+
+    fn fail_or_do<T>(
+        &self,
+        failure: Option<(Moment, EngineError)>,
+        effect: impl FnOnce(&mut World) -> Result<T>,
+    ) -> Result<T> {
+        let mut world = self.lock();
         if world.away {
             return Err(world::unavailable());
         }
-        match fault {
+        match failure {
             None => effect(&mut world),
             Some((Moment::Before, error)) => Err(error),
             Some((Moment::After, error)) => {
@@ -346,7 +409,11 @@ impl Engine for Memory {
     }
 
     async fn events(&self) -> Result<BoxStream<'static, Result<Event>>> {
-        self.call(Call::read("events", ""), |world| Ok(world.subscribe())).await
+        self.call(Call::read("events", ""), |world| match &world.faults.refusal {
+            Some(refusal) if !self.outsider => Err(refusal.clone()),
+            _ => Ok(world.listeners.join()),
+        })
+        .await
     }
 
     fn now(&self) -> Timestamp {

@@ -4,9 +4,10 @@ use std::time::Duration;
 
 use futures_util::StreamExt;
 use jiff::SignedDuration;
-use tokio::time::advance;
+use tokio::time::{Instant, advance};
 
 use super::*;
+use crate::engine::EventKind;
 
 const IMAGE: &str = "registry:3";
 
@@ -247,4 +248,167 @@ async fn a_program_is_a_write_when_it_changes_something() {
     engine.exec(&id, &Exec::changing(["rm", "-f", "/file"])).await.unwrap();
     engine.stat_path(&id, "/etc").await.unwrap();
     assert_eq!(engine.calls(), [Call::read("exec", &id), Call::write("exec", &id), Call::read("stat_path", &id)]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_call_takes_as_long_as_told_and_then_has_its_effect() {
+    let engine = engine();
+    engine.delay(|call| call.name == "create_container", 1, Duration::from_secs(3));
+    let began = Instant::now();
+    let created = engine.clone();
+    let created = tokio::spawn(async move { created.create_container(&spec("a")).await });
+    tokio::time::sleep(Duration::from_millis(2_999)).await;
+    assert_eq!(engine.calls(), [Call::write("create_container", "a")], "it is being made");
+    assert_eq!(engine.snapshot().containers.len(), 0);
+    created.await.unwrap().unwrap();
+    assert_eq!(began.elapsed(), Duration::from_secs(3));
+    engine.inspect_container("a").await.unwrap();
+    engine.create_container(&spec("b")).await.unwrap();
+    assert_eq!(began.elapsed(), Duration::from_secs(3), "only once");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_call_can_take_long_and_then_fail() {
+    let engine = engine();
+    engine.fail(|_| true, 1, broken());
+    engine.delay(|_| true, 2, Duration::from_secs(3));
+    let began = Instant::now();
+    engine.outsider().inspect_image(IMAGE).await.unwrap();
+    assert_eq!(began.elapsed(), Duration::ZERO, "an outsider is not held up");
+    assert_eq!(engine.create_container(&spec("a")).await, Err(broken()));
+    assert_eq!(began.elapsed(), Duration::from_secs(3));
+    engine.create_container(&spec("a")).await.unwrap();
+    assert_eq!(began.elapsed(), Duration::from_secs(6));
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_engine_that_goes_away_while_a_call_takes_long_does_not_answer_it() {
+    let engine = engine();
+    engine.delay(|_| true, 1, Duration::from_secs(3));
+    let (listed, ()) = tokio::join!(engine.list_networks(), async {
+        tokio::time::sleep(Duration::from_secs(1)).await;
+        engine.go_away();
+    });
+    assert!(listed.unwrap_err().is_unavailable());
+}
+
+/// An event of some container.
+fn event(action: &str) -> Event {
+    Event { kind: EventKind::Container, action: action.to_owned(), id: "c1".to_owned(), attributes: BTreeMap::new() }
+}
+
+/// The actions told within a minute, each with the second in which it was heard.
+async fn heard(events: &mut BoxStream<'static, Result<Event>>) -> Vec<(String, u64)> {
+    let mut heard = Vec::new();
+    let began = Instant::now();
+    while let Ok(event) = tokio::time::timeout(Duration::from_secs(60), events.next()).await {
+        heard.push((event.unwrap().unwrap().action, began.elapsed().as_secs()));
+    }
+    heard
+}
+
+/// What [`heard`] answers for actions and seconds.
+fn at<const N: usize>(told: [(&str, u64); N]) -> Vec<(String, u64)> {
+    told.map(|(action, second)| (action.to_owned(), second)).to_vec()
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_event_is_lost_or_told_twice_as_often_as_told() {
+    let engine = engine();
+    let (mut first, mut second) = (engine.events().await.unwrap(), engine.outsider().events().await.unwrap());
+    engine.lose_events(|event| event.action == "die", 1);
+    engine.double_events(|event| event.action != "start", 2);
+    for action in ["die", "start", "die", "stop", "stop"] {
+        engine.tell(event(action));
+    }
+    let expected = at([("start", 0), ("die", 0), ("die", 0), ("stop", 0), ("stop", 0), ("stop", 0)]);
+    assert_eq!(heard(&mut first).await, expected);
+    assert_eq!(heard(&mut second).await, expected, "everybody is told the same");
+}
+
+#[tokio::test(start_paused = true)]
+async fn events_that_are_late_keep_their_order_and_are_overtaken_by_others() {
+    let engine = engine();
+    let mut events = engine.events().await.unwrap();
+    engine.delay_events(|event| event.action == "die", 1, Duration::from_secs(9));
+    engine.delay_events(|event| event.action != "start", 3, Duration::from_secs(5));
+    engine.double_events(|event| event.action == "stop", 1);
+    for action in ["die", "kill", "stop", "start", "pause", "unpause"] {
+        engine.tell(event(action));
+    }
+    let told_later = engine.clone();
+    tokio::spawn(async move {
+        tokio::time::sleep(Duration::from_secs(2)).await;
+        told_later.tell(event("destroy"));
+    });
+    let expected =
+        [("start", 0), ("unpause", 0), ("destroy", 2), ("kill", 5), ("stop", 5), ("stop", 5), ("pause", 5), ("die", 9)];
+    assert_eq!(heard(&mut events).await, at(expected));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_stream_that_ends_tells_first_what_was_told_in_time() {
+    let engine = engine();
+    let mut events = engine.events().await.unwrap();
+    engine.delay_events(|event| event.action == "die", 1, Duration::from_secs(1));
+    engine.tell(event("die"));
+    engine.tell(event("start"));
+    engine.end_events();
+    advance(Duration::from_secs(2)).await;
+    assert_eq!(events.next().await, Some(Ok(event("start"))));
+    assert_eq!(events.next().await, None, "what was late is lost");
+    assert_eq!(events.next().await, None);
+
+    engine.list_volumes(&[]).await.unwrap();
+    let mut events = engine.events().await.unwrap();
+    engine.tell(event("stop"));
+    assert_eq!(events.next().await, Some(Ok(event("stop"))), "a new one goes on");
+}
+
+#[tokio::test]
+async fn whoever_wants_to_listen_is_refused_as_long_as_told() {
+    let engine = engine();
+    let mut events = engine.events().await.unwrap();
+    engine.refuse_events(Some(broken()));
+    assert_eq!(events.next().await, None);
+    for _ in 0..2 {
+        assert_eq!(engine.events().await.err(), Some(broken()));
+    }
+    assert!(engine.outsider().events().await.is_ok(), "an outsider is not");
+    engine.list_volumes(&[]).await.unwrap();
+    engine.refuse_events(None);
+    let mut events = engine.events().await.unwrap();
+    engine.create_container(&spec("a")).await.unwrap();
+    assert_eq!(events.next().await.unwrap().unwrap().action, "create");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_flood_is_of_containers_of_strangers() {
+    let engine = engine();
+    let before = engine.snapshot();
+    let mut events = engine.events().await.unwrap();
+    engine.flood(1_000);
+    assert_eq!(engine.snapshot(), before);
+    let first = events.next().await.unwrap().unwrap();
+    assert_eq!((first.kind, first.action.as_str()), (EventKind::Container, "exec_die"));
+    assert_eq!((first.id.len(), &first.id[..1], first.attributes["name"].as_str()), (64, "f", "stranger-1"));
+    assert_eq!(heard(&mut events).await.len(), 999);
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_goes_wrong_ends_when_the_faults_are_cleared() {
+    let engine = engine();
+    engine.fail(|_| true, usize::MAX, broken());
+    engine.delay(|_| true, usize::MAX, Duration::from_secs(3));
+    engine.lose_events(|event| event.action == "die", usize::MAX);
+    engine.double_events(|_| true, usize::MAX);
+    engine.delay_events(|_| true, usize::MAX, Duration::from_secs(3));
+    engine.refuse_events(Some(broken()));
+    engine.clear_faults();
+    let began = Instant::now();
+    let mut events = engine.events().await.unwrap();
+    assert_eq!(began.elapsed(), Duration::ZERO);
+    engine.tell(event("die"));
+    engine.tell(event("start"));
+    assert_eq!(heard(&mut events).await, at([("die", 0), ("start", 0)]));
 }

@@ -5,21 +5,17 @@ use std::net::{IpAddr, Ipv4Addr};
 use std::time::Duration;
 
 use jiff::Timestamp;
-use tokio::sync::mpsc;
 use tokio::time::Instant;
 
-use super::calls::{Call, Faults};
+use super::calls::Call;
+use super::faults::Faults;
 use super::files::Files;
+use super::listeners::Listeners;
 use super::programs::Programs;
-use crate::engine::{
-    Container, ContainerState, EngineError, Event, Image, Label, Network, PublishedPort, Result, Volume,
-};
+use crate::engine::{Container, ContainerState, EngineError, Image, Label, Network, PublishedPort, Result, Volume};
 
 /// Where the engine in memory says it is.
 pub(super) const ADDRESS: &str = "memory://";
-
-/// Who is told of events.
-pub(super) type Subscriber = mpsc::UnboundedSender<Result<Event>>;
 
 /// The network every container is created on.
 pub(super) const BRIDGE: &str = "bridge";
@@ -39,7 +35,7 @@ pub(super) struct World {
     pub(super) pulls: BTreeMap<String, Result<Image, String>>,
     pub(super) held_ports: BTreeSet<(IpAddr, u16)>,
     pub(super) crashes: BTreeMap<String, i64>,
-    pub(super) subscribers: Vec<Subscriber>,
+    pub(super) listeners: Listeners,
     pub(super) calls: Vec<Call>,
     pub(super) faults: Faults,
     pub(super) programs: Programs,
@@ -80,7 +76,7 @@ impl World {
             pulls: BTreeMap::new(),
             held_ports: BTreeSet::new(),
             crashes: BTreeMap::new(),
-            subscribers: Vec::new(),
+            listeners: Listeners::default(),
             calls: Vec::new(),
             faults: Faults::default(),
             programs: Programs::default(),
