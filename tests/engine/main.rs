@@ -25,6 +25,7 @@ mod output;
 mod ownership;
 mod ports;
 mod power_loss;
+mod recorder_works;
 mod repairs_drift;
 mod saves;
 mod second_apply;
