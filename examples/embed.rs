@@ -35,6 +35,7 @@ async fn main() -> Result<(), Box<dyn Error>> {
     let controller = Controller {
         lock: ClusterLock::of_user(variable, &manifest.name, &address.to_string()),
         claim: None,
+        reread: None,
         engine: Docker::new(address),
         probe: FromHere::new(EngineAt::ThisMachine),
         // Creates and deletes the cluster, unless the file says `lifecycle: External`.

@@ -48,6 +48,13 @@ pub enum Event {
         /// In words.
         message: String,
     },
+    /// The file asks for something to be removed for good, which is done unless it is changed back.
+    Removing {
+        /// What.
+        what: Vec<Subject>,
+        /// Until then.
+        after: Duration,
+    },
     /// A pass found something to do.
     PassStarted {
         /// What led to it.
@@ -174,6 +181,7 @@ impl Event {
             Self::ManifestPolled { .. } => newest(None, "polled"),
             Self::EngineFound(_) | Self::EngineLost { .. } => newest(None, "engine"),
             Self::Waiting { .. } => newest(None, "lock"),
+            Self::Removing { .. } => newest(None, "removal"),
             Self::Watching { .. }
             | Self::PassStarted { .. }
             | Self::PassFinished { .. }

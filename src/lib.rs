@@ -28,6 +28,7 @@
 //! | [`distribution`] | all that differs between kind and k3d: files, labels, programs (pure) |
 //! | [`registry`] | all that is known of the registry image: settings, secret files, counters, log (pure) |
 //! | [`names`] | what is called what (pure) |
+//! | [`subject`] | what is reconciled by itself |
 //! | [`engine`] | the Docker-compatible daemon, and one in memory for tests |
 //! | [`manifest`] | the bytes of `ksail.yaml`: strict load with positions, edits in place |
 //! | [`labels`] | names other programs may rely on, and what makes an object ours |
@@ -56,4 +57,5 @@ pub mod reference;
 pub mod registry;
 pub mod report;
 pub mod status;
+pub mod subject;
 pub mod verify;

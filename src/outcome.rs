@@ -15,6 +15,8 @@ pub struct Outcome {
     pub ended: Ended,
     /// Actions taken that change the engine, those that failed or took others back included.
     pub actions: usize,
+    /// How a creation ended that may have left half a cluster.
+    pub left: Option<ProvisionError>,
 }
 
 /// How a sequence ended.
@@ -70,6 +72,14 @@ pub enum Failure {
         what: String,
         /// Its last words.
         said: String,
+    },
+    /// Everything was done that was to be done, and the same is to be done again.
+    #[error("{cause}: was put right {times} times and came back each time")]
+    Repeated {
+        /// Why it is to be done.
+        cause: String,
+        /// How often in a row it was done.
+        times: u32,
     },
     /// The distribution's program failed.
     #[error(transparent)]

@@ -3,12 +3,15 @@
 use std::collections::VecDeque;
 use std::env::split_paths;
 use std::ffi::OsString;
+use std::fmt;
 use std::io;
 use std::path::{Path, PathBuf};
 use std::process::Stdio;
+use std::sync::Arc;
 use std::time::Duration;
 
 use futures_util::StreamExt;
+use futures_util::future::BoxFuture;
 use futures_util::stream::{self, BoxStream};
 use tokio::io::{AsyncBufReadExt, AsyncRead, BufReader};
 use tokio::process::{Child, Command};
@@ -37,6 +40,29 @@ pub struct Provisioner {
     pub home: Option<PathBuf>,
     /// The engine, when it is another than the programs would find by themselves.
     pub docker_host: Option<String>,
+    /// Plays the programs, in place of those on the `PATH`: for tests, as the engine in memory is.
+    pub played: Option<Played>,
+}
+
+/// What is done in place of a program's run, by its arguments.
+#[derive(Clone)]
+pub struct Played(Play);
+
+type Play = Arc<dyn Fn(Vec<String>) -> BoxFuture<'static, Result<(), ProvisionError>> + Send + Sync>;
+
+impl Played {
+    /// Does whatever `play` does.
+    pub fn new(
+        play: impl Fn(Vec<String>) -> BoxFuture<'static, Result<(), ProvisionError>> + Send + Sync + 'static,
+    ) -> Self {
+        Self(Arc::new(play))
+    }
+}
+
+impl fmt::Debug for Played {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Played")
+    }
 }
 
 /// Why a program did not do what it was run for.
@@ -74,6 +100,18 @@ pub enum ProvisionError {
         /// The command line.
         command: String,
     },
+    /// It ended well, and there is no node of the cluster.
+    #[error(
+        "{command} ended well, but there is no node of cluster {cluster} on the engine at {engine}; it may have asked another engine, see DOCKER_HOST and `docker context ls`"
+    )]
+    MadeNothing {
+        /// The command line.
+        command: String,
+        /// The cluster's name.
+        cluster: String,
+        /// Where was looked.
+        engine: String,
+    },
     /// The cluster came into being while ksail was about to create it.
     #[error("cluster {cluster} appeared meanwhile; it is left as it is")]
     Appeared {
@@ -92,6 +130,14 @@ impl ProvisionError {
         short.to_string()
     }
 
+    /// Whether the program was at work, so that it may have made some of what it was to make.
+    pub fn may_leave_something(&self) -> bool {
+        match self {
+            Self::Failed { .. } | Self::TookTooLong { .. } | Self::Stopped { .. } => true,
+            Self::CannotRun { .. } | Self::MadeNothing { .. } | Self::Appeared { .. } => false,
+        }
+    }
+
     /// Whether the program refused because somebody else has created the cluster meanwhile, in the words of kind
     /// ("node(s) already exist for a cluster with the name") and of k3d ("a cluster with that name already exists").
     pub fn says_it_exists(&self) -> bool {
@@ -108,6 +154,9 @@ impl Provisioner {
     /// Path of a distribution's program, if it is on the `PATH`.
     pub fn find(&self, distribution: Distribution) -> Option<PathBuf> {
         let name = format!("{}{}", distribution::provisioner(distribution).name, std::env::consts::EXE_SUFFIX);
+        if self.played.is_some() {
+            return Some(Path::new("/played").join(name));
+        }
         split_paths(self.path.as_ref()?).map(|directory| directory.join(&name)).find(|path| is_executable(path))
     }
 
@@ -123,6 +172,13 @@ impl Provisioner {
     ) -> Result<(), ProvisionError> {
         let name = program.file_stem().unwrap_or_default().to_string_lossy();
         let command = format!("{name} {}", arguments.join(" "));
+        if let Some(Played(play)) = &self.played {
+            return tokio::select! {
+                biased;
+                () = stop.cancelled() => Err(ProvisionError::Stopped { command }),
+                ended = play(arguments.to_vec()) => ended,
+            };
+        }
         let cannot =
             |error: io::Error| ProvisionError::CannotRun { command: command.clone(), reason: error.to_string() };
         let mut child = self.command(program, arguments, kubeconfig).spawn().map_err(cannot)?;
@@ -265,7 +321,8 @@ pub(crate) mod tests {
         let written = writer.args(["-c", write, "sh"]).arg(&path).arg(script).status().unwrap();
         assert!(written.success());
         let path = Some(directory.path().as_os_str().to_owned());
-        (directory, Provisioner { path, home: Some("/home/me".into()), docker_host: Some("unix:///x".to_owned()) })
+        let (home, docker_host) = (Some("/home/me".into()), Some("unix:///x".to_owned()));
+        (directory, Provisioner { path, home, docker_host, ..Provisioner::default() })
     }
 
     async fn run(script: &str, stop: &CancellationToken) -> (Result<(), ProvisionError>, Vec<String>) {

@@ -8,7 +8,7 @@ use jiff::SignedDuration;
 use super::arguments::duration;
 use super::reporting::Reporting;
 use super::surroundings::{around, claim, controller, load, manifest_path, stop_on_signals};
-use super::{Exit, FAILED, Global, OK, Output, TIMED_OUT, note};
+use super::{BAD_INPUT, Exit, FAILED, Global, OK, Output, TIMED_OUT, note};
 use crate::controller::Applied;
 use crate::desired::resolve;
 use crate::execute::DEFAULT_CONCURRENCY;
@@ -68,7 +68,9 @@ pub(super) async fn converge(global: &Global, manifest: &Manifest, converging: &
     let applied = controller.apply(resolve(manifest, &around()), timeout, &stop).await;
     match &applied {
         Applied::Converged(status) => reporting.show(summary(status, started.elapsed())),
-        Applied::Failed(status) | Applied::TimedOut(Some(status)) => reporting.show(status_as_table(status, false)),
+        Applied::Failed(status) | Applied::TimedOut { status: Some(status), .. } => {
+            reporting.show(status_as_table(status, false));
+        }
         _ => {}
     }
     let (code, complaint) = verdict(&applied, timeout);
@@ -91,10 +93,12 @@ fn verdict(applied: &Applied, timeout: Duration) -> (u8, Option<String>) {
     let complaint = match applied {
         Applied::Converged(_) => return (OK, None),
         Applied::Failed(_) => "not everything is as ksail.yaml says".to_owned(),
-        Applied::TimedOut(_) => {
+        Applied::TimedOut { waited_for, .. } => {
             let timeout = SignedDuration::try_from(timeout).unwrap_or_default();
-            return (TIMED_OUT, Some(format!("not converged within {timeout:#}")));
+            let waited_for = waited_for.iter().fold(String::new(), |text, what| format!("{text}\nwaited for {what}"));
+            return (TIMED_OUT, Some(format!("not converged within {timeout:#}{waited_for}")));
         }
+        Applied::Rejected(why) => return (BAD_INPUT, Some(why.clone())),
         Applied::EngineAway(error) => error.to_string(),
         Applied::NoLock(error) => format!("cannot lock the cluster: {error}"),
         Applied::Stopped => "stopped before everything was as ksail.yaml says".to_owned(),

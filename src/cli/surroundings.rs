@@ -9,8 +9,8 @@ use tokio::signal;
 use tokio_util::sync::CancellationToken;
 
 use super::{BAD_INPUT, Exit, FAILED, Global, color_on_stderr};
-use crate::controller::{Claim, ClusterLock, Controller, InForce, NotInForce, private_directory};
-use crate::desired::Surroundings;
+use crate::controller::{Claim, ClusterLock, Controller, InForce, NotInForce, Reread, private_directory};
+use crate::desired::{Surroundings, resolve};
 use crate::engine::docker::Docker;
 use crate::engine::locate::{Address, docker_config_directory, locate};
 use crate::event::Reporter;
@@ -79,7 +79,13 @@ pub(super) fn controller(
     let lock = ClusterLock::of_user(variable, &manifest.name, &address);
     let provisioner = provisioner(global, &address);
     let env = Arc::new(variable);
-    Ok(Controller { engine, probe, provisioner, reporter, concurrency, lock, claim, around: around(), env })
+    let path = manifest.path.clone();
+    let reread = move || {
+        let manifest = manifest::load(&path, &variable).map_err(|problems| problems.render(false))?;
+        Ok(resolve(&manifest, &around()))
+    };
+    let (around, reread) = (around(), Some(Arc::new(reread) as Reread));
+    Ok(Controller { engine, probe, provisioner, reporter, concurrency, lock, claim, reread, around, env })
 }
 
 /// Puts a manifest in force for its cluster, unless another one is.
@@ -105,7 +111,7 @@ pub(super) fn provisioner(global: &Global, address: &str) -> Provisioner {
     let runtime = variable("XDG_RUNTIME_DIR").filter(|path| !path.is_empty());
     let is_rootless = runtime.is_some_and(|path| address.starts_with(&format!("unix://{path}/")));
     let docker_host = (global.host.is_some() || is_rootless).then(|| address.to_owned());
-    Provisioner { path: env::var_os("PATH"), home: env::home_dir(), docker_host }
+    Provisioner { path: env::var_os("PATH"), home: env::home_dir(), docker_host, played: None }
 }
 
 /// Whether this process was started with SIGHUP ignored, as `nohup` does it.

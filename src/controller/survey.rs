@@ -1,4 +1,6 @@
-//! One look at the engine, and what it leads to. `diff`, `status` and `verify` look the same way as passes do.
+//! One look at the engine, and what it leads to. `diff`, `status` and `verify` look with the eyes of the passes.
+
+use std::collections::BTreeSet;
 
 use crate::desired::Desired;
 use crate::engine::{Engine, EngineError};
@@ -20,17 +22,15 @@ pub struct Survey {
 /// Looks and plans. Where the plan would stop a cache of which nobody knows whether it would start again, that is asked,
 /// and planned again.
 pub async fn survey<E: Engine, P: Probe>(observer: &Observer<E, P>, desired: &Desired) -> Result<Survey, EngineError> {
-    let mut observed = observer.observe(desired).await?;
+    let observed = observer.observe(desired).await?;
     let desired = desired.clone().with_names(&observed.names(desired.cluster.as_str()));
-    let mut planned = plan(&desired, &observed);
-    // Renewals are made one after the other, so that the first that may be made is enough.
-    for to_ask in [Plan::to_ask_first, Plan::to_ask] {
-        let hosts = to_ask(&planned);
-        if hosts.is_empty() || planned.has_asked_enough() {
-            break;
-        }
-        observer.ask_whether_they_start_again(&desired, &mut observed, &hosts).await;
-        planned = plan(&desired, &observed);
+    let planned = plan(&desired, &observed);
+    let asked: BTreeSet<String> = planned.asking().map(str::to_owned).collect();
+    if asked.is_empty() {
+        return Ok(Survey { desired, observed, plan: planned });
     }
+    observer.ask_whether_they_start_again(&asked).await?;
+    let observed = observer.seen()?;
+    let planned = plan(&desired, &observed);
     Ok(Survey { desired, observed, plan: planned })
 }

@@ -6,7 +6,7 @@ use tokio::time::sleep;
 use tokio_util::sync::CancellationToken;
 
 use super::executor::Executor;
-use crate::distribution::{create_arguments, delete_arguments, is_of_cluster, node_layout};
+use crate::distribution::{create_arguments, delete_arguments, is_of_cluster, node_layout, provisioner};
 use crate::engine::{ContainerSummary, Engine, EngineError};
 use crate::event::Event;
 use crate::labels::{CLUSTER, K3D_NETWORK, KSAIL, MANAGED_BY};
@@ -16,18 +16,13 @@ use crate::plan::{Action, ClusterSpec, Subject, Target};
 use crate::probe::Probe;
 use crate::provisioner::ProvisionError;
 
-/// What a creation has left is tried this often to be deleted: nobody else would, and what stands in the way (a
-/// `docker exec`, a container that is just being removed) mostly goes by itself.
-const CLEARING_TRIES: u32 = 3;
 /// The engine has this long to finish a node that a program asked for and was ended before it heard of it: a second is
 /// twice what that takes on a loaded machine.
 const COMES_WITHIN: Duration = Duration::from_secs(1);
-/// Pause between two of these tries.
-const CLEAR_AGAIN: Duration = Duration::from_secs(1);
 
 impl<E: Engine, P: Probe> Executor<E, P> {
-    /// Creates a cluster. What a run that failed or was stopped has left behind is deleted again; a cluster that was
-    /// there before is not touched.
+    /// Creates a cluster where there is none. What a run that failed or was stopped has left is for the next sequence
+    /// of this subject to delete.
     pub(super) async fn create_cluster(
         &self,
         subject: &Subject,
@@ -40,49 +35,29 @@ impl<E: Engine, P: Probe> Executor<E, P> {
         let ClusterSpec { name, distribution, provisioning, .. } = cluster;
         let arguments = create_arguments(*distribution, name, provisioning.config.as_deref(), provisioning.timeout);
         let created = self.provision(subject, cluster, &arguments, stop).await;
-        if created.as_ref().is_err_and(ProvisionError::says_it_exists) {
-            return Err(ProvisionError::Appeared { cluster: name.to_string() }.into());
-        }
-        if let Err(
-            failure @ (ProvisionError::Failed { .. }
-            | ProvisionError::TookTooLong { .. }
-            | ProvisionError::Stopped { .. }),
-        ) = created
-        {
-            if matches!(failure, ProvisionError::Stopped { .. }) {
-                // What the program asked the engine for last may come into being after it has been ended.
-                sleep(COMES_WITHIN).await;
+        match created {
+            Ok(()) if !self.exists(cluster).await? => {
+                let engine = self.engine.info().await.map(|info| info.address).unwrap_or_default();
+                let program = provisioner(*distribution).name;
+                let command = format!("{program} {}", arguments.join(" "));
+                Err(ProvisionError::MadeNothing { command, cluster: name.to_string(), engine }.into())
             }
-            return match self.clear_up(subject, cluster).await {
-                Ok(()) => Err(failure.into()),
-                Err(left) => Err(Failure::Remains { created: failure, left: Box::new(left) }),
-            };
-        }
-        Ok(created?)
-    }
-
-    /// Deletes what a creation that did not succeed has left.
-    async fn clear_up(&self, subject: &Subject, cluster: &ClusterSpec) -> Result<(), Failure> {
-        let _alone = self.access.take().await;
-        let mut tries = 0;
-        loop {
-            tries += 1;
-            let cleared = match self.exists(cluster).await {
-                Ok(true) => self.leave_and_delete(subject, cluster).await.map_err(Failure::from),
-                Ok(false) => Ok(()),
-                Err(failure) => Err(failure),
-            };
-            match cleared {
-                Err(failure @ Failure::Provisioner(ProvisionError::TookTooLong { .. })) => return Err(failure),
-                Err(_) if tries < CLEARING_TRIES => sleep(CLEAR_AGAIN).await,
-                cleared => return cleared,
+            Ok(()) => Ok(()),
+            Err(failure) if failure.says_it_exists() => {
+                Err(ProvisionError::Appeared { cluster: name.to_string() }.into())
+            }
+            Err(failure) => {
+                if matches!(failure, ProvisionError::Stopped { .. }) {
+                    // What the program asked the engine for last may come into being after it has been ended.
+                    sleep(COMES_WITHIN).await;
+                }
+                Err(failure.into())
             }
         }
     }
 
     /// Deletes a cluster, and is not stopped half-way. Nodes that are gone already are no obstacle to either program.
     pub(super) async fn delete_cluster(&self, subject: &Subject, cluster: &ClusterSpec) -> Result<(), Failure> {
-        let _alone = self.access.take().await;
         Ok(self.leave_and_delete(subject, cluster).await?)
     }
 

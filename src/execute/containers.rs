@@ -1,5 +1,6 @@
 //! Actions on containers, and what to make of the engine's refusals.
 
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 use tokio::time::{sleep, timeout};
@@ -10,7 +11,7 @@ use crate::engine::{Container, ContainerSpec, ContainerState, Engine, EngineErro
 use crate::observed::{NetworkRef, is_not_older};
 use crate::outcome::{Failure, SERVE_WITHIN};
 use crate::plan::Action;
-use crate::probe::Probe;
+use crate::probe::{Probe, Uptime};
 use crate::registry::SecretFiles;
 
 /// Seconds a registry has to finish its answers when it is stopped.
@@ -53,7 +54,10 @@ impl<E: Engine, P: Probe> Executor<E, P> {
     /// What was found is a moment old, and pulls may be under way.
     async fn answers_by_now(&self, id: &str) -> bool {
         match self.engine.inspect_container(id).await {
-            Ok(container) => self.prober.answers_now(&container).await,
+            Ok(container) => {
+                let up = container.started_at.map(|started| Uptime::of(started, self.engine.now()));
+                self.prober.answers_now(&container, up).await
+            }
             Err(_) => false,
         }
     }
@@ -138,6 +142,16 @@ impl<E: Engine, P: Probe> Executor<E, P> {
         }
     }
 
+    /// Removes a volume. What it holds is lost for good, so that it is looked at right before: whoever has made another
+    /// one of its name meanwhile keeps it.
+    pub(super) async fn remove_volume(&self, name: &str, labels: &BTreeMap<String, String>) -> Result<(), EngineError> {
+        match self.engine.inspect_volume(name).await {
+            Ok(volume) if volume.labels == *labels => unless_gone(self.engine.remove_volume(name).await),
+            Ok(_) => Err(EngineError::Conflict { message: "somebody else has made it anew meanwhile".to_owned() }),
+            Err(error) => unless_gone(Err(error)),
+        }
+    }
+
     /// Removes a container; one that is being removed already is waited for.
     async fn remove(&self, id: &str) -> Result<(), EngineError> {
         let outcome = unless_gone(self.engine.remove_container(id).await);
@@ -158,7 +172,7 @@ fn has_labels_of(container: &Container, spec: &ContainerSpec) -> bool {
 }
 
 /// What was to be removed and does not exist is removed.
-pub(super) fn unless_gone(outcome: Result<(), EngineError>) -> Result<(), EngineError> {
+fn unless_gone(outcome: Result<(), EngineError>) -> Result<(), EngineError> {
     match outcome {
         Err(error) if error.is_not_found() => Ok(()),
         outcome => outcome,

@@ -7,7 +7,7 @@ use tokio::sync::{OnceCell, Semaphore};
 
 use crate::engine::{Engine, EngineError};
 use crate::event::Reporter;
-use crate::observed::Access;
+use crate::observed::Store;
 use crate::probe::{Probe, Prober};
 use crate::provisioner::Provisioner;
 
@@ -23,7 +23,8 @@ pub struct Executor<E, P> {
     pub(super) provisioner: Provisioner,
     pub(super) calls: Arc<Semaphore>,
     pub(super) pulls: Arc<Mutex<HashMap<String, Arc<Pull>>>>,
-    pub(super) access: Access,
+    /// Tells when a container has ended.
+    pub(super) store: Store,
     pub(super) reporter: Arc<dyn Reporter>,
 }
 
@@ -40,12 +41,12 @@ impl<E: Engine, P: Probe> Executor<E, P> {
         reporter: Arc<dyn Reporter>,
     ) -> Self {
         let calls = Arc::new(Semaphore::new(concurrency.max(1)));
-        Self { engine, prober, provisioner, calls, pulls: Arc::default(), access: Access::default(), reporter }
+        Self { engine, prober, provisioner, calls, pulls: Arc::default(), store: Store::default(), reporter }
     }
 
-    /// One that shares access to the cluster with others, above all with whoever observes it.
+    /// One that is told what happens in the engine by whoever observes it.
     #[must_use]
-    pub fn sharing(self, access: Access) -> Self {
-        Self { access, ..self }
+    pub fn told_by(self, store: Store) -> Self {
+        Self { store, ..self }
     }
 }

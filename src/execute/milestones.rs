@@ -25,7 +25,7 @@ impl Milestones {
     pub fn of<'a>(sequences: impl Iterator<Item = (&'a Subject, &'a Sequence)>) -> Self {
         let mut all = BTreeMap::new();
         for (subject, sequence) in sequences {
-            let reached = sequence.steps.iter().filter_map(|step| reached_by(&step.action));
+            let reached = sequence.steps.iter().filter_map(|step| reached_by(subject, &step.action));
             for milestone in reached.chain(at_the_end(subject)) {
                 all.insert(milestone, Reach::default());
             }
@@ -35,13 +35,13 @@ impl Milestones {
 
     /// Whatever becomes of a sequence, nobody waits for it after it has ended.
     pub(super) fn when_ended(&self, subject: &Subject, sequence: &Sequence) -> Vec<DropGuard> {
-        let reached = sequence.steps.iter().filter_map(|step| reached_by(&step.action));
+        let reached = sequence.steps.iter().filter_map(|step| reached_by(subject, &step.action));
         let mine = reached.chain(at_the_end(subject));
         mine.filter_map(|milestone| self.0.get(&milestone)).map(|reach| reach.settled.clone().drop_guard()).collect()
     }
 
-    pub(super) fn reach(&self, action: &Action) {
-        if let Some(reach) = reached_by(action).and_then(|milestone| self.0.get(&milestone)) {
+    pub(super) fn reach(&self, subject: &Subject, action: &Action) {
+        if let Some(reach) = reached_by(subject, action).and_then(|milestone| self.0.get(&milestone)) {
             reach.settled.cancel();
         }
     }
@@ -70,12 +70,15 @@ fn at_the_end(subject: &Subject) -> [Milestone; 2] {
 }
 
 /// What an action that was tried leaves behind it.
-fn reached_by(action: &Action) -> Option<Milestone> {
+fn reached_by(subject: &Subject, action: &Action) -> Option<Milestone> {
+    let holder = subject.clone();
     match action {
         Action::StopContainer { container } | Action::RemoveContainer { container } => {
-            Some(Milestone::Released(container.name.clone()))
+            Some(Milestone::Released { holder, container: container.name.clone() })
         }
-        Action::DisconnectNetwork { container, .. } => Some(Milestone::Detached(container.name.clone())),
+        Action::DisconnectNetwork { container, .. } => {
+            Some(Milestone::Detached { holder, container: container.name.clone() })
+        }
         _ => None,
     }
 }

@@ -5,12 +5,12 @@ use std::time::{SystemTime, UNIX_EPOCH};
 
 use super::executor::Executor;
 use crate::archive::{self, files_in};
-use crate::distribution::hosts_toml::HostsToml;
+use crate::distribution::hosts_toml::{HostsToml, Owner, owner};
 use crate::distribution::node_layout;
-use crate::distribution::registry_hosting::{NAME, NAMESPACE};
+use crate::distribution::registry_hosting::{Advertised, NAME, NAMESPACE};
 use crate::engine::{Engine, EngineError, Exec, Executed};
 use crate::manifest::Distribution;
-use crate::observed::read_hosts;
+use crate::observed::{advertised, read_hosts};
 use crate::outcome::Failure;
 use crate::plan::{Action, Target};
 use crate::probe::Probe;
@@ -38,17 +38,41 @@ impl<E: Engine, P: Probe> Executor<E, P> {
                 self.engine.exec(id(node), &Exec::changing(words)).await.map(drop).map_err(refused)
             }
             Action::AdvertiseRegistry { node, distribution, hosting } => {
+                self.is_said_by_us(action, node, *distribution).await?;
                 let apply = kubectl(*distribution, &["apply", "--filename", "-"]);
                 let done =
                     self.engine.exec(id(node), &apply.with_stdin(hosting.config_map())).await.map_err(refused)?;
                 succeeded(action, done).map(drop)
             }
             Action::WithdrawRegistry { node, distribution } => {
+                if self.is_said_by_us(action, node, *distribution).await? == Advertised::Nothing {
+                    return Ok(());
+                }
                 let delete = ["delete", "configmap", NAME, "--namespace", NAMESPACE, "--ignore-not-found"];
                 let done = self.engine.exec(id(node), &kubectl(*distribution, &delete)).await.map_err(refused)?;
                 succeeded(action, done).map(drop)
             }
             _ => Ok(()),
+        }
+    }
+
+    /// What a cluster says of its registry, asked right before it is changed: what another tool has written since it was
+    /// asked last is that tool's.
+    async fn is_said_by_us(
+        &self,
+        action: &Action,
+        node: &Target,
+        distribution: Distribution,
+    ) -> Result<Advertised, Failure> {
+        let what = || format!("cannot {action}");
+        let asked = advertised(&self.engine, distribution, id(node)).await;
+        match asked.map_err(|error| Failure::Engine { what: what(), error })? {
+            Advertised::Foreign => {
+                let said = format!("ConfigMap {NAME} in {NAMESPACE} was written by another tool and is left alone");
+                Err(Failure::InNode { what: what(), said })
+            }
+            Advertised::Unknown(said) => Err(Failure::InNode { what: what(), said }),
+            said => Ok(said),
         }
     }
 
@@ -59,6 +83,7 @@ impl<E: Engine, P: Probe> Executor<E, P> {
         files: &BTreeMap<String, (String, HostsToml)>,
     ) -> Result<(), EngineError> {
         let broken = |error: std::io::Error| EngineError::Refused { status: 0, message: error.to_string() };
+        self.are_still_ours(node, files.values().map(|(path, _)| path.as_str())).await?;
         self.engine.put_archive(id(node), "/", packed(files).map_err(broken)?).await?;
         let Some(directory) = files.iter().find_map(|(host, (path, _))| hosts_directory(path, host)) else {
             return Ok(());
@@ -74,9 +99,27 @@ impl<E: Engine, P: Probe> Executor<E, P> {
         Err(EngineError::Refused { status: 0, message })
     }
 
+    /// Whether nobody has put a file of theirs where one is about to be overwritten or removed.
+    async fn are_still_ours(&self, node: &Target, paths: impl Iterator<Item = &str> + Send) -> Result<(), EngineError> {
+        let mut found = BTreeMap::new();
+        for path in paths {
+            let Some((directory, host)) = place_of(path) else { continue };
+            if !found.contains_key(directory) {
+                found.insert(directory, read_hosts(&self.engine, id(node), directory).await?);
+            }
+            let text = found[directory].get(host).and_then(|found| found.hosts_toml.as_deref()).unwrap_or_default();
+            if owner(text) == Owner::Stranger {
+                let message = format!("{path} is somebody else's by now");
+                return Err(EngineError::Refused { status: 0, message });
+            }
+        }
+        Ok(())
+    }
+
     /// By `rm`, or where there is none by emptying them: containerd takes an empty file for its own default.
     async fn remove_node_files(&self, action: &Action, node: &Target, paths: &[String]) -> Result<(), Failure> {
         let refused = |error| Failure::Engine { what: format!("cannot {action}"), error };
+        self.are_still_ours(node, paths.iter().map(String::as_str)).await.map_err(refused)?;
         let words = ["rm", "-f"].into_iter().chain(paths.iter().map(String::as_str));
         let done = self.engine.exec(id(node), &Exec::changing(words)).await.map_err(refused)?;
         if !done.is_missing_program() {
@@ -99,6 +142,11 @@ impl<E: Engine, P: Probe> Executor<E, P> {
 /// Actions on nodes are about nodes that were observed, so that there is an id.
 fn id(node: &Target) -> &str {
     node.id.as_deref().unwrap_or(&node.name)
+}
+
+/// The directory of all hosts and the name of one below it.
+fn place_of(path: &str) -> Option<(&str, &str)> {
+    path.rsplit_once('/')?.0.rsplit_once('/')
 }
 
 fn hosts_directory<'a>(path: &'a str, host: &str) -> Option<&'a str> {

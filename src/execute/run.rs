@@ -3,18 +3,18 @@
 use std::collections::HashMap;
 use std::time::{Duration, Instant};
 
+use tokio::sync::Notify;
 use tokio::time::{sleep, timeout};
 use tokio_util::sync::CancellationToken;
 use tracing::{Instrument, debug_span};
 
-use super::containers::unless_gone;
 use super::executor::Executor;
 use super::milestones::Milestones;
 use crate::engine::{Container, ContainerState, Engine};
 use crate::event::{ActionReport, ActionResult, Event};
 use crate::outcome::{Ended, Failure, Outcome, SERVE_WITHIN};
 use crate::plan::{Action, Sequence, Step, Subject, Target};
-use crate::probe::Probe;
+use crate::probe::{Probe, Uptime};
 use crate::provisioner::ProvisionError;
 
 /// Pause between two looks at whether a container that was started still runs.
@@ -40,12 +40,13 @@ impl<E: Engine, P: Probe> Executor<E, P> {
             undo: Vec::new(),
             serves: false,
             actions: 0,
+            left: None,
         };
         let ended = run.all(&sequence.steps).await;
         if ended != Ended::Done {
             milestones.miss(subject);
         }
-        Outcome { ended, actions: run.actions }
+        Outcome { ended, actions: run.actions, left: run.left }
     }
 }
 
@@ -60,6 +61,8 @@ struct Run<'a, E, P> {
     /// The registry has been waited for: what is left to do is tidying up, which is quicker than leaving it.
     serves: bool,
     actions: usize,
+    /// How a creation ended that may have left half a cluster.
+    left: Option<ProvisionError>,
 }
 
 impl<E: Engine, P: Probe> Run<'_, E, P> {
@@ -83,7 +86,7 @@ impl<E: Engine, P: Probe> Run<'_, E, P> {
 
     async fn step(&mut self, step: &Step) -> Result<(), Ended> {
         // What must have been done is not given up half-way, so that its end is near.
-        let is_certain = step.after.iter().any(|milestone| milestone.needs().is_some());
+        let is_certain = step.after.iter().any(|milestone| milestone.must_succeed().is_some());
         let may_go_on = tokio::select! {
             biased;
             all_reached = self.milestones.wait(&step.after) => all_reached,
@@ -99,7 +102,7 @@ impl<E: Engine, P: Probe> Run<'_, E, P> {
         // Taken back even when it fails: an answer that was lost does not say that nothing was done.
         self.undo.extend(step.undo.iter().rev().cloned());
         let outcome = self.perform_and_report(&step.action, &step.cause, Some(self.cancel)).await;
-        self.milestones.reach(&step.action);
+        self.milestones.reach(self.subject, &step.action);
         if matches!(step.action, Action::AwaitServing { .. }) && outcome.is_ok() {
             self.undo.clear();
             self.serves = true;
@@ -120,11 +123,6 @@ impl<E: Engine, P: Probe> Run<'_, E, P> {
         cause: &str,
         cancel: Option<&CancellationToken>,
     ) -> Result<(), Ended> {
-        // One that is being deleted is left alone; what remains to be done then is for another pass.
-        let shared = touches_cluster(action).then(|| self.executor.access.share());
-        if matches!(shared, Some(None)) {
-            return Err(Ended::Cancelled);
-        }
         self.actions += usize::from(action.changes());
         let mut report = ActionReport::of(self.subject, action, cause);
         self.executor.reporter.report(&Event::ActionStarted(report.clone()));
@@ -168,7 +166,7 @@ impl<E: Engine, P: Probe> Run<'_, E, P> {
         match action {
             Action::PullImage { image } => executor.pull(image).await.map_err(refused),
             Action::CreateVolume { name, labels } => executor.engine.create_volume(name, labels).await.map_err(refused),
-            Action::RemoveVolume { name } => unless_gone(executor.engine.remove_volume(name).await).map_err(refused),
+            Action::RemoveVolume { name, labels } => executor.remove_volume(name, labels).await.map_err(refused),
             Action::CreateContainer { spec } => {
                 let id = executor.create(spec).await?;
                 self.created.insert(spec.name.clone(), id);
@@ -179,7 +177,15 @@ impl<E: Engine, P: Probe> Run<'_, E, P> {
                 let Some(id) = self.id_of(container) else { return Ok(()) };
                 executor.put_files(&id, archive, &files.digest()).await.map_err(refused)
             }
-            Action::CreateCluster { cluster } => executor.create_cluster(self.subject, cluster, self.cancel).await,
+            Action::CreateCluster { cluster } => {
+                let created = executor.create_cluster(self.subject, cluster, self.cancel).await;
+                if let Err(Failure::Provisioner(failure)) = &created
+                    && failure.may_leave_something()
+                {
+                    self.left = Some(failure.clone());
+                }
+                created
+            }
             Action::DeleteCluster { cluster } => executor.delete_cluster(self.subject, cluster).await,
             Action::WriteNodeFiles { .. }
             | Action::RemoveNodeFiles { .. }
@@ -198,10 +204,13 @@ impl<E: Engine, P: Probe> Run<'_, E, P> {
     }
 
     async fn await_serving(&self, name: &str, id: &str) -> Result<(), Failure> {
+        let Executor { engine, prober, store, .. } = self.executor;
         let refused = |error| Failure::Engine { what: format!("cannot look at {name}"), error };
+        // From before it is looked at: none goes unnoticed in between.
+        let end = store.on_end(id);
         let looking = async {
             let container = loop {
-                let container = self.executor.engine.inspect_container(id).await.map_err(refused)?;
+                let container = engine.inspect_container(id).await.map_err(refused)?;
                 if ended(&container) {
                     return Err(Failure::Exits { container: name.to_owned(), exit_code: container.exit_code });
                 }
@@ -210,20 +219,28 @@ impl<E: Engine, P: Probe> Run<'_, E, P> {
                 }
                 sleep(LOOK_AGAIN).await;
             };
+            let up = container.started_at.map(|started| Uptime::of(started, engine.now()));
             tokio::select! {
                 biased;
-                _ = self.executor.prober.until_it_serves(&container) => Ok(()),
-                exit_code = self.until_it_ends(id) => Err(Failure::Exits { container: name.to_owned(), exit_code }),
+                _ = prober.until_it_serves(&container, up) => Ok(()),
+                exit_code = self.until_it_ends(id, &end) => Err(Failure::Exits { container: name.to_owned(), exit_code }),
             }
         };
         let too_late = |_| Err(Failure::DoesNotServe { container: name.to_owned() });
-        timeout(SERVE_WITHIN, looking).await.unwrap_or_else(too_late)
+        let outcome = timeout(SERVE_WITHIN, looking).await.unwrap_or_else(too_late);
+        store.forget_end(id);
+        outcome
     }
 
-    /// Waits until a container does not run any more. One that cannot be looked at may be running.
-    async fn until_it_ends(&self, id: &str) -> Option<i64> {
+    /// Waits until a container does not run any more, as the engine tells; where it does not, it is looked at. One that
+    /// cannot be looked at may be running.
+    async fn until_it_ends(&self, id: &str, end: &Notify) -> Option<i64> {
         loop {
-            sleep(LOOK_AGAIN).await;
+            if self.executor.store.is_told() {
+                end.notified().await;
+            } else {
+                sleep(LOOK_AGAIN).await;
+            }
             match self.executor.engine.inspect_container(id).await {
                 Ok(container) if ended(&container) => return container.exit_code,
                 Err(error) if error.is_not_found() => return None,
@@ -246,19 +263,6 @@ fn action_target(action: &Action) -> Option<&Target> {
         | Action::RemoveContainer { container } => Some(container),
         _ => None,
     }
-}
-
-/// Whether an action looks into a node or joins the cluster's network.
-fn touches_cluster(action: &Action) -> bool {
-    matches!(
-        action,
-        Action::ConnectNetwork { .. }
-            | Action::WriteNodeFiles { .. }
-            | Action::RemoveNodeFiles { .. }
-            | Action::RemoveNodeDirectories { .. }
-            | Action::AdvertiseRegistry { .. }
-            | Action::WithdrawRegistry { .. }
-    )
 }
 
 /// A program that was stopped did not fail.

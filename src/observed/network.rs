@@ -30,7 +30,7 @@ impl NetworkRef {
 }
 
 /// The nodes' own network if there are nodes, otherwise the one with the name the distribution gives it.
-pub(super) fn cluster_network(desired: &Desired, networks: &[Network], nodes: &[Container]) -> Option<NetworkRef> {
+pub(super) fn cluster_network(desired: &Desired, networks: &[Network], nodes: &[&Container]) -> Option<NetworkRef> {
     let of_node = |node: &Container| {
         let name = node.labels.get(labels::K3D_NETWORK).unwrap_or(&desired.network);
         let endpoint =
@@ -38,7 +38,7 @@ pub(super) fn cluster_network(desired: &Desired, networks: &[Network], nodes: &[
         endpoint.and_then(|(_, endpoint)| networks.iter().find(|network| network.id == endpoint.network_id))
     };
     let named = || networks.iter().filter(|network| network.name == desired.network).min_by(|a, b| a.id.cmp(&b.id));
-    nodes.iter().find_map(of_node).or_else(named).map(to_ref)
+    nodes.iter().copied().find_map(of_node).or_else(named).map(to_ref)
 }
 
 fn to_ref(network: &Network) -> NetworkRef {

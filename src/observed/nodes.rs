@@ -1,18 +1,15 @@
 //! The cluster's nodes: what their containerd is told about mirrors, and whether it listens.
 //!
 //! To read a node's files takes 60 ms on Docker 20.10, to ask whether one of them has changed 1 ms. A watch therefore
-//! remembers what it has read and asks whether that still holds; a single pass reads.
+//! keeps what tells that, and asks; a single pass reads.
 
 use std::collections::BTreeMap;
-use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use futures_util::stream::{self, StreamExt, TryStreamExt};
 use jiff::Timestamp;
-use tokio::time::Instant;
 
-use super::access::Access;
-use super::{READS_AT_ONCE, found};
+use super::found;
 use crate::archive::files_in;
 use crate::desired::Desired;
 use crate::distribution::containerd::RegistryConfig;
@@ -20,13 +17,12 @@ use crate::distribution::hosts_toml::FILE_NAME;
 use crate::distribution::registry_hosting::{Advertised, NAME, NAMESPACE};
 use crate::distribution::{NodeLayout, node_layout};
 use crate::engine::{Container, Engine, EngineError, Exec, PathStat, Result};
+use crate::manifest::Distribution;
 
 /// A program that only says what a node is like answers at once, or something is wrong with the node.
 const ANSWERS_WITHIN: Duration = Duration::from_secs(5);
-/// One that could not be asked is not asked again at every pass.
-const UNKNOWN_HOLDS: Duration = Duration::from_secs(3);
-/// Nor is an API server that does not answer, which takes longer to say so and longer to come up.
-const UNKNOWN_API_HOLDS: Duration = Duration::from_secs(30);
+/// A node that did not say all is asked again after this long, then after twice as long: it may just be starting.
+const ASK_AGAIN: Duration = Duration::from_secs(3);
 /// Stands for a link in the place of a file or directory: it is somebody's, wherever it leads, and no text of ours
 /// begins like this.
 const NOT_OURS: &str = "not a file";
@@ -72,23 +68,35 @@ pub struct Hosting {
     pub advertised: Advertised,
 }
 
-/// What was read before, by run of a node: one that restarts may be another one inside.
-#[derive(Debug, Clone, Default)]
-pub(super) struct Remembered {
-    runs: Arc<Mutex<BTreeMap<NodeRun, Known>>>,
-    /// Files are believed only by those who ask whether they have changed.
-    files_too: bool,
+/// What was read in one run of a node: one that restarts may be another one inside.
+#[derive(Debug, Clone)]
+pub(super) struct NodeReading {
+    pub(super) started_at: Option<Timestamp>,
+    pub(super) node: Node,
+    /// What tells whether its files have changed; nothing when they are to be read in any case.
+    files: Option<Marks>,
+    /// The same of containerd's own.
+    config: Config,
+    /// How often in a row it did not say all.
+    unanswered: u32,
 }
 
-type NodeRun = (String, Option<Timestamp>);
+/// What tells whether containerd's own file has changed.
+#[derive(Debug, Clone, PartialEq, Eq)]
+enum Config {
+    /// It is to be read in any case.
+    Unmarked,
+    /// How it is marked, if it is there.
+    Marked(Option<PathStat>),
+}
 
-/// What is known of one run of a node.
-#[derive(Debug, Clone, Default)]
-struct Known {
-    name: String,
-    files: Option<(Marks, BTreeMap<String, HostDirectory>)>,
-    registry_config: Option<(Option<PathStat>, RegistryConfig, Instant)>,
-    advertised: Option<(Advertised, Instant)>,
+impl Config {
+    fn stat(&self) -> Option<PathStat> {
+        match self {
+            Self::Unmarked => None,
+            Self::Marked(stat) => stat.clone(),
+        }
+    }
 }
 
 /// What tells whether files have changed, by path.
@@ -106,7 +114,7 @@ impl Node {
         Self { id, name, addresses, hosts_directory, hosts, unreadable: None, registry_config }
     }
 
-    /// One that the engine says nothing of in time.
+    /// One that the engine says nothing of.
     pub(super) fn silent(id: String, name: String, desired: &Desired, error: &EngineError) -> Self {
         Self {
             id,
@@ -120,117 +128,39 @@ impl Node {
     }
 }
 
-impl Remembered {
-    pub(super) fn with_files() -> Self {
-        Self { files_too: true, ..Self::default() }
-    }
-
-    fn get(&self, run: &NodeRun) -> Known {
-        self.runs.lock().unwrap_or_else(PoisonError::into_inner).get(run).cloned().unwrap_or_default()
-    }
-
-    fn change(&self, run: &NodeRun, change: impl FnOnce(&mut Known)) {
-        change(self.runs.lock().unwrap_or_else(PoisonError::into_inner).entry(run.clone()).or_default());
-    }
-
-    fn keep_only(&self, runs: &[NodeRun]) {
-        self.runs.lock().unwrap_or_else(PoisonError::into_inner).retain(|run, _| runs.contains(run));
-    }
-
-    pub(super) fn forget(&self) {
-        self.runs.lock().unwrap_or_else(PoisonError::into_inner).clear();
-    }
-
-    pub(super) fn forget_hosting(&self) {
-        for known in self.runs.lock().unwrap_or_else(PoisonError::into_inner).values_mut() {
-            known.advertised = None;
+impl NodeReading {
+    /// Its files are to be read again, whatever tells that they have not changed; and with `deep` what only a program in
+    /// it can tell, which takes a tenth of a second of a processor, and changes almost never.
+    pub(super) fn forget(&mut self, deep: bool) {
+        self.files = None;
+        if deep {
+            self.config = Config::Unmarked;
         }
     }
 
-    /// Something was written on a node, perhaps with a time and a size that were there before.
-    pub(super) fn forget_files_of(&self, node: &str) {
-        let mut runs = self.runs.lock().unwrap_or_else(PoisonError::into_inner);
-        runs.values_mut().filter(|known| known.name == node).for_each(|known| known.files = None);
+    /// After how long it is to be asked again, if it did not say all.
+    pub(super) fn again(&self) -> Option<Duration> {
+        let doubled = self.unanswered.checked_sub(1)?.min(4);
+        Some(ASK_AGAIN.saturating_mul(1 << doubled))
     }
 
-    /// What can change without a trace is read again by the next pass.
-    pub(super) fn forget_files(&self) {
-        for known in self.runs.lock().unwrap_or_else(PoisonError::into_inner).values_mut() {
-            known.files = None;
-        }
+    /// Files that are looked at to tell whether one has changed.
+    pub(super) fn looked_at(&self) -> u32 {
+        let files = self.files.as_ref().map_or(0, BTreeMap::len);
+        u32::try_from(files).unwrap_or(u32::MAX)
     }
 
-    /// Names of nodes on which a file is not what it was, and how many files were looked at.
-    pub(super) async fn changed<E: Engine>(&self, engine: &E, access: &Access) -> (Vec<String>, usize) {
-        let known: Vec<(NodeRun, Known)> = {
-            let runs = self.runs.lock().unwrap_or_else(PoisonError::into_inner);
-            runs.iter().map(|(run, known)| (run.clone(), known.clone())).collect()
-        };
-        let (mut changed, mut looked_at) = (Vec::new(), 0);
-        for ((id, _), Known { name, files, .. }) in known {
-            let Some((before, _)) = files.filter(|_| !access.is_left_alone(&id)) else { continue };
-            looked_at += before.len();
-            // A node that cannot be asked tells by its events.
-            if marks(engine, &id, before.keys().cloned().collect()).await.is_ok_and(|now| now != before) {
-                changed.push(name);
-            }
-        }
-        (changed, looked_at)
+    /// Whether a file is not what it was. A node that cannot be asked tells by its events.
+    pub(super) async fn is_changed<E: Engine>(&self, engine: &E) -> Result<bool> {
+        let Some(before) = &self.files else { return Ok(false) };
+        Ok(marks(engine, &self.node.id, before.keys().cloned().collect()).await? != *before)
     }
 }
 
-/// Reads the nodes that run. Only an engine that is away is an error; what is wrong with one node is told of that node.
-pub(super) async fn read<E: Engine>(
-    engine: &E,
-    desired: &Desired,
-    nodes: &[Container],
-    remembered: &Remembered,
-    access: &Access,
-) -> Result<Vec<Node>> {
-    let runs: Vec<NodeRun> = nodes.iter().map(run_of).collect();
-    remembered.keep_only(&runs);
-    let reader = Reader { engine, desired, layout: node_layout(desired.distribution), remembered };
-    let (left_alone, asked): (Vec<_>, Vec<_>) = nodes.iter().partition(|node| access.is_left_alone(&node.id));
-    let reads: Vec<_> = asked.into_iter().map(|node| reader.node(node)).collect();
-    let mut nodes: Vec<Node> = stream::iter(reads).buffer_unordered(READS_AT_ONCE).try_collect().await?;
-    nodes.extend(left_alone.into_iter().filter_map(|node| reader.as_it_was(node)));
-    nodes.sort_by(|a, b| a.name.cmp(&b.name));
-    Ok(nodes)
-}
-
-fn run_of(node: &Container) -> NodeRun {
-    (node.id.clone(), node.started_at)
-}
-
-/// What the cluster says of its registry, asked on the first of its nodes with an API server.
-pub(super) async fn hosting<E: Engine>(
-    engine: &E,
-    desired: &Desired,
-    nodes: &[Container],
-    remembered: &Remembered,
-    access: &Access,
-) -> Result<Option<Hosting>> {
-    let layout = node_layout(desired.distribution);
-    let has_api = |node: &&Container| node.labels.get(layout.role_label).map(String::as_str) == Some(layout.roles[0]);
-    let Some(node) = nodes.iter().filter(has_api).min_by(|a, b| a.name.cmp(&b.name)) else { return Ok(None) };
-    let run = run_of(node);
-    let holds = |(advertised, asked): &(Advertised, Instant)| {
-        !matches!(advertised, Advertised::Unknown(_)) || asked.elapsed() < UNKNOWN_API_HOLDS
-    };
-    let advertised = match remembered.get(&run).advertised.filter(holds) {
-        Some((advertised, _)) => advertised,
-        None if access.is_left_alone(&node.id) => return Ok(None),
-        None => {
-            let advertised = ask_for_hosting(engine, &layout, &node.id).await?;
-            remembered.change(&run, |known| known.advertised = Some((advertised.clone(), Instant::now())));
-            advertised
-        }
-    };
-    Ok(Some(Hosting { node_id: node.id.clone(), node: node.name.clone(), advertised }))
-}
-
-async fn ask_for_hosting<E: Engine>(engine: &E, layout: &NodeLayout, node: &str) -> Result<Advertised> {
+/// What a cluster says of its registry, asked on a node with an API server.
+pub(crate) async fn advertised<E: Engine>(engine: &E, distribution: Distribution, node: &str) -> Result<Advertised> {
     let get = ["get", "configmap", NAME, "--namespace", NAMESPACE, "--ignore-not-found", "--output", "json"];
+    let layout = node_layout(distribution);
     let words = layout.kubectl.iter().copied().chain(["--request-timeout=4s"]).chain(get);
     Ok(match engine.exec(node, &Exec::reading(words).within(ANSWERS_WITHIN)).await {
         Ok(done) if done.succeeded() => Advertised::read(&done.stdout),
@@ -241,75 +171,87 @@ async fn ask_for_hosting<E: Engine>(engine: &E, layout: &NodeLayout, node: &str)
     })
 }
 
+/// Reads a node. What is wrong with it is told of it; only an engine that does not answer is an error.
+pub(super) async fn read<E: Engine>(
+    engine: &E,
+    desired: &Desired,
+    container: &Container,
+    before: Option<&NodeReading>,
+    keeps_marks: bool,
+) -> Result<NodeReading> {
+    let reader = Reader { engine, desired, layout: node_layout(desired.distribution), id: &container.id, keeps_marks };
+    reader.read(container, before).await
+}
+
 struct Reader<'a, E> {
     engine: &'a E,
     desired: &'a Desired,
     layout: NodeLayout,
-    remembered: &'a Remembered,
+    id: &'a str,
+    /// Somebody will ask whether what was read has changed.
+    keeps_marks: bool,
 }
 
 impl<E: Engine> Reader<'_, E> {
-    async fn node(&self, container: &Container) -> Result<Node> {
-        let run = run_of(container);
-        self.remembered.change(&run, |known| known.name.clone_from(&container.name));
-        // Looked at before it is read, as the files are: the patrol finds what changes in between.
-        let id = &run.0;
-        let marked = mark(self.engine, id, self.layout.config).await?;
-        let registry_config = self.registry_config(&run, marked.as_ref()).await?;
-        let hosts_directory = self.hosts_directory(&registry_config);
-        let (hosts, unreadable) = match self.hosts(&run, &hosts_directory, marked).await {
-            Ok(hosts) => (hosts, None),
-            Err(error) if error.is_unavailable() => return Err(error),
-            Err(error) => (BTreeMap::new(), Some(error.to_string())),
+    async fn read(&self, container: &Container, before: Option<&NodeReading>) -> Result<NodeReading> {
+        let before = before.filter(|before| before.started_at == container.started_at);
+        // Looked at before it is read, as the files are: whoever asks later finds what changes in between.
+        let config = if self.keeps_marks {
+            Config::Marked(mark(self.engine, self.id, self.layout.config).await?)
+        } else {
+            Config::Unmarked
         };
-        Ok(Node { unreadable, ..Node::new(container, hosts_directory, hosts, registry_config) })
-    }
-
-    /// What was read last, if anything was.
-    fn as_it_was(&self, container: &Container) -> Option<Node> {
-        let Known { files, registry_config, .. } = self.remembered.get(&run_of(container));
-        let ((_, hosts), (_, registry_config, _)) = (files?, registry_config?);
-        Some(Node::new(container, self.hosts_directory(&registry_config), hosts, registry_config))
-    }
-
-    fn hosts_directory(&self, registry_config: &RegistryConfig) -> String {
-        match registry_config {
+        let registry_config = match before {
+            Some(before)
+                if config != Config::Unmarked
+                    && before.config == config
+                    && !matches!(before.node.registry_config, RegistryConfig::Unknown(_)) =>
+            {
+                before.node.registry_config.clone()
+            }
+            _ => self.registry_config().await?,
+        };
+        let directory = match &registry_config {
             RegistryConfig::Directory(directory) => directory.clone(),
             _ => self.layout.hosts_directory.to_owned(),
+        };
+        let files = if self.keeps_marks { Some(self.marks(&directory, config.stat()).await?) } else { None };
+        let (hosts, unreadable) = match before {
+            Some(before) if files.is_some() && before.files == files && before.node.unreadable.is_none() => {
+                (before.node.hosts.clone(), None)
+            }
+            _ => match read_hosts(self.engine, self.id, &directory).await {
+                Ok(hosts) => (hosts, None),
+                Err(error) if error.is_unavailable() => return Err(error),
+                Err(error) => (BTreeMap::new(), Some(error.to_string())),
+            },
+        };
+        let said_all = unreadable.is_none() && !matches!(registry_config, RegistryConfig::Unknown(_));
+        let unanswered = if said_all { 0 } else { before.map_or(0, |before| before.unanswered) + 1 };
+        let node = Node { unreadable, ..Node::new(container, directory, hosts, registry_config) };
+        Ok(NodeReading { started_at: container.started_at, node, files, config, unanswered })
+    }
+
+    /// What containerd is told about registries.
+    async fn registry_config(&self) -> Result<RegistryConfig> {
+        match self.read_registry_config().await {
+            Ok(config) => Ok(config),
+            Err(error) if error.is_unavailable() => Err(error),
+            Err(error) => Ok(RegistryConfig::Unknown(error.to_string())),
         }
     }
 
-    /// What containerd is told about registries, read again when its file is not `marked` as it was.
-    async fn registry_config(&self, run: &NodeRun, marked: Option<&PathStat>) -> Result<RegistryConfig> {
-        let (id, known) = (&run.0, self.remembered.get(run).registry_config);
-        let holds = |(before, config, asked): &(Option<PathStat>, RegistryConfig, Instant)| {
-            before.as_ref() == marked
-                && (!matches!(config, RegistryConfig::Unknown(_)) || asked.elapsed() < UNKNOWN_HOLDS)
-        };
-        if let Some((_, config, _)) = known.filter(holds) {
-            return Ok(config);
-        }
-        let config = match self.read_registry_config(id).await {
-            Ok(config) => config,
-            Err(error) if error.is_unavailable() => return Err(error),
-            Err(error) => RegistryConfig::Unknown(error.to_string()),
-        };
-        let read = (marked.cloned(), config.clone(), Instant::now());
-        self.remembered.change(run, |known| known.registry_config = Some(read));
-        Ok(config)
-    }
-
-    async fn read_registry_config(&self, id: &str) -> Result<RegistryConfig> {
+    async fn read_registry_config(&self) -> Result<RegistryConfig> {
         if self.layout.config_is_partial {
             let dump = Exec::reading(["containerd", "config", "dump"]).within(ANSWERS_WITHIN);
-            let dump = self.engine.exec(id, &dump).await?;
+            let dump = self.engine.exec(self.id, &dump).await?;
             return Ok(match dump {
                 done if done.succeeded() => RegistryConfig::read(&done.stdout),
                 done if done.is_missing_program() => RegistryConfig::Unknown("there is no containerd on it".to_owned()),
                 done => RegistryConfig::Unknown(done.last_words().to_owned()),
             });
         }
-        let archive = found(self.engine.get_archive(id, self.layout.config).await)?;
+        let archive = found(self.engine.get_archive(self.id, self.layout.config).await)?;
         let file = archive.and_then(|archive| files_in(&archive).ok()?.into_values().next());
         Ok(match file {
             Some(bytes) => RegistryConfig::read(&String::from_utf8_lossy(&bytes)),
@@ -317,29 +259,13 @@ impl<E: Engine> Reader<'_, E> {
         })
     }
 
-    /// The files below `directory`, to be read again when one of them or containerd's own is not marked as it was.
-    async fn hosts(
-        &self,
-        run: &NodeRun,
-        directory: &str,
-        config: Option<PathStat>,
-    ) -> Result<BTreeMap<String, HostDirectory>> {
-        let id = &run.0;
-        if !self.remembered.files_too {
-            return read_hosts(self.engine, id, directory).await;
-        }
+    /// What tells whether a file below `directory`, or containerd's own, has changed.
+    async fn marks(&self, directory: &str, config: Option<PathStat>) -> Result<Marks> {
         let wanted = self.desired.mirrors.values().flat_map(|mirror| mirror.node_files.keys());
         let paths = wanted.map(|host| format!("{directory}/{host}/{FILE_NAME}"));
-        let paths = paths.chain([directory.to_owned()]).collect();
-        // Looked at before they are read: what changes in between is read again.
-        let mut now = marks(self.engine, id, paths).await?;
+        let mut now = marks(self.engine, self.id, paths.chain([directory.to_owned()]).collect()).await?;
         now.insert(self.layout.config.to_owned(), config);
-        if let Some((_, hosts)) = self.remembered.get(run).files.filter(|(before, _)| *before == now) {
-            return Ok(hosts);
-        }
-        let hosts = read_hosts(self.engine, id, directory).await?;
-        self.remembered.change(run, |known| known.files = Some((now, hosts.clone())));
-        Ok(hosts)
+        Ok(now)
     }
 }
 

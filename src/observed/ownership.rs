@@ -4,46 +4,13 @@
 //! renamed behind ksail's back is known by the volume it is on. One that inherited the labels, because its image was
 //! made from a mirror's container (`docker commit`), is somebody else's.
 
-use std::collections::BTreeMap;
-
-use super::{Found, Observed, found};
-use crate::desired::Desired;
-use crate::engine::{Container, ContainerSummary, Engine, EngineError, Image, Volume};
+use super::{Found, Observed};
+use crate::engine::{Container, ContainerSummary, Volume};
 use crate::labels::{HOST, Labels, is_ours};
 use crate::names;
 
-/// The cluster's own containers, and everyone else's.
-pub(super) async fn part<E: Engine>(
-    engine: &E,
-    everyone: Vec<ContainerSummary>,
-    desired: &Desired,
-    image: Option<&Image>,
-) -> Result<(Vec<ContainerSummary>, Vec<ContainerSummary>), EngineError> {
-    let cluster = desired.cluster.as_str();
-    let (labelled, mut others): (Vec<_>, Vec<_>) =
-        everyone.into_iter().partition(|container| is_a_mirrors(container, cluster));
-    let mut inherit: BTreeMap<String, bool> =
-        image.map(|image| (image.id.clone(), is_ours(&image.labels, cluster))).into_iter().collect();
-    let mut ours = Vec::new();
-    for container in labelled {
-        if !inherit.contains_key(&container.image_id) {
-            // One that is gone cannot be looked into; a container of it was made when it was there.
-            let image = found(engine.inspect_image(&container.image_id).await).or_else(unless_away)?;
-            let inherits = image.is_some_and(|image| is_ours(&image.labels, cluster));
-            inherit.insert(container.image_id.clone(), inherits);
-        }
-        let inherits = inherit.get(&container.image_id).copied().unwrap_or_default();
-        if inherits { others.push(container) } else { ours.push(container) }
-    }
-    Ok((ours, others))
-}
-
-fn unless_away(error: EngineError) -> Result<Option<Image>, EngineError> {
-    if error.is_unavailable() { Err(error) } else { Ok(None) }
-}
-
 /// By its labels, and by its name or the volume it is on.
-fn is_a_mirrors(container: &ContainerSummary, cluster: &str) -> bool {
+pub(super) fn is_a_mirrors(container: &ContainerSummary, cluster: &str) -> bool {
     let Some(host) = container.labels.get(HOST).filter(|_| is_ours(&container.labels, cluster)) else { return false };
     let mut known_by = container.volumes.iter().chain([&container.name]);
     known_by.any(|name| names::is_of(name, cluster, host))

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::fmt;
 use std::path::PathBuf;
 
-use super::subject::Milestone;
+use super::milestone::Milestone;
 use crate::desired::Provisioning;
 use crate::distribution::hosts_toml::HostsToml;
 use crate::distribution::provisioner;
@@ -150,6 +150,8 @@ pub enum Action {
     RemoveVolume {
         /// Name.
         name: String,
+        /// What says whose it is. One that has others by then is left alone.
+        labels: BTreeMap<String, String>,
     },
     /// Wait until the registry in a container answers. What came before is then final.
     AwaitServing {
@@ -208,6 +210,27 @@ pub enum Action {
 }
 
 impl Action {
+    /// Whether it looks into a node of the cluster or joins its network: neither can be removed at that moment.
+    pub const fn touches_cluster(&self) -> bool {
+        matches!(
+            self,
+            Self::ConnectNetwork { .. }
+                | Self::WriteNodeFiles { .. }
+                | Self::RemoveNodeFiles { .. }
+                | Self::RemoveNodeDirectories { .. }
+                | Self::AdvertiseRegistry { .. }
+                | Self::WithdrawRegistry { .. }
+        )
+    }
+
+    /// The container that gives up its ports.
+    pub const fn releases(&self) -> Option<&String> {
+        match self {
+            Self::StopContainer { container } | Self::RemoveContainer { container } => Some(&container.name),
+            _ => None,
+        }
+    }
+
     /// The action's name in JSON output.
     pub const fn name(&self) -> &'static str {
         match self {
@@ -240,7 +263,7 @@ impl Action {
     pub fn object(&self) -> &str {
         match self {
             Self::PullImage { image } => image,
-            Self::CreateVolume { name, .. } | Self::RemoveVolume { name } => name,
+            Self::CreateVolume { name, .. } | Self::RemoveVolume { name, .. } => name,
             Self::CreateContainer { spec } => &spec.name,
             Self::PutFiles { container, .. }
             | Self::ConnectNetwork { container, .. }

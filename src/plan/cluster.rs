@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 
 use super::action::{Action, ClusterSpec, Step, Target};
-use super::removal::cause_of_removal;
+use super::removal::{attached, cause_of_removal, host_of};
 use super::{Milestone, Obstacle, Sequence, Subject};
 use crate::desired::Desired;
 use crate::distribution::provisioner;
@@ -13,15 +13,9 @@ use crate::observed::{Cluster, Observed};
 
 /// A cluster that exists is never changed: only created where there is none, and deleted when the manifest says so.
 ///
-/// `under_change` are the mirrors that are about to be brought up: a cluster is created when they serve, so that its own
-/// images come through them. `attached` are containers that leave its network before it is deleted: k3d leaves a
-/// network behind that somebody is on.
-pub(super) fn sequence(
-    desired: &Desired,
-    observed: &Observed,
-    under_change: impl Iterator<Item = Subject>,
-    attached: impl Iterator<Item = String>,
-) -> Sequence {
+/// A cluster is created when the `mirrors` that are about to be brought up serve, so that its own images come through
+/// them. It is deleted when all have left its network: k3d leaves a network behind that somebody is on.
+pub(super) fn sequence(desired: &Desired, observed: &Observed, mirrors: Vec<Subject>) -> Sequence {
     let is_managed = desired.lifecycle == Lifecycle::Managed;
     let (wanted, found) = (desired.state == State::Present, observed.cluster);
     if is_managed && wanted == (found == Cluster::Missing) {
@@ -33,10 +27,10 @@ pub(super) fn sequence(
         };
         let cluster = Box::new(spec(desired, program));
         let step = if wanted {
-            let after = under_change.map(Milestone::Ended).collect();
+            let after = mirrors.into_iter().map(Milestone::Ended).collect();
             Step { after, ..Step::new(Action::CreateCluster { cluster }, "there is no cluster of this name") }
         } else {
-            let after = attached.map(Milestone::Detached).collect();
+            let after = detached(observed).collect();
             Step { after, ..Step::new(Action::DeleteCluster { cluster }, cause_of_removal(desired)) }
         };
         return Sequence { steps: vec![step], ..Sequence::default() };
@@ -48,6 +42,13 @@ pub(super) fn sequence(
 pub fn deletion(desired: &Desired, observed: &Observed, cause: &str) -> Option<Step> {
     let cluster = Box::new(spec(desired, observed.provisioner.clone()?));
     Some(Step::new(Action::DeleteCluster { cluster }, cause))
+}
+
+fn detached(observed: &Observed) -> impl Iterator<Item = Milestone> {
+    attached(observed).map(|found| {
+        let container = found.container.name.clone();
+        Milestone::Detached { holder: Subject::Mirror(host_of(&found.container.labels, &container)), container }
+    })
 }
 
 fn spec(desired: &Desired, program: PathBuf) -> ClusterSpec {

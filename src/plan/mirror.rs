@@ -1,8 +1,10 @@
 //! The sequence of one mirror.
 
+use std::collections::BTreeSet;
+
 use super::action::{Action, Step, Target};
 use super::difference::{Difference, difference};
-use super::{Milestone, Obstacle, Postponed, Sequence, next_free_port};
+use super::{Milestone, Obstacle, Postponed, Sequence, Subject, next_free_port};
 use crate::desired::{Desired, Mirror};
 use crate::engine::{Container, ContainerSpec, ContainerState};
 use crate::labels::{self, is_ours};
@@ -19,14 +21,21 @@ const INTERRUPTED: &str = "an interrupted recreate goes on";
 /// The cause of most of a first pass.
 const MISSING: &str = "container is missing";
 
-/// What leads from the containers a mirror has to the one it should have.
-pub(super) fn sequence(desired: &Desired, mirror: &Mirror, observed: &Observed) -> Sequence {
+/// What leads from the containers a mirror has to the one it should have. `keepers` are containers of other mirrors that
+/// will not give up their ports.
+pub(super) fn sequence(
+    desired: &Desired,
+    mirror: &Mirror,
+    observed: &Observed,
+    keepers: &BTreeSet<String>,
+) -> Sequence {
     let mut builder = Builder {
         desired,
         mirror,
         observed,
+        keepers,
         steps: Vec::new(),
-        obstacle: name_conflict(mirror, desired, observed),
+        obstacle: unreadable(mirror, observed).or_else(|| name_conflict(mirror, desired, observed)),
         postponed: None,
         asks: false,
         is_shape: false,
@@ -36,6 +45,11 @@ pub(super) fn sequence(desired: &Desired, mirror: &Mirror, observed: &Observed) 
         builder.build(&Containers::of(mirror, observed));
     }
     builder.finish()
+}
+
+fn unreadable(mirror: &Mirror, observed: &Observed) -> Option<Obstacle> {
+    let error = observed.unreadable.get(mirror.host.as_str())?;
+    Some(Obstacle::Unreadable { error: error.clone() })
 }
 
 fn name_conflict(mirror: &Mirror, desired: &Desired, observed: &Observed) -> Option<Obstacle> {
@@ -87,6 +101,7 @@ struct Builder<'a> {
     desired: &'a Desired,
     mirror: &'a Mirror,
     observed: &'a Observed,
+    keepers: &'a BTreeSet<String>,
     steps: Vec<Step>,
     obstacle: Option<Obstacle>,
     postponed: Option<Postponed>,
@@ -442,13 +457,14 @@ impl Builder<'_> {
         self.mirror.files.as_ref().is_some_and(|files| found.secrets.as_ref() != Some(&files.digest()))
     }
 
-    /// Whether someone who is not ours holds the port; says so if so.
+    /// Whether someone holds the port who will not give it up; says so if so.
     fn port_is_taken(&mut self) -> bool {
         let (address, port) = (self.mirror.listen.host_address, self.mirror.listen.host_port);
         if port == 0 {
             return false;
         }
-        let holder = self.observed.holder_of(address, port);
+        let keeper = || self.others_on_port(&[]).map(|other| &other.name).find(|name| self.keepers.contains(*name));
+        let holder = self.observed.holder_of(address, port).or_else(|| keeper().map(String::as_str));
         let taken = holder.is_some() || self.observed.ports_taken.contains(&(address, port));
         if taken {
             let next_free = next_free_port(self.desired, self.observed, address, port);
@@ -459,14 +475,19 @@ impl Builder<'_> {
 
     /// The cluster's other containers that hold this mirror's port now and give it up in the same plan.
     fn holders_of_port(&self, own: &[&str]) -> Vec<Milestone> {
+        let released = |other: &Container| {
+            let holder = Subject::mirror(other.labels.get(labels::HOST).unwrap_or(&other.name));
+            Milestone::Released { holder, container: other.name.clone() }
+        };
+        self.others_on_port(own).map(released).collect()
+    }
+
+    fn others_on_port<'b>(&'b self, own: &'b [&str]) -> impl Iterator<Item = &'b Container> {
         let port = self.mirror.listen.host_port;
         let holds =
-            |container: &Container| container.bound_ports.iter().any(|bound| port != 0 && bound.host_port == port);
-        let others = self.observed.containers.iter().map(|found| &found.container);
-        others
-            .filter(|other| holds(other) && !own.contains(&other.name.as_str()))
-            .map(|other| Milestone::Released(other.name.clone()))
-            .collect()
+            move |container: &Container| container.bound_ports.iter().any(|bound| port != 0 && bound.host_port == port);
+        let containers = self.observed.containers.iter().map(|found| &found.container);
+        containers.filter(move |other| holds(other) && !own.contains(&other.name.as_str()))
     }
 
     fn push(&mut self, action: Action, cause: &str) {

@@ -6,24 +6,25 @@
 mod action;
 mod cluster;
 mod difference;
+mod milestone;
 mod mirror;
 mod node;
 mod removal;
-mod subject;
 #[cfg(test)]
 mod tests;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::net::IpAddr;
 
 pub use action::{Action, ClusterSpec, Step, Target};
 pub use cluster::deletion;
-pub use subject::{Milestone, Subject};
+pub use milestone::Milestone;
 
 use crate::desired::Desired;
 use crate::manifest::Host;
 use crate::observed::Observed;
+pub use crate::subject::Subject;
 
 /// The actions that turn observed into desired. Sequences are independent and run concurrently.
 #[derive(Debug, Clone, Default)]
@@ -63,9 +64,10 @@ impl fmt::Display for Postponed {
 }
 
 impl Sequence {
-    /// Whether it brings a container into shape, and it is known that this may be done.
-    fn may_be_renewed(&self) -> bool {
-        self.renews && !self.asks
+    /// Whether something waits until the upstream answers.
+    pub fn waits_for_upstream(&self) -> bool {
+        let is_upstream = |obstacle: &Obstacle| matches!(obstacle, Obstacle::UpstreamAway(_));
+        self.postponed.is_some() || self.obstacles.iter().any(is_upstream)
     }
 
     /// Whether there is nothing to do and nothing in the way.
@@ -94,6 +96,11 @@ pub enum Obstacle {
         name: String,
         /// The cluster it belongs to, when it is ksail's.
         cluster: Option<String>,
+    },
+    /// The engine does not say how a container of the mirror's is.
+    Unreadable {
+        /// Which, and the engine's words.
+        error: String,
     },
     /// A cache would not start again while its upstream is away, so it is not stopped.
     UpstreamAway(Postponed),
@@ -136,6 +143,7 @@ impl fmt::Display for Obstacle {
             Self::NameConflict { kind, name, cluster: None } => {
                 write!(f, "{kind} {name} was not made by ksail and is left alone; rename or remove it")
             }
+            Self::Unreadable { error } => f.write_str(error),
             Self::UpstreamAway(postponed) => write!(f, "{postponed}"),
             Self::NodeFileForeign { node, path } => {
                 write!(f, "{path} on {node} was not written by ksail and is left alone; move it away to have it wired")
@@ -153,11 +161,7 @@ impl fmt::Display for Obstacle {
 
 /// Compares what is with what should be.
 pub fn plan(desired: &Desired, observed: &Observed) -> Plan {
-    let mut sequences: BTreeMap<Subject, Sequence> = desired
-        .mirrors
-        .values()
-        .map(|mirror| (Subject::mirror(&mirror.host), mirror::sequence(desired, mirror, observed)))
-        .collect();
+    let mut sequences = mirrors(desired, observed);
     let has_name = |host: &Host| {
         let sequence = sequences.get(&Subject::mirror(host));
         let is_taken = |obstacle: &Obstacle| matches!(obstacle, Obstacle::NameConflict { .. });
@@ -172,37 +176,49 @@ pub fn plan(desired: &Desired, observed: &Observed) -> Plan {
     let unwired: Vec<Milestone> = unwired.map(|(node, _)| Milestone::Ended(node.clone())).collect();
     sequences.extend(nodes);
     sequences.extend(removal::sequences(desired, observed, &unwired));
-    let mirrors = sequences.iter().filter(|(subject, sequence)| subject.host().is_some() && !sequence.steps.is_empty());
-    let under_change: Vec<Subject> = mirrors.map(|(subject, _)| subject.clone()).collect();
-    let attached = removal::attached(observed).map(|found| found.container.name.clone());
-    let cluster = cluster::sequence(desired, observed, under_change.into_iter(), attached);
+    let mirrors = sequences.keys().filter(|subject| subject.host().is_some());
+    let cluster = cluster::sequence(desired, observed, mirrors.cloned().collect());
     sequences.insert(Subject::Cluster(desired.cluster.to_string()), cluster);
     sequences.retain(|_, sequence| !sequence.is_empty());
     Plan { sequences }
 }
 
+/// The sequences of the mirrors that should be.
+///
+/// One that needs a port of another mirror's container waits until that one has given it up. Where that one keeps it, for
+/// whatever reason, the port is taken: nobody is stopped for a place that is not to be had.
+fn mirrors(desired: &Desired, observed: &Observed) -> BTreeMap<Subject, Sequence> {
+    let mut keepers = BTreeSet::new();
+    loop {
+        let sequence = |mirror| mirror::sequence(desired, mirror, observed, &keepers);
+        let sequences: BTreeMap<Subject, Sequence> =
+            desired.mirrors.values().map(|mirror| (Subject::mirror(&mirror.host), sequence(mirror))).collect();
+        let more: BTreeSet<String> = sequences.values().flat_map(|waiting| unreleased(waiting, &sequences)).collect();
+        if more.is_empty() {
+            return sequences;
+        }
+        keepers.extend(more);
+    }
+}
+
+/// Containers of desired mirrors whose ports a sequence waits for, and that keep them.
+fn unreleased(waiting: &Sequence, sequences: &BTreeMap<Subject, Sequence>) -> Vec<String> {
+    let released = waiting.steps.iter().flat_map(|step| &step.after);
+    let kept = released.filter_map(|milestone| match milestone {
+        Milestone::Released { holder, container } => {
+            let releases = |step: &Step| step.action.releases() == Some(container);
+            let holder = sequences.get(holder)?;
+            (!holder.steps.iter().any(releases)).then(|| container.clone())
+        }
+        _ => None,
+    });
+    kept.collect()
+}
+
 impl Plan {
     /// Hosts of caches that are to be stopped, and of which it is not known whether they would start again.
-    pub fn to_ask(&self) -> Vec<String> {
-        self.asking().map(|(host, _)| host.to_owned()).collect()
-    }
-
-    /// Of those that are only renewed, which is done to one at a time, the first; none when one may be already.
-    pub fn to_ask_first(&self) -> Vec<String> {
-        let may_be_renewed = self.sequences.values().any(Sequence::may_be_renewed);
-        let (renewed, others): (Vec<_>, Vec<_>) = self.asking().partition(|(_, sequence)| sequence.renews);
-        let first = renewed.into_iter().take(usize::from(!may_be_renewed));
-        others.into_iter().chain(first).map(|(host, _)| host.to_owned()).collect()
-    }
-
-    /// Whether one may be renewed, or none is to be.
-    pub fn has_asked_enough(&self) -> bool {
-        self.asking().all(|(_, sequence)| sequence.renews) && self.sequences.values().any(Sequence::may_be_renewed)
-    }
-
-    fn asking(&self) -> impl Iterator<Item = (&str, &Sequence)> {
-        let asking = self.sequences.iter().filter(|(_, sequence)| sequence.asks);
-        asking.filter_map(|(subject, sequence)| Some((subject.host()?, sequence)))
+    pub fn asking(&self) -> impl Iterator<Item = &str> {
+        self.sequences.iter().filter(|(_, sequence)| sequence.asks).filter_map(|(subject, _)| subject.host())
     }
 
     /// Whether everything is as it should be.

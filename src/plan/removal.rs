@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use super::action::{Action, Step, Target};
-use super::{Milestone, Sequence, Subject};
+use super::{Milestone, Obstacle, Sequence, Subject};
 use crate::desired::Desired;
 use crate::engine::Volume;
 use crate::labels::{self, is_ours};
@@ -11,7 +11,7 @@ use crate::manifest::{State, VolumePolicy};
 use crate::names;
 use crate::observed::{Found, NetworkRef, Observed};
 
-/// Per host that is not desired: its containers, then its volume if that goes too.
+/// Per host that is not desired its containers, and its volume, if that goes too, after them.
 ///
 /// A container goes when no node sends pulls to it any more (`unwired`); where the cluster goes as well, it leaves
 /// the cluster's network first and goes after the cluster. A cluster that cannot be deleted goes on using it.
@@ -39,11 +39,19 @@ pub(super) fn sequences(desired: &Desired, observed: &Observed, unwired: &[Miles
         let cause = format!("{}{kept}", cause_of_removal(desired));
         add(found, Step { after: after.clone(), ..Step::new(action, cause) });
     }
+    for (host, error) in observed.unreadable.iter().filter(|(host, _)| !is_desired(desired, host)) {
+        let obstacle = Obstacle::Unreadable { error: error.clone() };
+        sequences.insert(Subject::mirror(host), Sequence { obstacles: vec![obstacle], ..Sequence::default() });
+    }
     for volume in observed.volumes.values().filter(|volume| goes(desired, observed, volume)) {
-        let host = observed.host_of_volume(volume).unwrap_or_else(|| volume.name.clone());
-        let action = Action::RemoveVolume { name: volume.name.clone() };
-        let steps = &mut sequences.entry(Subject::Mirror(host)).or_default().steps;
-        steps.push(Step::new(action, cause_of_removal(desired)));
+        let mirror = Subject::Mirror(observed.host_of_volume(volume).unwrap_or_else(|| volume.name.clone()));
+        if observed.unreadable.contains_key(mirror.name()) {
+            continue;
+        }
+        let after = sequences.contains_key(&mirror).then_some(Milestone::Done(mirror)).into_iter().collect();
+        let action = Action::RemoveVolume { name: volume.name.clone(), labels: volume.labels.clone() };
+        let steps = vec![Step { after, ..Step::new(action, cause_of_removal(desired)) }];
+        sequences.insert(Subject::Volume(volume.name.clone()), Sequence { steps, ..Sequence::default() });
     }
     sequences
 }
@@ -87,7 +95,7 @@ pub(super) const fn cause_of_removal(desired: &Desired) -> &'static str {
     }
 }
 
-fn host_of(labels: &BTreeMap<String, String>, name: &str) -> String {
+pub(super) fn host_of(labels: &BTreeMap<String, String>, name: &str) -> String {
     labels.get(labels::HOST).map_or(name, String::as_str).to_owned()
 }
 

@@ -144,6 +144,10 @@ fn exited(found: &mut Found, code: i64) {
     found.serving = Serving::Unknown;
 }
 
+fn asking(plan: &Plan) -> Vec<&str> {
+    plan.asking().collect()
+}
+
 #[test]
 fn nothing_to_do_is_an_empty_plan() {
     let desired = wanted(vec![mirror("ghcr.io", 5001), mirror("docker.io", 5002)]);
@@ -496,22 +500,6 @@ fn what_an_earlier_ksail_left_serving_half_way_gets_its_name_before_it_is_renewe
 }
 
 #[test]
-fn of_renewals_the_first_is_asked_for_and_all_when_that_one_has_to_wait() {
-    let desired = wanted(vec![mirror("ghcr.io", 5001), mirror("quay.io", 5002), mirror("gcr.io", 5003)]);
-    let mut observed = converged(&desired);
-    observed.containers.iter_mut().for_each(made_by_an_earlier_ksail);
-    let first = plan(&desired, &observed);
-    assert_eq!(first.to_ask_first(), ["gcr.io"]);
-    observed.containers[0].starts_again = StartsAgain::No("away".to_owned());
-    let host = observed.containers[0].container.labels[crate::labels::HOST].clone();
-    let waits = plan(&desired, &observed);
-    assert!(!waits.has_asked_enough());
-    assert_eq!(waits.to_ask().len(), 2, "but for {host}");
-    observed.containers[0].starts_again = StartsAgain::Yes;
-    assert!(plan(&desired, &observed).has_asked_enough());
-}
-
-#[test]
 fn what_serves_half_way_is_kept_whatever_the_file_says_by_now() {
     let desired = one();
     // The old one fits again, and has been stopped; its successor serves.
@@ -637,9 +625,48 @@ fn mirrors_that_swap_ports_wait_for_each_other() {
         let steps = plan.sequences[&Subject::mirror(host)].steps.iter();
         steps.flat_map(|step| step.after.clone()).collect::<Vec<_>>()
     };
-    let released = |name: &str| vec![Milestone::Released(name.to_owned())];
-    assert_eq!(waits_for("ghcr.io"), released("ksail-dev-quay-io"));
-    assert_eq!(waits_for("quay.io"), released("ksail-dev-ghcr-io"));
+    let released = |host: &str, container: &str| {
+        vec![Milestone::Released { holder: Subject::mirror(host), container: container.to_owned() }]
+    };
+    assert_eq!(waits_for("ghcr.io"), released("quay.io", "ksail-dev-quay-io"));
+    assert_eq!(waits_for("quay.io"), released("ghcr.io", "ksail-dev-ghcr-io"));
+}
+
+#[test]
+fn nobody_is_stopped_for_a_port_whose_holder_keeps_it() {
+    let desired = wanted(vec![mirror("gcr.io", 5003), mirror("ghcr.io", 5001), mirror("quay.io", 5002)]);
+    let ports = vec![mirror("gcr.io", 5001), mirror("ghcr.io", 5002), mirror("quay.io", 5004)];
+    let mut observed = converged(&wanted(ports));
+    let web = Stranger { ports: vec![(LOCALHOST, 5003)], volumes: Vec::new(), cluster: None };
+    observed.strangers.insert("web".to_owned(), web);
+    assert_snapshot!(plan(&desired, &observed), @r"
+    gcr.io
+      blocked: port 5003 is held by container web; port 5005 is free
+    ghcr.io
+      blocked: port 5001 is held by container ksail-dev-gcr-io; port 5005 is free
+    quay.io
+      blocked: port 5002 is held by container ksail-dev-ghcr-io; port 5005 is free
+    ");
+}
+
+#[test]
+fn a_mirror_whose_container_cannot_be_looked_at_is_left_alone_and_the_others_are_not() {
+    let desired = wanted(vec![mirror("ghcr.io", 5001), mirror("quay.io", 5002)]);
+    let mut observed = converged(&desired);
+    exited(&mut observed.containers[1], 1);
+    observed.unreadable.insert("ghcr.io".to_owned(), "layer does not exist".to_owned());
+    observed.containers.remove(0);
+    assert_snapshot!(plan(&desired, &observed), @r"
+    ghcr.io
+      blocked: layer does not exist
+    quay.io
+      start ksail-dev-quay-io: container exited (1)
+      wait until ksail-dev-quay-io serves: container exited (1)
+    ");
+    let mut nothing_wanted = wanted(Vec::new());
+    nothing_wanted.state = State::Purged;
+    let plan = plan(&nothing_wanted, &observed);
+    assert!(!plan.sequences.contains_key(&Subject::Volume("ksail-dev-ghcr-io".to_owned())), "{plan}");
 }
 
 #[test]
@@ -763,7 +790,7 @@ fn a_cache_that_would_not_start_again_is_asked_for_and_then_not_stopped() {
     for (drift, told) in drifts {
         let mut observed = converged(&desired);
         drift(&mut observed.containers[0]);
-        assert_eq!(plan(&desired, &observed).to_ask(), ["ghcr.io"], "{told}");
+        assert_eq!(asking(&plan(&desired, &observed)), ["ghcr.io"], "{told}");
         observed.containers[0].starts_again = away();
         let waits = "waits, because the registry would not start again: https://ghcr.io: connection refused";
         assert_eq!(plan(&desired, &observed).to_string(), format!("ghcr.io\n  {told}: {waits}\n"));
@@ -778,11 +805,11 @@ fn what_does_not_run_or_is_no_cache_is_not_asked_for() {
     let mut stopped = converged(&desired);
     exited(&mut stopped.containers[0], 1);
     made_by_an_earlier_ksail(&mut stopped.containers[0]);
-    assert_eq!(plan(&desired, &stopped).to_ask(), [""; 0]);
+    assert_eq!(asking(&plan(&desired, &stopped)), [""; 0]);
     let push = wanted(vec![manifest::Mirror { upstream: None, ..mirror("localhost:5001", 5001) }]);
     let mut pushed = converged(&push);
     made_by_an_earlier_ksail(&mut pushed.containers[0]);
-    assert_eq!(plan(&push, &pushed).to_ask(), [""; 0]);
+    assert_eq!(asking(&plan(&push, &pushed)), [""; 0]);
 }
 
 #[test]
@@ -820,6 +847,7 @@ fn with_the_policy_delete_the_volume_goes_too() {
     assert_snapshot!(plan(&desired, &observed), @r"
     quay.io
       remove container ksail-dev-quay-io: not in ksail.yaml
+    volume ksail-dev-quay-io
       remove volume ksail-dev-quay-io: not in ksail.yaml
     ");
 }
@@ -836,6 +864,7 @@ fn absent_keeps_volumes_and_purged_does_not() {
     assert_snapshot!(plan(&with(State::Purged), &observed), @r"
     ghcr.io
       remove container ksail-dev-ghcr-io: state is Purged
+    volume ksail-dev-ghcr-io
       remove volume ksail-dev-ghcr-io: state is Purged
     ");
 }

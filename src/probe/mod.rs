@@ -15,8 +15,9 @@ use hyper::{StatusCode, Uri};
 use hyper_util::client::legacy::Client;
 use hyper_util::client::legacy::connect::HttpConnector;
 use hyper_util::rt::TokioExecutor;
+use jiff::Timestamp;
 use tokio::net::{TcpListener, TcpStream};
-use tokio::time::timeout;
+use tokio::time::{Instant, timeout};
 use url::Url;
 
 pub use self::prober::Prober;
@@ -54,6 +55,25 @@ pub trait Probe: Clone + Send + Sync + 'static {
     /// error says why not.
     fn upstream_answers(&self, upstream: &Upstream) -> impl Future<Output = Result<(), String>> + Send {
         self.upstream(upstream)
+    }
+}
+
+/// How long something has been up, told by the engine's clock once and by this machine's from then on.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Uptime {
+    was: Duration,
+    at: Instant,
+}
+
+impl Uptime {
+    /// Of what was `started` at a time, when it is `now` by the engine's clock.
+    pub fn of(started: Timestamp, now: Timestamp) -> Self {
+        Self { was: now.duration_since(started).unsigned_abs(), at: Instant::now() }
+    }
+
+    /// As of now.
+    pub fn so_far(&self) -> Duration {
+        self.was + self.at.elapsed()
     }
 }
 

@@ -6,11 +6,11 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use futures_util::stream::{FuturesUnordered, StreamExt};
-use jiff::{SignedDuration, Timestamp};
+use jiff::Timestamp;
 use tokio::sync::{Notify, mpsc, watch};
 use tokio::time::{Instant, sleep, sleep_until};
 
-use super::{Probe, Question, Serving};
+use super::{Probe, Question, Serving, Uptime};
 use crate::engine::Container;
 
 /// A registry that is left in peace is asked this often, and several of them not at the same time.
@@ -23,7 +23,7 @@ const STARTING: Duration = Duration::from_millis(25);
 const STILL_STARTING: Duration = Duration::from_millis(250);
 const FIRST_SECOND: Duration = Duration::from_secs(1);
 /// A published port that refuses for this long is looked into.
-const SETTLED: SignedDuration = SignedDuration::from_secs(10);
+const SETTLED: Duration = Duration::from_secs(10);
 
 /// One run of a container. A registry that hung in one run is not hung in the next.
 type Run = (String, Option<Timestamp>);
@@ -48,6 +48,8 @@ struct Shared {
 #[derive(Debug)]
 struct Registry {
     container: Container,
+    /// For how long it is up, where the engine says so.
+    up: Option<Uptime>,
     answer: watch::Sender<Option<Serving>>,
     /// Held while it is asked: one question at a time.
     turn: tokio::sync::Mutex<()>,
@@ -74,9 +76,14 @@ impl<P: Probe> Prober<P> {
         &self.probe
     }
 
+    /// What the registry in a running container answered last. One that nobody has heard of is asked soon.
+    pub fn known(&self, container: &Container, up: Option<Uptime>) -> Option<Serving> {
+        *self.registry(container, up).answer.borrow()
+    }
+
     /// Whether the registry in a running container answers.
-    pub async fn serving(&self, container: &Container) -> Serving {
-        let registry = self.registry(container);
+    pub async fn serving(&self, container: &Container, up: Option<Uptime>) -> Serving {
+        let registry = self.registry(container, up);
         if !self.is_run {
             return self.ask(&registry).await;
         }
@@ -87,17 +94,17 @@ impl<P: Probe> Prober<P> {
     }
 
     /// Whether the registry in a container that was found not to answer does by now, or cannot be asked from here.
-    pub async fn answers_now(&self, container: &Container) -> bool {
+    pub async fn answers_now(&self, container: &Container, up: Option<Uptime>) -> bool {
         match self.probe.ask(container, Question::First).await {
             Serving::Answers | Serving::Unknown => true,
-            Serving::Refused => self.is_elsewhere(container).await,
+            Serving::Refused => self.is_elsewhere(container, up).await,
             Serving::Silent | Serving::Overdue => false,
         }
     }
 
     /// Waits until the registry in a container that has just been started answers, or cannot be asked from here.
-    pub async fn until_it_serves(&self, container: &Container) -> Serving {
-        let registry = self.registry(container);
+    pub async fn until_it_serves(&self, container: &Container, up: Option<Uptime>) -> Serving {
+        let registry = self.registry(container, up);
         let begun = Instant::now();
         let mut pause = STARTING;
         loop {
@@ -118,7 +125,8 @@ impl<P: Probe> Prober<P> {
         self.registries().retain(|run, _| runs.contains(run));
     }
 
-    /// Asks every registry it has heard of, for ever. One that does not answer, or does again, sends its container's name.
+    /// Asks every registry it has heard of, for ever. The name of a container is sent when its registry answers for the
+    /// first time or differently, and whenever it does not.
     pub async fn run(self, out: mpsc::UnboundedSender<String>) {
         let mut asked = FuturesUnordered::new();
         // One timer that is set anew: to make one for each turn of the loop wakes the runtime each time.
@@ -129,12 +137,13 @@ impl<P: Probe> Prober<P> {
                 asked.push(async move {
                     let before = *registry.answer.borrow();
                     let answer = prober.ask(&registry).await;
-                    let is_news = before.unwrap_or(Serving::Answers) != answer;
+                    let is_news = before != Some(answer);
                     (registry.container.name.clone(), is_news || matches!(answer, Serving::Silent | Serving::Refused))
                 });
             }
             wake.as_mut().reset(self.next_due());
             tokio::select! {
+                biased;
                 () = out.closed() => return,
                 () = self.shared.joined.notified() => {}
                 Some((container, is_news)) = asked.next(), if !asked.is_empty() => {
@@ -170,7 +179,7 @@ impl<P: Probe> Prober<P> {
                     .send_if_modified(|answer| answer.is_none() && answer.replace(Serving::Overdue).is_none());
                 self.probe.ask(container, Question::Again).await
             }
-            Serving::Refused if self.is_elsewhere(container).await => Serving::Unknown,
+            Serving::Refused if self.is_elsewhere(container, registry.up).await => Serving::Unknown,
             answer => answer,
         };
         registry.answer.send_replace(Some(answer));
@@ -181,12 +190,11 @@ impl<P: Probe> Prober<P> {
 
     /// Whether a port that the engine has published long since is free on this machine: the engine is on another one, or
     /// in another network, and only its socket is here.
-    async fn is_elsewhere(&self, container: &Container) -> bool {
-        let up = container.started_at.map(|start| Timestamp::now().duration_since(start));
-        up.is_some_and(|up| up >= SETTLED) && !self.probe.is_published_here(container).await
+    async fn is_elsewhere(&self, container: &Container, up: Option<Uptime>) -> bool {
+        up.is_some_and(|up| up.so_far() >= SETTLED) && !self.probe.is_published_here(container).await
     }
 
-    fn registry(&self, container: &Container) -> Arc<Registry> {
+    fn registry(&self, container: &Container, up: Option<Uptime>) -> Arc<Registry> {
         let mut registries = self.registries();
         // The engine may publish it elsewhere when its networks change.
         let is_moved = |known: &Arc<Registry>| known.container.bound_ports != container.bound_ports;
@@ -198,6 +206,7 @@ impl<P: Probe> Prober<P> {
             self.shared.joined.notify_one();
             Arc::new(Registry {
                 container: container.clone(),
+                up,
                 answer: watch::Sender::new(None),
                 turn: tokio::sync::Mutex::default(),
                 next: Mutex::new(Instant::now()),
@@ -312,9 +321,13 @@ mod tests {
         }
     }
 
-    /// One that has been up for so many seconds.
-    fn container(name: &str, up: i64) -> Container {
-        let started = Timestamp::now().checked_sub(SignedDuration::from_secs(up)).unwrap();
+    const START: Timestamp = Timestamp::UNIX_EPOCH;
+
+    fn up_for(seconds: i64) -> Uptime {
+        Uptime::of(START, Timestamp::from_second(seconds).unwrap())
+    }
+
+    fn container(name: &str) -> Container {
         Container {
             id: format!("id of {name}"),
             name: name.to_owned(),
@@ -327,8 +340,8 @@ mod tests {
             state: ContainerState::Running,
             exit_code: None,
             error: String::new(),
-            created_at: Some(started),
-            started_at: Some(started),
+            created_at: Some(START),
+            started_at: Some(START),
             restart_policy: "always".to_owned(),
             log: LogDriver::default(),
             ports: Vec::new(),
@@ -341,7 +354,7 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn one_answer_that_is_late_is_asked_for_again_and_is_no_hang() {
         let probe = Scripted::answering(&[Serving::Silent, Serving::Answers]);
-        assert_eq!(Prober::new(probe.clone()).serving(&container("a", 60)).await, Serving::Answers);
+        assert_eq!(Prober::new(probe.clone()).serving(&container("a"), Some(up_for(60))).await, Serving::Answers);
         assert_eq!(probe.questions(), [Question::First, Question::Again]);
     }
 
@@ -349,7 +362,7 @@ mod tests {
     async fn one_that_is_silent_twice_hangs() {
         let begun = Instant::now();
         let probe = Scripted::answering(&[Serving::Silent, Serving::Silent]);
-        assert_eq!(Prober::new(probe).serving(&container("a", 60)).await, Serving::Silent);
+        assert_eq!(Prober::new(probe).serving(&container("a"), Some(up_for(60))).await, Serving::Silent);
         assert_eq!(begun.elapsed(), Duration::from_secs(10));
     }
 
@@ -360,16 +373,20 @@ mod tests {
             probe.0.lock().unwrap().is_published_here = is_published_here;
             Prober::new(probe)
         };
-        assert_eq!(refusing(false).serving(&container("a", 60)).await, Serving::Unknown);
-        assert_eq!(refusing(true).serving(&container("a", 60)).await, Serving::Refused);
-        assert_eq!(refusing(false).serving(&container("a", 1)).await, Serving::Refused, "it may still come up");
+        assert_eq!(refusing(false).serving(&container("a"), Some(up_for(60))).await, Serving::Unknown);
+        assert_eq!(refusing(true).serving(&container("a"), Some(up_for(60))).await, Serving::Refused);
+        assert_eq!(
+            refusing(false).serving(&container("a"), Some(up_for(1))).await,
+            Serving::Refused,
+            "it may still come up"
+        );
     }
 
     #[tokio::test(start_paused = true)]
     async fn who_wants_to_know_at_the_same_time_shares_one_question() {
         let probe = Scripted::answering(&[Serving::Silent, Serving::Answers]);
-        let (prober, container) = (Prober::new(probe.clone()), container("a", 60));
-        let asked = (0..5).map(|_| prober.serving(&container));
+        let (prober, container) = (Prober::new(probe.clone()), container("a"));
+        let asked = (0..5).map(|_| prober.serving(&container, Some(up_for(60))));
         assert_eq!(futures_util::future::join_all(asked).await, [Serving::Answers; 5]);
         assert_eq!(probe.questions().len(), 2);
     }
@@ -380,9 +397,9 @@ mod tests {
         let prober = Prober::new(probe.clone()).that_is_run();
         let (out, mut news) = mpsc::unbounded_channel();
         let run = tokio::spawn(prober.clone().run(out));
-        let containers: Vec<Container> = (0..32).map(|n| container(&format!("c{n}"), 60)).collect();
+        let containers: Vec<Container> = (0..32).map(|n| container(&format!("c{n}"))).collect();
         for container in &containers {
-            assert_eq!(prober.serving(container).await, Serving::Answers);
+            assert_eq!(prober.serving(container, Some(up_for(60))).await, Serving::Answers);
         }
         sleep(Duration::from_secs(60)).await;
         let (asked, start) = (probe.asked(), Instant::now() - Duration::from_secs(50));
@@ -390,7 +407,8 @@ mod tests {
         assert_eq!(later.len(), 32 * 10, "in the last fifty seconds");
         let instants: std::collections::BTreeSet<Instant> = later.iter().map(|(at, ..)| *at).collect();
         assert_eq!(instants.len(), later.len(), "no two at once");
-        assert!(news.try_recv().is_err(), "that all is well is no news");
+        let told = std::iter::from_fn(|| news.try_recv().ok()).count();
+        assert_eq!(told, 32, "that all is well is told once");
         run.abort();
     }
 
@@ -400,15 +418,15 @@ mod tests {
         let prober = Prober::new(probe).that_is_run();
         let (out, mut news) = mpsc::unbounded_channel();
         let run = tokio::spawn(prober.clone().run(out));
-        let (begun, container) = (Instant::now(), container("a", 60));
-        assert_eq!(prober.serving(&container).await, Serving::Overdue);
+        let (begun, container) = (Instant::now(), container("a"));
+        assert_eq!(prober.serving(&container, Some(up_for(60))).await, Serving::Overdue);
         assert_eq!(begun.elapsed(), Duration::from_secs(2));
         assert_eq!(news.recv().await.as_deref(), Some("a"));
         assert_eq!(begun.elapsed(), Duration::from_secs(10));
-        assert_eq!(prober.serving(&container).await, Serving::Silent);
+        assert_eq!(prober.serving(&container, Some(up_for(60))).await, Serving::Silent);
         // It answers again: that is news as well.
         assert_eq!(news.recv().await.as_deref(), Some("a"));
-        assert_eq!(prober.serving(&container).await, Serving::Answers);
+        assert_eq!(prober.serving(&container, Some(up_for(60))).await, Serving::Answers);
         run.abort();
     }
 
@@ -416,7 +434,10 @@ mod tests {
     async fn one_that_starts_is_asked_until_it_answers() {
         let probe = Scripted::answering(&[Serving::Refused; 60]);
         let begun = Instant::now();
-        assert_eq!(Prober::new(probe.clone()).until_it_serves(&container("a", 0)).await, Serving::Answers);
+        assert_eq!(
+            Prober::new(probe.clone()).until_it_serves(&container("a"), Some(up_for(0))).await,
+            Serving::Answers
+        );
         let asked = probe.asked();
         assert_eq!(asked.len(), 61);
         assert_eq!(asked[1].0 - asked[0].0, STARTING);
@@ -430,7 +451,7 @@ mod tests {
         let prober = Prober::new(probe.clone()).that_is_run();
         let (out, _news) = mpsc::unbounded_channel();
         let run = tokio::spawn(prober.clone().run(out));
-        prober.serving(&container("a", 60)).await;
+        prober.serving(&container("a"), Some(up_for(60))).await;
         prober.keep_only(std::iter::empty());
         sleep(Duration::from_secs(60)).await;
         assert_eq!(probe.questions().len(), 1);

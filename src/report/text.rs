@@ -85,6 +85,10 @@ fn line(event: &Event) -> Option<String> {
         Event::EngineFound(info) => format!("{} {} at {}", info.name, info.version, info.address),
         Event::EngineLost { message } => format!("{BAD}engine lost{BAD:#}: {message}; trying again"),
         Event::Waiting { message } => message.clone(),
+        Event::Removing { what, after } => {
+            let what: Vec<String> = what.iter().map(ToString::to_string).collect();
+            format!("ksail.yaml does not ask for {} any more: to be removed in {}", what.join(", "), seconds(*after))
+        }
         Event::Action(report) => action(report)?,
         Event::Pulling { image, progress } if progress.id.is_empty() || progress.total.is_none() => {
             let of = if progress.id.is_empty() { String::new() } else { format!(" {}", progress.id) };
@@ -171,7 +175,7 @@ pub fn plan_as_text(plan: &Plan) -> String {
     }
     let count = |n: usize, what: &str| format!("{n} {what}{}", if n == 1 { "" } else { "s" });
     let of_kind = |kind: &str| plan.sequences.keys().filter(|subject| subject.kind() == kind).count();
-    let subjects = ["mirror", "node", "cluster"].map(|kind| (of_kind(kind), kind));
+    let subjects = ["mirror", "volume", "node", "cluster"].map(|kind| (of_kind(kind), kind));
     let subjects = subjects.iter().filter(|(n, _)| *n > 0).map(|(n, kind)| count(*n, kind));
     format!("{plan}\n{} for {}.\n", count(plan.changes(), "change"), subjects.collect::<Vec<_>>().join(", "))
 }

@@ -159,6 +159,8 @@ words! {
         EngineRefused,
         /// The engine does not answer.
         EngineUnavailable,
+        /// What was done did not cure it, and is done again and again.
+        Repeated,
         /// It differs from the manifest and is being changed.
         Progressing,
     }
@@ -178,6 +180,7 @@ impl Reason {
             Failure::Exits { .. } => Self::ConfigRejected,
             Failure::DoesNotServe { .. } => Self::NotAnswering,
             Failure::Archive(_) => Self::EngineRefused,
+            Failure::Repeated { .. } => Self::Repeated,
             Failure::InNode { .. } => Self::NodeUnreachable,
             Failure::Provisioner(ProvisionError::CannotRun { .. }) => Self::ProvisionerNotFound,
             Failure::Provisioner(_) | Failure::Remains { .. } => Self::ProvisionerFailed,
@@ -188,6 +191,7 @@ impl Reason {
         match obstacle {
             Obstacle::PortInUse { .. } => Self::PortInUse,
             Obstacle::NameConflict { .. } => Self::NameConflict,
+            Obstacle::Unreadable { .. } => Self::EngineRefused,
             Obstacle::UpstreamAway(_) => Self::UpstreamUnreachable,
             Obstacle::NodeFileForeign { .. } => Self::NodeFileForeign,
             Obstacle::NodeIgnoresFiles { .. } => Self::NodeConfigPathMissing,

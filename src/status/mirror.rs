@@ -28,6 +28,11 @@ pub(super) fn assess(mirror: &Mirror, evidence: &Evidence<'_>) -> MirrorStatus {
         conditions.push(upstream_reachable(mirror, evidence.upstreams.get(&host)));
     }
     conditions.push(network_attached(mirror, found, evidence));
+    if let Some(error) = evidence.observed.unreadable.get(&host) {
+        for condition in conditions.iter_mut().filter(|condition| condition.kind != ConditionType::UpstreamReachable) {
+            *condition = Verdict::new(condition.kind, Unknown, Reason::EngineRefused, error.clone());
+        }
+    }
     conditions.push(nodes_wired(mirror, evidence));
     let subject = Subject::mirror(&host);
     let mut ready = ready(&conditions, evidence.plan.sequences.get(&subject), evidence.failures.get(&subject));
@@ -122,13 +127,17 @@ fn network_attached(mirror: &Mirror, found: Option<&Found>, evidence: &Evidence<
 fn nodes_wired(mirror: &Mirror, evidence: &Evidence<'_>) -> Verdict {
     let verdict = |status, reason, message| Verdict::new(ConditionType::NodesWired, status, reason, message);
     let nodes = &evidence.observed.nodes;
-    if nodes.is_empty() {
+    let unread = evidence.observed.unread_nodes.first();
+    if nodes.is_empty() && unread.is_none() {
         return verdict(Unknown, Reason::NoNodes, "no node of the cluster runs".to_owned());
     }
     let found = nodes.iter().filter_map(|node| Some((node, unwired(node, mirror, evidence.desired)?)));
     let (unknown, known): (Vec<_>, Vec<_>) = found.partition(|(_, why)| matches!(why, Unwired::Unknown(_)));
     if let Some((reason, message)) = known.first().map(|(node, why)| trouble(node, why, evidence)) {
         return verdict(False, reason, message);
+    }
+    if let Some(name) = unread {
+        return verdict(Unknown, Reason::Progressing, format!("{name} has not been looked into yet"));
     }
     let unknown = unknown.first().map(|(node, why)| trouble(node, why, evidence).1);
     match (unknown, nodes.len()) {

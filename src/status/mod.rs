@@ -31,7 +31,7 @@ pub struct Status {
     pub nodes: Vec<String>,
     /// Mirrors in order of their hosts.
     pub mirrors: Vec<MirrorStatus>,
-    /// Hosts of what is still to be removed, and why it is not.
+    /// What is still to be removed, hosts and volumes, and why it is not.
     pub leftovers: BTreeMap<String, String>,
 }
 
@@ -120,6 +120,16 @@ impl Status {
         }
     }
 
+    /// Whether there is a mirror of this host.
+    pub fn has(&self, host: &str) -> bool {
+        self.mirrors.iter().any(|mirror| mirror.host == host)
+    }
+
+    /// Whether there is one, and it is not `Ready`.
+    pub fn is_progressing(&self, host: &str) -> bool {
+        self.mirrors.iter().any(|mirror| mirror.host == host && !mirror.is_ready())
+    }
+
     /// Whether every mirror is `Ready`, nothing is left to remove, and a cluster that ksail creates is there. What the
     /// cluster tells of its registry is for tools and holds nobody up.
     pub fn is_ready(&self) -> bool {
@@ -151,7 +161,7 @@ impl Status {
         let conditions = match subject {
             Subject::Mirror(host) => &self.mirrors.iter().find(|mirror| mirror.host == *host)?.conditions,
             Subject::Cluster(_) => &self.conditions,
-            Subject::Node(_) => return None,
+            Subject::Node(_) | Subject::Volume(_) => return None,
         };
         conditions.iter().find(|condition| condition.kind == kind)
     }
@@ -186,11 +196,17 @@ fn leftovers(evidence: &Evidence<'_>) -> BTreeMap<String, String> {
     let is_desired = |host: &str| evidence.desired.mirrors.keys().any(|desired| desired.as_str() == host);
     let why = |subject: &Subject, sequence: &Sequence| {
         let failure = evidence.failures.get(subject).map(ToString::to_string);
-        failure.or_else(|| sequence.steps.first().map(|step| step.cause.clone())).unwrap_or_default()
+        let obstacle = sequence.obstacles.first().map(ToString::to_string);
+        let step = || sequence.steps.first().map(|step| step.cause.clone());
+        failure.or(obstacle).or_else(step).unwrap_or_default()
     };
     let left = evidence.plan.sequences.iter().filter_map(|(subject, sequence)| {
-        let host = subject.host().filter(|host| !is_desired(host))?;
-        Some((host.to_owned(), why(subject, sequence)))
+        let goes = match subject {
+            Subject::Mirror(host) => !is_desired(host),
+            Subject::Volume(_) => true,
+            Subject::Node(_) | Subject::Cluster(_) => false,
+        };
+        goes.then(|| (subject.to_string(), why(subject, sequence)))
     });
     left.collect()
 }

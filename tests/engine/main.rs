@@ -33,6 +33,7 @@ mod slow_answers;
 mod stand_in_works;
 mod ten_nodes;
 mod turns;
+mod uncooperative;
 mod upgrade;
 mod verify;
 mod volumes;

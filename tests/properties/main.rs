@@ -4,6 +4,7 @@
 
 #![allow(clippy::unwrap_used, clippy::expect_used)] // A test that meets the unexpected should end there.
 
+mod controller;
 mod nodes;
 mod reconciler;
 mod world;

@@ -7,7 +7,7 @@ use std::sync::{Arc, Mutex};
 use ksail::desired::Desired;
 use ksail::distribution::registry_hosting::Advertised;
 use ksail::engine::memory::{ContainerSnapshot, Memory};
-use ksail::engine::{ContainerSpec, ContainerState, Engine, Exec, Executed, Image};
+use ksail::engine::{ContainerSpec, ContainerState, Engine, EngineError, Exec, Executed, Image};
 use ksail::labels::{KIND_CLUSTER, KIND_ROLE};
 use proptest::prelude::*;
 use proptest::sample::Index;
@@ -15,7 +15,7 @@ use proptest::sample::Index;
 use crate::world::{HOSTS, World};
 
 const IMAGE: &str = "node:1";
-const NAMES: [(&str, &str); 3] =
+pub(crate) const NAMES: [(&str, &str); 3] =
     [("dev-control-plane", "control-plane"), ("dev-worker", "worker"), ("dev-worker2", "worker")];
 const DIRECTORY: &str = "/etc/containerd/certs.d";
 const CONFIG: &str =
@@ -48,6 +48,13 @@ pub(crate) enum What {
     ForeignHosting,
 }
 
+impl NodeDrift {
+    /// Whether somebody puts a file of theirs where ksail may be about to write.
+    pub(crate) fn is_foreign_file(&self) -> bool {
+        matches!(self, Self::Change { what: What::ForeignFile | What::OtherFile, .. })
+    }
+}
+
 pub(crate) fn node_drifts() -> impl Strategy<Value = NodeDrift> {
     use What::{
         DeleteFile, EditFile, EmptyFile, ForeignFile, ForeignHosting, ForgetHosting, OtherFile, Remove, Restart, Start,
@@ -69,7 +76,7 @@ pub(crate) fn node_drifts() -> impl Strategy<Value = NodeDrift> {
 pub(crate) struct Nodes {
     /// By node's id and path.
     foreign: RefCell<BTreeMap<(String, String), String>>,
-    hosting: Arc<Mutex<Option<String>>>,
+    pub(crate) hosting: Arc<Mutex<Option<String>>>,
 }
 
 impl Nodes {
@@ -102,35 +109,48 @@ fn program(exec: &Exec, hosting: &mut Option<String>) -> Option<Executed> {
     Some(Executed { exit_code: 0, stdout, stderr: String::new() })
 }
 
+/// Containers that are nodes, in order of their names.
+pub(crate) fn nodes_of(engine: &Memory) -> Vec<ContainerSnapshot> {
+    let containers = engine.snapshot().containers.into_values();
+    let mut nodes: Vec<_> = containers.filter(|node| node.container.labels.contains_key(KIND_CLUSTER)).collect();
+    nodes.sort_by(|a, b| a.container.name.cmp(&b.container.name));
+    nodes
+}
+
+/// One more node, if there is a name left.
+pub(crate) async fn add_node(engine: &Memory) -> Result<(), EngineError> {
+    let taken: Vec<String> = nodes_of(engine).into_iter().map(|node| node.container.name).collect();
+    let free = NAMES.iter().find(|(name, _)| !taken.iter().any(|taken| taken == name));
+    let Some((name, role)) = free else { return Ok(()) };
+    let labels = [(KIND_CLUSTER, "dev"), (KIND_ROLE, *role)];
+    let spec = ContainerSpec {
+        name: (*name).to_owned(),
+        image: IMAGE.to_owned(),
+        command: Vec::new(),
+        env: BTreeMap::new(),
+        labels: labels.map(|(key, value)| (key.to_owned(), value.to_owned())).into(),
+        ports: Vec::new(),
+        volumes: Vec::new(),
+        restart_policy: "on-failure:1".to_owned(),
+        log_options: BTreeMap::new(),
+    };
+    let outsider = engine.outsider();
+    let id = outsider.create_container(&spec).await?;
+    outsider.connect_network("kind", &id, &[]).await?;
+    outsider.start_container(&id).await
+}
+
 impl World {
-    /// Containers that are nodes, in order of their names.
     fn all_nodes(&self) -> Vec<ContainerSnapshot> {
-        let containers = self.engine.snapshot().containers.into_values();
-        let mut nodes: Vec<_> = containers.filter(|node| node.container.labels.contains_key(KIND_CLUSTER)).collect();
-        nodes.sort_by(|a, b| a.container.name.cmp(&b.container.name));
-        nodes
+        nodes_of(&self.engine)
+    }
+
+    pub(crate) fn has_nodes(&self) -> bool {
+        !self.all_nodes().is_empty()
     }
 
     pub(crate) async fn add_node(&self) {
-        let taken: Vec<String> = self.all_nodes().into_iter().map(|node| node.container.name).collect();
-        let free = NAMES.iter().find(|(name, _)| !taken.iter().any(|taken| taken == name));
-        let Some((name, role)) = free else { return };
-        let labels = [(KIND_CLUSTER, "dev"), (KIND_ROLE, *role)];
-        let spec = ContainerSpec {
-            name: (*name).to_owned(),
-            image: IMAGE.to_owned(),
-            command: Vec::new(),
-            env: BTreeMap::new(),
-            labels: labels.map(|(key, value)| (key.to_owned(), value.to_owned())).into(),
-            ports: Vec::new(),
-            volumes: Vec::new(),
-            restart_policy: "on-failure:1".to_owned(),
-            log_options: BTreeMap::new(),
-        };
-        let outsider = self.engine.outsider();
-        let id = outsider.create_container(&spec).await.unwrap();
-        outsider.connect_network(&self.kind_network(), &id, &[]).await.unwrap();
-        outsider.start_container(&id).await.unwrap();
+        add_node(&self.engine).await.unwrap();
     }
 
     pub(crate) async fn node_drift(&self, drift: &NodeDrift) {
@@ -153,7 +173,7 @@ impl World {
         // What cannot be done to a node in its state is not done.
         match what {
             What::Remove => {
-                outsider.remove_container(id).await.unwrap();
+                drop(outsider.remove_container(id).await);
                 self.nodes.foreign.borrow_mut().retain(|(of, _), _| of != id);
             }
             What::Stop => drop(outsider.stop_container(id, 0).await),
@@ -164,27 +184,38 @@ impl World {
                 self.nodes.foreign.borrow_mut().retain(|key, _| removed.is_err() || *key != (id.clone(), path.clone()));
             }
             What::EditFile if is_ours && node.files.contains_key(&path) => {
-                self.put(id, &path, "# Managed by ksail: or so it was\n").await;
+                drop(self.put(id, &path, "# Managed by ksail: or so it was\n").await);
             }
-            What::EmptyFile if is_ours && node.files.contains_key(&path) => self.put(id, &path, "").await,
+            What::EmptyFile if is_ours && node.files.contains_key(&path) => drop(self.put(id, &path, "").await),
             What::ForeignFile => self.put_foreign(id, path).await,
             What::OtherFile => self.put_foreign(id, format!("{DIRECTORY}/{host}/ca.crt")).await,
             _ => {}
         }
     }
 
-    async fn put_foreign(&self, id: &str, path: String) {
-        self.put(id, &path, THEIRS).await;
-        self.nodes.foreign.borrow_mut().insert((id.to_owned(), path), THEIRS.to_owned());
+    /// What somebody has put into nodes and is not there any more is not looked for.
+    pub(crate) fn forget_overwritten(&self) {
+        let nodes = self.engine.snapshot().containers;
+        let is_there = |(id, path): &(String, String), text: &String| {
+            let file = nodes.get(id).and_then(|node| node.files.get(path));
+            file.is_some_and(|file| file.content.as_deref() == Some(text.as_bytes()))
+        };
+        self.nodes.foreign.borrow_mut().retain(|at, text| is_there(at, text));
     }
 
-    async fn put(&self, id: &str, path: &str, text: &str) {
+    async fn put_foreign(&self, id: &str, path: String) {
+        if self.put(id, &path, THEIRS).await.is_ok() {
+            self.nodes.foreign.borrow_mut().insert((id.to_owned(), path), THEIRS.to_owned());
+        }
+    }
+
+    async fn put(&self, id: &str, path: &str, text: &str) -> Result<(), EngineError> {
         let mut archive = tar::Builder::new(Vec::new());
         let mut header = tar::Header::new_gnu();
         header.set_mode(0o644);
         header.set_size(text.len() as u64);
         archive.append_data(&mut header, path.trim_start_matches('/'), text.as_bytes()).unwrap();
-        self.engine.outsider().put_archive(id, "/", archive.into_inner().unwrap()).await.unwrap();
+        self.engine.outsider().put_archive(id, "/", archive.into_inner().unwrap()).await
     }
 
     /// Every node that runs has the files it should have, with what is not ksail's as somebody left it; and the cluster

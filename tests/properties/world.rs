@@ -1,6 +1,6 @@
 //! A random world: a manifest, an engine, and what happens to both.
 
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::{IpAddr, Ipv4Addr};
 use std::path::PathBuf;
@@ -15,18 +15,36 @@ use ksail::labels::is_ours;
 use ksail::manifest::{
     Connection, Credentials, Distribution, Lifecycle, Manifest, Mirror, Registries, State, Upstream, VolumePolicy,
 };
+use ksail::names;
 use ksail::probe::{Probe, Question, Serving};
 use proptest::prelude::*;
 use proptest::sample::Index;
+use tokio::time::{Instant, sleep};
 
 use crate::nodes::{NodeDrift, Nodes, node_drifts};
 
 pub(crate) const HOSTS: [&str; 4] = ["docker.io", "ghcr.io", "quay.io", "localhost:5005"];
-const LOCALHOST: IpAddr = IpAddr::V4(Ipv4Addr::LOCALHOST);
+pub(crate) const LOCALHOST: IpAddr = IpAddr::V4(Ipv4Addr::LOCALHOST);
 const IMAGES: [&str; 2] = ["registry:3", "registry:other"];
 
-/// Runs of containers, by id and start, whose registries do not answer.
-type Hung = Arc<Mutex<BTreeSet<(String, Option<Timestamp>)>>>;
+/// What registries and ports answer.
+#[derive(Debug, Default)]
+struct Answers {
+    /// Runs of containers, by id and start, whose registries do not answer.
+    hung: BTreeSet<(String, Option<Timestamp>)>,
+    /// Names of containers whose registries do not answer until then, however often they are started.
+    mute: BTreeMap<String, Instant>,
+    /// Ports that processes outside the engine hold.
+    held: BTreeSet<u16>,
+}
+
+/// What the random manifest says besides its mirrors.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Setting {
+    pub state: State,
+    pub lifecycle: Lifecycle,
+    pub volume_policy: VolumePolicy,
+}
 
 /// One line of the random manifest.
 #[derive(Debug, Clone)]
@@ -144,7 +162,10 @@ pub(crate) fn history() -> impl Strategy<Value = Vec<Step>> {
 pub(crate) struct World {
     pub engine: Memory,
     entries: RefCell<Vec<Entry>>,
-    hung: Hung,
+    pub setting: Cell<Setting>,
+    /// The host of a mirror that nothing happens to by chance.
+    pub spared: Option<String>,
+    answers: Arc<Mutex<Answers>>,
     pub nodes: Nodes,
 }
 
@@ -157,7 +178,10 @@ impl World {
         engine.add_image("stranger:1", Image::default());
         engine.create_network("kind");
         let nodes = Nodes::of(&engine);
-        Self { engine, entries: RefCell::default(), hung: Arc::default(), nodes }
+        let setting =
+            Setting { state: State::Present, lifecycle: Lifecycle::External, volume_policy: VolumePolicy::Retain };
+        let (entries, answers) = (RefCell::default(), Arc::default());
+        Self { engine, entries, setting: Cell::new(setting), spared: None, answers, nodes }
     }
 
     pub(crate) fn edit(&self, entries: &[Entry]) {
@@ -181,32 +205,57 @@ impl World {
             }
         };
         let mirrors = self.entries.borrow().iter().map(mirror).collect();
+        let Setting { state, lifecycle, volume_policy } = self.setting.get();
         let manifest = Manifest {
             path: PathBuf::from("ksail.yaml"),
             name: "dev".parse().unwrap(),
-            state: State::Present,
+            state,
             distribution: Distribution::Kind,
             distribution_config: None,
-            lifecycle: Lifecycle::External,
+            lifecycle,
             connection: Connection::default(),
-            registries: Registries { image: IMAGES[0].to_owned(), volume_policy: VolumePolicy::Retain, mirrors },
+            registries: Registries { image: IMAGES[0].to_owned(), volume_policy, mirrors },
             not_acted_on: Vec::new(),
         };
         resolve(&manifest, &Surroundings::default())
     }
 
     pub(crate) fn probe(&self) -> InMemory {
-        InMemory(self.hung.clone())
+        InMemory(self.answers.clone())
     }
 
+    /// Registries in containers of this name do not answer until then.
+    pub(crate) fn mute(&self, name: &str, until: Instant) {
+        self.answers.lock().unwrap().mute.insert(name.to_owned(), until);
+    }
+
+    /// A process outside the engine takes a port of this machine.
+    pub(crate) fn hold_port(&self, port: u16) {
+        self.engine.hold_port(LOCALHOST, port);
+        self.answers.lock().unwrap().held.insert(port);
+    }
+
+    pub(crate) fn release_port(&self, port: u16) {
+        self.engine.release_port(LOCALHOST, port);
+        self.answers.lock().unwrap().held.remove(&port);
+    }
+
+    /// The name of a mirror's container and volume.
+    #[allow(clippy::unused_self)] // The world's, like everything else that is asked of it.
     pub(crate) fn name_of(&self, host: &str) -> String {
-        self.desired().mirrors.values().find(|mirror| mirror.host.as_str() == host).unwrap().name.clone()
+        names::of(&"dev".parse().unwrap(), &host.parse().unwrap())
+    }
+
+    pub(crate) fn port_of(&self, host: &str) -> Option<u16> {
+        self.entries.borrow().iter().find(|entry| entry.host == host)?.port
     }
 
     /// A host of the manifest.
     pub(crate) fn pick(&self, index: Index) -> Option<String> {
         let entries = self.entries.borrow();
-        (!entries.is_empty()).then(|| index.get(&entries).host.clone())
+        let hosts = entries.iter().map(|entry| &entry.host);
+        let hosts: Vec<&String> = hosts.filter(|host| self.spared.as_ref() != Some(host)).collect();
+        (!hosts.is_empty()).then(|| (*index.get(&hosts)).clone())
     }
 
     fn ours(&self) -> Vec<Container> {
@@ -251,7 +300,7 @@ impl World {
                 drop(outsider.connect_network(&kind(), &id, &[]).await);
             }
             What::Hang => {
-                self.hung.lock().unwrap().insert((id, container.started_at));
+                self.answers.lock().unwrap().hung.insert((id, container.started_at));
             }
             What::Double => {
                 let spec = ContainerSpec {
@@ -316,9 +365,7 @@ impl World {
 
     /// Removes what only people can remove.
     pub(crate) fn nothing_is_in_the_way(&self) {
-        for port in 5001..5010 {
-            self.engine.release_port(LOCALHOST, port);
-        }
+        (5001..5010).for_each(|port| self.release_port(port));
     }
 
     /// Everything desired runs as it should, and nothing else of ours is left.
@@ -339,10 +386,13 @@ impl World {
                 container.endpoints.get("kind").is_some_and(|endpoint| endpoint.aliases.contains(&mirror.name))
             );
             prop_assert!(container.mounts.iter().any(|mount| mount.volume.as_ref() == Some(&mirror.name)));
-            prop_assert!(!self.hung.lock().unwrap().contains(&(container.id.clone(), container.started_at)));
+            prop_assert!(!self.answers.lock().unwrap().hung.contains(&(container.id.clone(), container.started_at)));
             let files =
                 self.engine.snapshot().containers[&container.id].files.keys().any(|path| path.starts_with("/ksail/"));
             prop_assert_eq!(files, mirror.files.is_some());
+        }
+        if self.setting.get().lifecycle == Lifecycle::Managed {
+            prop_assert_eq!(self.has_nodes(), desired.state == State::Present, "whether there is a cluster");
         }
         self.nodes_are_as_desired(&desired)
     }
@@ -390,22 +440,36 @@ impl World {
     }
 }
 
-/// Registries in memory answer unless they were made to hang.
+/// Registries in memory answer unless they were made to hang; time passes while nothing is answered.
 #[derive(Debug, Clone)]
-pub(crate) struct InMemory(Hung);
+pub(crate) struct InMemory(Arc<Mutex<Answers>>);
+
+impl InMemory {
+    fn hangs(&self, container: &Container) -> bool {
+        let answers = self.0.lock().unwrap();
+        let is_mute = answers.mute.get(&container.name).is_some_and(|until| *until > Instant::now());
+        is_mute || answers.hung.contains(&(container.id.clone(), container.started_at))
+    }
+}
 
 impl Probe for InMemory {
-    async fn ask(&self, container: &Container, _: Question) -> Serving {
-        let hangs = self.0.lock().unwrap().contains(&(container.id.clone(), container.started_at));
+    async fn ask(&self, container: &Container, question: Question) -> Serving {
         match container.state {
-            ContainerState::Running if hangs => Serving::Silent,
+            ContainerState::Running if self.hangs(container) => {
+                let patience = match question {
+                    Question::First => Duration::from_secs(2),
+                    Question::Again => Duration::from_secs(8),
+                };
+                sleep(patience).await;
+                Serving::Silent
+            }
             ContainerState::Running => Serving::Answers,
             _ => Serving::Refused,
         }
     }
 
-    async fn port_is_taken(&self, _: IpAddr, _: u16) -> bool {
-        false
+    async fn port_is_taken(&self, _: IpAddr, port: u16) -> bool {
+        self.0.lock().unwrap().held.contains(&port)
     }
 
     async fn upstream(&self, _: &Upstream) -> Result<(), String> {

@@ -29,3 +29,14 @@ pub(crate) fn eventually<T>(
 pub(crate) fn holds(condition: bool, otherwise: impl Into<String>) -> Result<(), String> {
     if condition { Ok(()) } else { Err(otherwise.into()) }
 }
+
+/// Polls until `probe` answers; `None` when it has not within `limit`.
+pub(crate) fn within<T>(limit: Duration, mut probe: impl FnMut() -> Option<T>) -> Option<T> {
+    let begun = Instant::now();
+    loop {
+        match probe() {
+            None if begun.elapsed() <= limit => sleep(PAUSE),
+            found => return found,
+        }
+    }
+}

@@ -20,7 +20,7 @@ impl StandIn {
     }
 
     /// Has a command, and what it starts, find the stand-ins before the real ones. The mode is that of
-    /// `STAND_IN_MODE`: `fail`, `hang`, `fail-delete`, or nothing.
+    /// `STAND_IN_MODE`: `fail`, `hang`, `nothing`, `fail-delete`, or empty.
     pub(crate) fn equip(&self, command: &mut Command, mode: &str) {
         let mut path = OsString::from(directory());
         path.push(":");

@@ -1,7 +1,6 @@
 //! The cluster beside its mirrors: a script stands for kind, and what it says is done to the engine in memory.
 
 use futures_util::FutureExt;
-use jiff::Timestamp;
 use tempfile::TempDir;
 
 use super::*;
@@ -57,7 +56,8 @@ impl Kind {
 
     async fn apply(&self) -> Applied {
         let manifest = load(&self.world.path(), &|_| None).unwrap();
-        self.controller().apply(resolve(&manifest, &Surroundings::default()), LONG_ENOUGH, &self.world.stop).await
+        let desired = resolve(&manifest, &Surroundings::default());
+        self.controller().apply(desired, LONG_ENOUGH, &self.world.stop).await
     }
 
     fn watch(&self) -> JoinHandle<()> {
@@ -312,7 +312,7 @@ async fn a_cluster_that_is_being_deleted_says_so_and_since_when() {
     let watches = |world: &World| world.recorder.has(|event| matches!(event, Event::Watching { .. }));
     kind.world.until("it is there", |world| watches(world) && ready(world).status == ConditionStatus::True).await;
     kind.quiet().await;
-    let asked = Timestamp::now();
+    let asked = kind.world.engine.now();
     kind.save("Absent");
     kind.world.until("it is being deleted", |world| ready(world).message == "it is being deleted").await;
     let told = ready(&kind.world);
@@ -500,4 +500,73 @@ async fn a_cluster_that_cannot_be_deleted_keeps_its_registries_until_it_can() {
     kind.world.until("all is gone", |world| world.engine.snapshot().containers.is_empty()).await;
     kind.world.stop.cancel();
     watch.await.unwrap();
+}
+
+#[tokio::test]
+async fn a_program_that_makes_nothing_is_run_once_by_apply_and_later_and_later_by_a_watch() {
+    let kind = Kind::new("echo tried", "echo never");
+    let Applied::Failed(status) = kind.apply().await else { panic!("not failed") };
+    assert!((1..=3).contains(&kind.said("tried")), "{}", kind.said("tried"));
+    let (ready, reason, message) = cluster_ready(&status);
+    assert_eq!((ready, reason), (ConditionStatus::False, Reason::ProvisionerFailed));
+    assert!(message.contains("memory://"), "which engine was asked is told: {message}");
+    let before = kind.said("tried");
+    let watch = kind.watch();
+    sleep(Duration::from_secs(5)).await;
+    let tried = kind.said("tried") - before;
+    assert!((2..=4).contains(&tried), "{tried} times in five seconds");
+    assert_eq!(kind.mirrors().len(), MIRRORS.len(), "they serve all the same");
+    kind.world.stop.cancel();
+    watch.await.unwrap();
+}
+
+#[tokio::test]
+async fn a_removal_that_failed_and_waits_for_a_cluster_in_backoff_is_not_looked_at_without_a_pause() {
+    let passes = Passes::default();
+    let _counting = tracing::subscriber::set_default(passes.clone());
+    let kind = Kind::new(&format!("echo {MAKE}"), "echo in use; exit 1");
+    kind.apply().await;
+    let refusal = EngineError::Refused { status: 500, message: "busy".to_owned() };
+    kind.world.engine.fail(|call| call.name == "disconnect_network", 1, refusal);
+    kind.save("Absent");
+    let watch = kind.watch();
+    kind.world.until("the third try", |_| kind.said("in use") >= 3).await;
+    kind.quiet().await;
+    let before = passes.so_far();
+    kind.world.engine.clear_calls();
+    sleep(Duration::from_millis(1500)).await;
+    let (passes, calls) = (passes.so_far() - before, kind.world.engine.calls().len());
+    assert!(passes < 15 && calls < 60, "{passes} passes and {calls} calls");
+    kind.world.stop.cancel();
+    watch.await.unwrap();
+}
+
+#[tokio::test]
+async fn a_cluster_that_the_file_hands_over_is_created_at_once() {
+    let kind = Kind::that_works();
+    std::fs::write(kind.world.path(), manifest_text(&MIRRORS)).unwrap();
+    let watch = kind.watch();
+    kind.world.until("the mirrors run", |_| kind.mirrors().len() == MIRRORS.len()).await;
+    kind.quiet().await;
+    kind.save("Present");
+    let saved = Instant::now();
+    kind.world.until("the node is there", |_| kind.has_node()).await;
+    assert!(saved.elapsed() < Duration::from_secs(5), "{:?}", saved.elapsed());
+    let is_missing = |event: &Event| matches!(event, Event::Condition { condition, .. } if condition.reason == Reason::ProvisionerNotFound);
+    assert!(!kind.world.recorder.has(is_missing));
+    kind.world.stop.cancel();
+    watch.await.unwrap();
+}
+
+#[tokio::test]
+async fn a_cluster_is_not_deleted_before_its_registries_have_been_looked_at() {
+    let kind = Kind::that_works();
+    kind.apply().await;
+    kind.world.engine.delay(|call| call.name == "inspect_container", usize::MAX, Duration::from_millis(300));
+    kind.save("Absent");
+    assert!(matches!(kind.apply().await, Applied::Converged(_)));
+    let deletion = kind.places(|event| matches!(event, Event::Output { line, .. } if line == REMOVE));
+    let left = kind.places(|event| is_action(event, "DisconnectNetwork"));
+    assert_eq!((left.len(), deletion.len()), (MIRRORS.len(), 1));
+    assert!(left.iter().all(|place| *place < deletion[0]), "{left:?} before {deletion:?}");
 }

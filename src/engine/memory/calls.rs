@@ -9,6 +9,8 @@ pub struct Call {
     pub kind: CallKind,
     /// The container (id or name, as given), volume or image it is about; empty for lists.
     pub object: String,
+    /// Name that the container it is about had when it was made, if there was one.
+    pub container: Option<String>,
 }
 
 /// Whether a call can change the engine.
@@ -22,10 +24,10 @@ pub enum CallKind {
 
 impl Call {
     pub(super) fn read(name: &'static str, object: &str) -> Self {
-        Self { name, kind: CallKind::Read, object: object.to_owned() }
+        Self { name, kind: CallKind::Read, object: object.to_owned(), container: None }
     }
 
     pub(super) fn write(name: &'static str, object: &str) -> Self {
-        Self { name, kind: CallKind::Write, object: object.to_owned() }
+        Self { name, kind: CallKind::Write, object: object.to_owned(), container: None }
     }
 }

@@ -1,10 +1,11 @@
 //! What a test lets go wrong: calls that fail or take long, events that are lost, told twice or late.
 
 use std::fmt;
+use std::sync::Arc;
 use std::time::Duration;
 
 use super::calls::Call;
-use crate::engine::{EngineError, Event};
+use crate::engine::{Container, EngineError, Event};
 
 /// Whether a failure strikes before or after the effect of the call.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -18,11 +19,26 @@ pub(super) enum Moment {
 pub(super) struct Faults {
     pub(super) failures: Rules<Call, (Moment, EngineError)>,
     pub(super) delays: Rules<Call, Duration>,
+    pub(super) lies: Rules<Container, Lie>,
     pub(super) lost_events: Rules<Event, ()>,
     pub(super) doubled_events: Rules<Event, ()>,
     pub(super) late_events: Rules<Event, Duration>,
     /// What is answered to whoever wants to listen to events.
     pub(super) refusal: Option<EngineError>,
+}
+
+/// What is said of a container instead of what is so.
+#[derive(Clone)]
+pub(super) struct Lie(Arc<dyn Fn(&mut Container) + Send + Sync>);
+
+impl Lie {
+    pub(super) fn new(change: impl Fn(&mut Container) + Send + Sync + 'static) -> Self {
+        Self(Arc::new(change))
+    }
+
+    pub(super) fn tell(&self, container: &mut Container) {
+        (self.0)(container);
+    }
 }
 
 /// What goes wrong with one call.

@@ -34,7 +34,7 @@ pub use self::calls::{Call, CallKind};
 pub use self::files::StoredFile;
 pub use self::snapshot::{ContainerSnapshot, Snapshot};
 
-use self::faults::{Faults, Moment, Struck};
+use self::faults::{Faults, Lie, Moment, Struck};
 use self::world::World;
 use super::{
     Container, ContainerSpec, ContainerState, ContainerSummary, Engine, EngineError, EngineInfo, Event, Exec, Executed,
@@ -173,6 +173,17 @@ impl Memory {
         self.lock().faults.delays.add(matches, times, by);
     }
 
+    /// The next `times` containers that are inspected and that `matches` accepts are said to be what `change` makes of
+    /// them; outsiders are told the truth.
+    pub fn falsify(
+        &self,
+        matches: impl Fn(&Container) -> bool + Send + 'static,
+        times: usize,
+        change: impl Fn(&mut Container) + Send + Sync + 'static,
+    ) {
+        self.lock().faults.lies.add(matches, times, Lie::new(change));
+    }
+
     /// The next `times` events that `matches` accepts are not told to anybody.
     pub fn lose_events(&self, matches: impl Fn(&Event) -> bool + Send + 'static, times: usize) {
         self.lock().faults.lost_events.add(matches, times, ());
@@ -260,11 +271,12 @@ impl Memory {
     }
 
     /// Records a call, and what goes wrong with it.
-    fn strike(&self, call: Call) -> Struck {
+    fn strike(&self, mut call: Call) -> Struck {
         if self.outsider {
             return Struck::default();
         }
         let mut world = self.lock();
+        call.container = world.kept(&call.object).ok().map(|kept| kept.container.name.clone());
         let faults = &mut world.faults;
         let struck = Struck { delay: faults.delays.strike(&call), failure: faults.failures.strike(&call) };
         world.calls.push(call);
@@ -309,7 +321,15 @@ impl Engine for Memory {
     }
 
     async fn inspect_container(&self, id: &str) -> Result<Container> {
-        self.call(Call::read("inspect_container", id), |world| world.inspect_container(id)).await
+        let call = Call::read("inspect_container", id);
+        self.call(call, |world| {
+            let mut container = world.inspect_container(id)?;
+            if let Some(lie) = (!self.outsider).then(|| world.faults.lies.strike(&container)).flatten() {
+                lie.tell(&mut container);
+            }
+            Ok(container)
+        })
+        .await
     }
 
     async fn create_container(&self, spec: &ContainerSpec) -> Result<String> {

@@ -247,7 +247,10 @@ async fn a_program_is_a_write_when_it_changes_something() {
     engine.exec(&id, &Exec::reading(["sleep", "0"])).await.unwrap();
     engine.exec(&id, &Exec::changing(["rm", "-f", "/file"])).await.unwrap();
     engine.stat_path(&id, "/etc").await.unwrap();
-    assert_eq!(engine.calls(), [Call::read("exec", &id), Call::write("exec", &id), Call::read("stat_path", &id)]);
+    let calls: Vec<_> = engine.calls().into_iter().map(|call| (call.name, call.kind, call.object)).collect();
+    let call = |name, kind| (name, kind, id.clone());
+    let (read, write) = (CallKind::Read, CallKind::Write);
+    assert_eq!(calls, [call("exec", read), call("exec", write), call("stat_path", read)]);
 }
 
 #[tokio::test(start_paused = true)]

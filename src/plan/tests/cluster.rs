@@ -51,7 +51,7 @@ fn with_every_mirror_up_a_missing_cluster_waits_for_nothing() {
     cluster dev
       create cluster dev with kind: there is no cluster of this name
     ");
-    assert!(of_the_cluster(&plan).steps[0].after.is_empty());
+    assert_eq!(plan.sequences.len(), 1, "of those that it would wait for none is changed");
 }
 
 #[test]
@@ -70,12 +70,17 @@ fn a_cluster_is_deleted_when_the_registries_have_left_its_network_and_they_go_af
     ghcr.io
       disconnect ksail-dev-ghcr-io from network kind: the cluster is about to be deleted
       remove container ksail-dev-ghcr-io: state is Purged
+    volume ksail-dev-ghcr-io
       remove volume ksail-dev-ghcr-io: state is Purged
     cluster dev
       delete cluster dev with kind: state is Purged
     ");
-    assert_eq!(of_the_cluster(&plan).steps[0].after, [Milestone::Detached("ksail-dev-ghcr-io".to_owned())]);
-    let [leaves, goes, _] = plan.sequences[&Subject::mirror("ghcr.io")].steps.as_slice() else { panic!("{plan}") };
+    let detached =
+        Milestone::Detached { holder: Subject::mirror("ghcr.io"), container: "ksail-dev-ghcr-io".to_owned() };
+    assert_eq!(of_the_cluster(&plan).steps[0].after, [detached]);
+    let volume = &plan.sequences[&Subject::Volume("ksail-dev-ghcr-io".to_owned())];
+    assert_eq!(volume.steps[0].after, [Milestone::Done(Subject::mirror("ghcr.io"))]);
+    let [leaves, goes] = plan.sequences[&Subject::mirror("ghcr.io")].steps.as_slice() else { panic!("{plan}") };
     assert_eq!(goes.after, [Milestone::Done(Subject::Cluster("dev".to_owned()))]);
     let back: Vec<String> = leaves.undo.iter().map(ToString::to_string).collect();
     assert_eq!(back, ["connect ksail-dev-ghcr-io to network kind"], "when the cluster stays");

@@ -1,0 +1,152 @@
+//! What is asked for: the newest manifest that loads, and since when.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::sync::{mpsc, watch};
+use tokio::time::Instant;
+
+use super::manifest_source::Contents;
+use super::subject::Spec;
+use super::timer::at;
+use super::{Controller, Environment};
+use crate::desired::{Desired, Surroundings, resolve};
+use crate::engine::Engine;
+use crate::event::{Event, Reporter};
+use crate::manifest::{self, ClusterName, Manifest};
+use crate::plan::Subject;
+use crate::probe::Probe;
+
+/// A file that does not load is probably still being written; it is reported when it stays like that.
+const HALF_WRITTEN: Duration = Duration::from_millis(300);
+
+/// What is asked for. Whoever reconciles takes the newest.
+#[derive(Debug, Clone)]
+pub struct Intent {
+    /// What should be, under the names that are given to what is new.
+    pub desired: Arc<Desired>,
+    /// How hastily what is not asked for any more is removed.
+    pub removals: Removals,
+}
+
+/// When what is not asked for any more may be removed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Removals {
+    /// At once: somebody has just said so.
+    AtOnce,
+    /// When the file has been like this for a while: since then it is.
+    Careful {
+        /// When it last changed.
+        since: Instant,
+    },
+    /// Not now: the file does not load, and may say anything when it does.
+    Never,
+}
+
+impl Intent {
+    /// What a command was told to make true.
+    pub fn at_once(desired: Desired) -> Self {
+        Self { desired: Arc::new(desired), removals: Removals::AtOnce }
+    }
+
+    /// What a file says that may be changed again in a moment.
+    pub fn careful(desired: Desired) -> Self {
+        Self { desired: Arc::new(desired), removals: Removals::Careful { since: Instant::now() } }
+    }
+}
+
+/// Whether two manifests ask for the same, so that a save changed nothing that matters here.
+fn is_same(one: &Desired, other: &Desired) -> bool {
+    let cluster = Subject::Cluster(one.cluster.to_string());
+    let mirrors = |desired: &Desired| {
+        let mirrors = desired.mirrors.keys().map(|host| Spec::of(&Subject::mirror(host), desired));
+        mirrors.collect::<Vec<_>>()
+    };
+    let files = |desired: &Desired| Spec::of(&Subject::Node(String::new()), desired);
+    let upstreams = |desired: &Desired| {
+        let mirrors = desired.mirrors.values();
+        mirrors.map(|mirror| (mirror.upstream.clone(), mirror.credentials.is_some())).collect::<Vec<_>>()
+    };
+    one.state == other.state
+        && one.volume_policy == other.volume_policy
+        && one.network == other.network
+        && one.image == other.image
+        && Spec::of(&cluster, one) == Spec::of(&cluster, other)
+        && mirrors(one) == mirrors(other)
+        && files(one) == files(other)
+        && upstreams(one) == upstreams(other)
+}
+
+/// Turns what the file holds into what is asked for.
+pub(super) struct Reader {
+    path: std::path::PathBuf,
+    around: Surroundings,
+    env: Environment,
+    reporter: Arc<dyn Reporter>,
+    out: watch::Sender<Intent>,
+}
+
+impl Reader {
+    /// `first` is the manifest as it was loaded to begin with.
+    pub(super) fn new<E: Engine, P: Probe>(
+        controller: &Controller<E, P>,
+        path: std::path::PathBuf,
+        first: &Manifest,
+    ) -> (Self, watch::Receiver<Intent>) {
+        let Controller { around, env, reporter, .. } = controller;
+        reporter.report(&Event::ManifestLoaded { mirrors: first.registries.mirrors.len() });
+        let (out, intents) = watch::channel(Intent::careful(resolve(first, around)));
+        let (around, env, reporter) = (around.clone(), Arc::clone(env), Arc::clone(reporter));
+        (Self { path, around, env, reporter, out }, intents)
+    }
+
+    /// Reads for ever. Ends when the file is not followed any more.
+    pub(super) async fn run(self, mut file: mpsc::UnboundedReceiver<Contents>) {
+        let mut rejected: Option<(Instant, String)> = None;
+        loop {
+            tokio::select! {
+                contents = file.recv() => {
+                    let Some(contents) = contents else { return };
+                    rejected = self.read(contents).err().map(|why| (Instant::now() + HALF_WRITTEN, why));
+                }
+                Some(()) = at(rejected.as_ref().map(|(due, _)| *due)) => {
+                    if let Some((_, message)) = rejected.take() {
+                        self.reporter.report(&Event::ManifestRejected { message });
+                    }
+                }
+            }
+        }
+    }
+
+    /// The file was saved. One that does not load changes nothing, and nothing is removed until it does.
+    fn read(&self, contents: Contents) -> Result<(), String> {
+        let read = manifest::load_contents(&self.path, contents, &*self.env).map_err(|problems| problems.render(false));
+        let before = Arc::clone(&self.out.borrow().desired);
+        let read = read.and_then(|manifest| match &before.cluster {
+            cluster if *cluster == manifest.name => Ok(manifest),
+            cluster => Err(other_cluster(cluster, &manifest)),
+        });
+        let manifest = read.inspect_err(|_| {
+            self.out
+                .send_if_modified(|intent| std::mem::replace(&mut intent.removals, Removals::Never) != Removals::Never);
+        })?;
+        let intent = Intent::careful(resolve(&manifest, &self.around));
+        if !is_same(&intent.desired, &before) {
+            self.reporter.report(&Event::ManifestLoaded { mirrors: manifest.registries.mirrors.len() });
+            self.out.send_replace(intent);
+        } else if self.out.borrow().removals == Removals::Never {
+            self.out.send_modify(|before| before.removals = intent.removals);
+        }
+        Ok(())
+    }
+}
+
+/// The lock and everything under way belong to the cluster the watch began with.
+fn other_cluster(now: &ClusterName, manifest: &Manifest) -> String {
+    format!(
+        "{}: metadata.name changed {now} -> {}: stop this watch and start it anew to serve {}; the registries of {now} stay until a file with that name says `state: Absent`",
+        manifest::shown(&manifest.path),
+        manifest.name,
+        manifest.name,
+    )
+}

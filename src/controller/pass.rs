@@ -1,0 +1,400 @@
+//! One pass: what is known is compared with what is asked for, and what is ready begins. Nothing here waits.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use tokio::time::Instant;
+use tracing::debug;
+
+use super::in_force::Claim;
+use super::readiness::{Readiness, is_of_removal, kind_of};
+use super::reconciler::{Reconciler, Tally, Until, Verdict};
+use super::subject::{Decision, Spec, State, ToCluster, Tracked, Why};
+use crate::desired::Desired;
+use crate::engine::Engine;
+use crate::event::Event;
+use crate::execute::Milestones;
+use crate::manifest::shown;
+use crate::observed::{Cluster, Link, Observed, Seen};
+use crate::plan::{Plan, Sequence, Step, Subject, deletion, plan};
+use crate::probe::{Probe, Serving};
+use crate::status::{Evidence, Status};
+
+/// When each subject may start; otherwise why not.
+type Ready = BTreeMap<Subject, Result<Instant, Why>>;
+
+impl<E: Engine, P: Probe> Reconciler<E, P> {
+    /// One pass.
+    pub(super) fn pass(&mut self) {
+        let now = Instant::now();
+        (self.last_pass, self.is_due, self.wake) = (Some(now), false, None);
+        debug!(target: "ksail::pass", "pass");
+
+        // An engine that is away says nothing: nothing is known, and nothing is done until it is back.
+        if !self.is_engine_there() {
+            return;
+        }
+        // Before its lists are there nothing can be missed in them.
+        let Some(Seen { observed, unsettled }) = self.store().look(&self.prober) else { return self.is_not_listed() };
+
+        // The newest that is asked for, under the names that exist.
+        self.take_intent();
+        self.names = observed.names(self.intent.borrow().desired.cluster.as_str());
+        let desired = Desired::clone(&self.intent.borrow().desired).with_names(&self.names);
+        let mut plan = plan(&desired, &observed);
+
+        // Half a cluster must not pass for a whole one: what a creation has left goes first.
+        self.finalise(&desired, &observed, &unsettled, &mut plan);
+        // Each subject that there is anything to do for has a state, and one that needs nothing more is cured.
+        self.track(&plan, &unsettled, now);
+        // What a node is to lose because of the file goes when the file is stable; what it is to have does not wait.
+        self.put_off_removals(&desired, &observed, &unsettled, &mut plan, now);
+        // A cache that is to be stopped is asked first whether it would start again.
+        self.store().ask_whether_they_start_again(&self.to_ask(&plan));
+
+        // What is under way for another spec is given up.
+        self.cancel_outdated();
+        // The one place that says when a subject may start.
+        let ready = self.with_readiness(&desired, &observed, &unsettled, &plan, now, |readiness| {
+            self.store().exclude(readiness.is_cluster_to_be_deleted() || self.deletes_cluster());
+            let subjects = self.subjects.keys().filter(|subject| !self.runs(subject));
+            let has_steps =
+                |subject: &&Subject| plan.sequences.get(*subject).is_some_and(|found| !found.steps.is_empty());
+            subjects.filter(has_steps).map(|subject| (subject.clone(), readiness.ready_at(subject))).collect::<Ready>()
+        });
+        self.announce_removals(&desired, &observed, &unsettled, &plan, now);
+
+        // What is ready begins together, if it is this ksail's turn; the timer wakes when the next is.
+        let due: Vec<&Subject> =
+            ready.iter().filter(|(_, at)| at.is_ok_and(|at| at <= now)).map(|(who, _)| who).collect();
+        let begun = !due.is_empty() && self.has_turn();
+        if begun {
+            self.begin(&due, &plan, now);
+        }
+        self.wait(&ready, &plan, &desired, &observed, &unsettled, now);
+
+        // What is so is told.
+        self.assess(&desired, &observed, &plan, &unsettled);
+        self.verdict = self.verdict.take().or_else(|| self.judge(&ready, &observed, &unsettled));
+        self.last = Some((desired, plan));
+
+        // With nothing under way, and nothing about to be, others may have their turn.
+        let is_about_to = ready.values().any(|at| *at == Err(Why::Unsettled));
+        if self.running.is_empty() && !is_about_to && (begun || due.is_empty() || self.told.why_not.is_some()) {
+            self.turn_is_over();
+        }
+    }
+
+    /// Whether the engine answers; that it does not any more, or does again, is told.
+    fn is_engine_there(&mut self) -> bool {
+        let link = self.store().link();
+        let is_news = link != self.told.link;
+        match &link {
+            Link::Unknown => return false,
+            Link::Up(info) => {
+                let was_lost = matches!(self.told.link, Link::Down(_));
+                if is_news && (was_lost || self.until == Until::Stopped) {
+                    self.reporter.report(&Event::EngineFound(info.clone()));
+                }
+            }
+            Link::Down(error) => {
+                let was_lost = matches!(self.told.link, Link::Down(_));
+                if !was_lost {
+                    let message = error.to_string();
+                    if let Some(status) = &self.status {
+                        let status = status.without_engine(&message, self.timestamp());
+                        self.tell(status);
+                    }
+                    if self.until == Until::Stopped {
+                        self.reporter.report(&Event::EngineLost { message });
+                    }
+                }
+                if self.until != Until::Stopped && !self.is_stopping {
+                    self.verdict = Some(Verdict::EngineAway(error.clone()));
+                }
+            }
+        }
+        self.told.link = link;
+        matches!(self.told.link, Link::Up(_))
+    }
+
+    /// The engine answers, and does not say what there is.
+    fn is_not_listed(&mut self) {
+        const TRIES: u32 = 3;
+        let Some((error, tries)) = self.store().unlisted() else { return };
+        if self.until == Until::Stopped {
+            self.rest(format!("the engine does not list what there is: {error}"));
+        } else if tries >= TRIES && !self.is_stopping {
+            self.verdict = Some(Verdict::EngineAway(error));
+        }
+    }
+
+    /// What a creation has left, and could not be deleted, is all there is to be done about the cluster until it has gone.
+    fn finalise(&mut self, desired: &Desired, observed: &Observed, unsettled: &BTreeSet<Subject>, plan: &mut Plan) {
+        let subject = Subject::Cluster(desired.cluster.to_string());
+        let Some(tracked) = self.subjects.get_mut(&subject).filter(|tracked| tracked.has_left()) else { return };
+        if observed.cluster == Cluster::Missing {
+            if !unsettled.contains(&subject) && tracked.run().is_none() {
+                tracked.is_cleared();
+            }
+            return;
+        }
+        let steps = deletion(desired, observed, "its creation has left it").into_iter().collect();
+        plan.sequences.insert(subject, Sequence { steps, ..Sequence::default() });
+    }
+
+    /// Subjects that are planned for have a state; those that need nothing are cured, and forgotten in time.
+    fn track(&mut self, plan: &Plan, unsettled: &BTreeSet<Subject>, now: Instant) {
+        let desired = self.intent.borrow().desired.clone();
+        for subject in plan.sequences.keys() {
+            let new = || Tracked::new(Spec::of(subject, &desired));
+            self.subjects.entry(subject.clone()).or_insert_with(new);
+        }
+        for (subject, tracked) in &mut self.subjects {
+            if tracked.run().is_none() && !unsettled.contains(subject) && !plan.sequences.contains_key(subject) {
+                tracked.is_cured(now);
+            }
+        }
+        self.subjects.retain(|subject, tracked| plan.sequences.contains_key(subject) || !tracked.is_forgotten(now));
+    }
+
+    fn put_off_removals(
+        &self,
+        desired: &Desired,
+        observed: &Observed,
+        unsettled: &BTreeSet<Subject>,
+        plan: &mut Plan,
+        now: Instant,
+    ) {
+        let due = |subject: &Subject| {
+            let without_writes = |sequence: &Sequence| Sequence {
+                steps: sequence.steps.iter().filter(|step| is_of_removal(&step.action)).cloned().collect(),
+                ..sequence.clone()
+            };
+            let sequences = plan.sequences.iter().map(|(other, sequence)| (other.clone(), without_writes(sequence)));
+            let removals = Plan { sequences: sequences.collect() };
+            self.with_readiness(desired, observed, unsettled, &removals, now, |readiness| readiness.not_before(subject))
+        };
+        let mixed: Vec<Subject> = plan
+            .sequences
+            .iter()
+            .filter(|(subject, sequence)| {
+                let removes = |step: &Step| is_of_removal(&step.action);
+                let (some, all) = (sequence.steps.iter().any(removes), sequence.steps.iter().all(removes));
+                matches!(subject, Subject::Node(_)) && some && !all && due(subject).is_some_and(|due| due > now)
+            })
+            .map(|(subject, _)| subject.clone())
+            .collect();
+        for subject in mixed {
+            if let Some(sequence) = plan.sequences.get_mut(&subject) {
+                sequence.steps.retain(|step| !is_of_removal(&step.action));
+            }
+        }
+    }
+
+    /// Hosts of caches of which it has to be known whether they would start again. Renewals are made one after the other,
+    /// so that the first that may be made is enough.
+    fn to_ask(&self, plan: &Plan) -> BTreeSet<String> {
+        let of_mirror =
+            |(subject, sequence): (&Subject, &Sequence)| Some((subject.host()?.to_owned(), sequence.clone()));
+        let sequences: Vec<(String, Sequence)> = plan.sequences.iter().filter_map(of_mirror).collect();
+        let may_be_renewed = sequences.iter().any(|(_, sequence)| sequence.renews && !sequence.asks);
+        let runs = self.subjects.values().any(|tracked| tracked.run().is_some_and(|run| run.kind.renews));
+        let mut asks_for_renewal = !may_be_renewed && !runs;
+        let asked = sequences.into_iter().filter(|(_, sequence)| {
+            let is_asked = sequence.asks && (!sequence.renews || std::mem::take(&mut asks_for_renewal));
+            is_asked || sequence.waits_for_upstream()
+        });
+        asked.map(|(host, _)| host).collect()
+    }
+
+    pub(super) fn cancel_outdated(&self) {
+        for (subject, tracked) in &self.subjects {
+            if let (Some(run), Decision::Cancel) = (tracked.run(), tracked.decide_running(subject)) {
+                run.cancel.cancel();
+            }
+        }
+    }
+
+    fn with_readiness<T>(
+        &self,
+        desired: &Desired,
+        observed: &Observed,
+        unsettled: &BTreeSet<Subject>,
+        plan: &Plan,
+        now: Instant,
+        ask: impl FnOnce(&Readiness<'_>) -> T,
+    ) -> T {
+        let store = self.store();
+        ask(&Readiness {
+            subjects: &self.subjects,
+            plan,
+            desired,
+            observed,
+            unsettled,
+            cluster_is_asked: store.asks_cluster(),
+            removals: self.intent.borrow().removals,
+            is_ending: &|node| store.is_ending(node),
+            nodes_are_read: store.reads_nodes(),
+            gives_up: self.until != Until::Stopped,
+            is_stopping: self.is_stopping,
+            now,
+        })
+    }
+
+    fn deletes_cluster(&self) -> bool {
+        self.subjects.values().any(|tracked| tracked.run().is_some_and(|run| run.kind.deletes_cluster()))
+    }
+
+    /// A removal for good is announced once, so that whoever did not mean it can take it back.
+    fn announce_removals(
+        &mut self,
+        desired: &Desired,
+        observed: &Observed,
+        unsettled: &BTreeSet<Subject>,
+        plan: &Plan,
+        now: Instant,
+    ) {
+        let removals = self.with_readiness(desired, observed, unsettled, plan, now, |readiness| {
+            let due =
+                plan.sequences.keys().filter_map(|subject| Some((subject.clone(), readiness.not_before(subject)?)));
+            due.filter(|(_, due)| *due > now).collect::<Vec<_>>()
+        });
+        let Some(due) = removals.iter().map(|(_, due)| *due).max() else { return };
+        if self.told.removal != Some(due) && due > now + super::readiness::STABLE {
+            let what = removals.into_iter().filter(|(_, at)| *at == due).map(|(subject, _)| subject).collect();
+            self.reporter.report(&Event::Removing { what, after: due - now });
+            self.told.removal = Some(due);
+        }
+    }
+
+    /// Whether this ksail may change the cluster now.
+    fn has_turn(&mut self) -> bool {
+        match self.turn.take() {
+            Ok(false) => return false,
+            Ok(true) => {}
+            Err(error) => {
+                self.cannot_lock(error);
+                return false;
+            }
+        }
+        // Two files that name one cluster would undo each other's work.
+        if let Some(other) = self.claim.as_ref().and_then(Claim::lost_to).filter(|_| self.running.is_empty()) {
+            let (other, cluster) = (shown(&other), self.intent.borrow().desired.cluster.to_string());
+            self.rest(format!("{other} has taken over cluster {cluster}; this watch changes nothing any more"));
+            return false;
+        }
+        self.told.why_not = None;
+        true
+    }
+
+    fn begin(&mut self, due: &[&Subject], plan: &Plan, now: Instant) {
+        let sequences = plan.sequences.iter().filter(|(subject, _)| due.contains(subject));
+        let sequences: Vec<(&Subject, &Sequence)> = sequences.collect();
+        let mut trigger = self.store().take_triggers();
+        trigger.append(&mut self.triggers);
+        if self.told.tally.is_none() {
+            self.reporter.report(&Event::PassStarted { trigger });
+            self.told.tally = Some(Tally { since: now, actions: 0, failed: 0 });
+        }
+        let milestones = Milestones::of(sequences.iter().copied());
+        for (subject, sequence) in sequences {
+            let Some(tracked) = self.subjects.get_mut(subject) else { continue };
+            let cause = sequence.steps.first().map_or("", |step| step.cause.as_str());
+            let (cancel, is_counted) = tracked.start(cause, kind_of(sequence), now);
+            debug!(target: "ksail::run", %subject, cause, is_counted, "begins");
+            self.observer.store().began(subject);
+            let (executor, milestones) = (self.executor.clone(), milestones.clone());
+            let (subject, sequence) = (subject.clone(), sequence.clone());
+            self.running.spawn(async move {
+                let outcome = executor.run(&subject, &sequence, &milestones, &cancel).await;
+                (subject, outcome)
+            });
+        }
+    }
+
+    /// Notes why subjects wait, and when the first of them is ready.
+    fn wait(
+        &mut self,
+        ready: &Ready,
+        plan: &Plan,
+        desired: &Desired,
+        observed: &Observed,
+        unsettled: &BTreeSet<Subject>,
+        now: Instant,
+    ) {
+        let decisions: BTreeMap<Subject, Decision> =
+            self.with_readiness(desired, observed, unsettled, plan, now, |readiness| {
+                self.subjects.keys().map(|subject| (subject.clone(), readiness.decide(subject))).collect()
+            });
+        let mut wake = self.wake;
+        for (subject, tracked) in self.subjects.iter_mut().filter(|(_, tracked)| tracked.run().is_none()) {
+            let decision = decisions.get(subject).copied().unwrap_or(Decision::Rest);
+            tracked.state = match (ready.get(subject), decision) {
+                (Some(Ok(at)), _) if *at <= now => State::Idle,
+                (Some(Ok(at)), Decision::Wait { why, .. }) => State::Waiting { until: Some(*at), why },
+                (Some(Ok(at)), _) => State::Waiting { until: Some(*at), why: Why::Needs },
+                (Some(Err(why)), _) => State::Waiting { until: None, why: *why },
+                (None, Decision::Wait { until, why }) => State::Waiting { until, why },
+                (None, _) => State::Idle,
+            };
+            if let (Some(Ok(at)), State::Waiting { .. }) = (ready.get(subject), &tracked.state) {
+                wake = Some(wake.map_or(*at, |wake| wake.min(*at)));
+            }
+        }
+        if ready.values().any(|at| *at == Err(Why::LeftAlone)) {
+            wake = wake.into_iter().chain(self.observer.store().left_alone_until()).min();
+        }
+        self.wake = wake;
+    }
+
+    fn assess(&mut self, desired: &Desired, observed: &Observed, plan: &Plan, unsettled: &BTreeSet<Subject>) {
+        let failures: BTreeMap<_, _> =
+            self.subjects.iter().filter_map(|(subject, tracked)| Some((subject.clone(), tracked.failure()?))).collect();
+        let runs = self.subjects.values().filter_map(Tracked::run);
+        let done_to_cluster = runs.filter_map(|run| run.kind.to_cluster).map(ToCluster::in_words).next();
+        let evidence = Evidence {
+            desired,
+            observed,
+            plan,
+            failures: &failures,
+            upstreams: &self.upstreams,
+            done_to_cluster,
+            now: self.timestamp(),
+        };
+        let mut status = Status::assess(&evidence, self.status.as_ref());
+        let is_outdated = |host: &str| unsettled.contains(&Subject::mirror(host));
+        if let Some(before) = &self.status {
+            // The first assessment after a sequence began says why it runs; later ones would only show it half-way.
+            let is_half_way = |host: &str| self.runs(&Subject::mirror(host)) && before.is_progressing(host);
+            status.keep(before, |host| is_half_way(host) || is_outdated(host));
+            if unsettled.contains(&Subject::Cluster(desired.cluster.to_string())) {
+                status.conditions.clone_from(&before.conditions);
+            }
+        }
+        let is_known = |host: &str| self.status.as_ref().is_some_and(|before| before.has(host));
+        status.mirrors.retain(|mirror| !is_outdated(&mirror.host) || is_known(&mirror.host));
+        self.tell(status);
+    }
+
+    /// Whether `apply` is done, one way or the other.
+    fn judge(&self, ready: &Ready, observed: &Observed, unsettled: &BTreeSet<Subject>) -> Option<Verdict> {
+        if self.until == Until::Stopped || self.is_stopping {
+            return None;
+        }
+        let is_asked_again = observed.containers.iter().any(|found| found.serving == Serving::Overdue);
+        let is_read =
+            !unsettled.is_empty() || self.store().asks_cluster() || !observed.unread_nodes.is_empty() || is_asked_again;
+        let is_pending =
+            |at: &Result<Instant, Why>| matches!(at, Ok(_) | Err(Why::Unsettled | Why::LeftAlone | Why::Turn));
+        if !self.running.is_empty() || self.turn.is_waited_for() || is_read || ready.values().any(is_pending) {
+            return None;
+        }
+        let is_ready = self.status.as_ref().is_some_and(Status::is_ready);
+        Some(if is_ready { Verdict::Converged } else { Verdict::Failed })
+    }
+
+    fn turn_is_over(&mut self) {
+        self.turn.give_back();
+        self.is_over();
+    }
+}

@@ -1,0 +1,470 @@
+//! One cluster's reconciliation: what comes in, and what is known of each subject. What is made of it is in [`super::pass`].
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use futures_util::future::join_all;
+use jiff::Timestamp;
+use tokio::sync::{mpsc, watch};
+use tokio::task::{JoinError, JoinSet};
+use tokio::time::{Instant, sleep_until, timeout};
+use tokio_util::sync::CancellationToken;
+
+use super::in_force::Claim;
+use super::intent::Intent;
+use super::subject::Tracked;
+use super::timer::at;
+use super::turn::Turn;
+use super::{Controller, Reread, reflector};
+use crate::desired::Desired;
+use crate::engine::{Engine, EngineError};
+use crate::event::{Event, Reporter};
+use crate::execute::Executor;
+use crate::manifest::Upstream;
+use crate::names;
+use crate::observed::{Link, Observer, Store};
+use crate::outcome::{Ended, Outcome};
+use crate::plan::{Plan, Subject};
+use crate::probe::{Probe, Prober};
+use crate::status::Status;
+
+/// Two passes are this far apart at least.
+const BETWEEN_PASSES: Duration = Duration::from_millis(50);
+/// Everything is listed this often even when nothing seems to happen, give or take [`RESYNC_JITTER`].
+const RESYNC: Duration = Duration::from_secs(30);
+/// With every so many of them everything of ours is looked at, and nodes are asked what only a program in them can tell.
+const RESYNCS_TO_LOOK_DEEP: u32 = 10;
+/// So that several ksails on one engine do not fall into step.
+const RESYNC_JITTER: Duration = Duration::from_secs(3);
+/// Why nothing can be done is looked at again after this long.
+pub(super) const TRY_AGAIN: Duration = Duration::from_millis(1500);
+/// The engine has this long to say how everything is in the end.
+const LAST_LOOK: Duration = Duration::from_secs(10);
+
+/// How long it goes on.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Until {
+    /// For ever: what fails is tried again and again.
+    Stopped,
+    /// Until everything is as desired, or cannot be, or time is up.
+    Settled { deadline: Instant },
+}
+
+/// How it ended.
+#[derive(Debug)]
+pub(super) enum Verdict {
+    /// Told to.
+    Stopped,
+    /// As desired.
+    Converged,
+    /// Some things are not, and trying on does not help or has not helped.
+    Failed,
+    /// The engine is away, or does not list what there is.
+    EngineAway(EngineError),
+    /// Time is up; what was waited for.
+    TimedOut(Vec<String>),
+    /// The lock cannot be had at all.
+    NoLock(std::io::Error),
+    /// What is asked for cannot be read any more.
+    Rejected(String),
+}
+
+pub(super) struct Reconciler<E, P> {
+    pub(super) observer: Observer<E, P>,
+    pub(super) prober: Prober<P>,
+    pub(super) executor: Executor<E, P>,
+    pub(super) reporter: Arc<dyn Reporter>,
+    pub(super) until: Until,
+    pub(super) intent: watch::Receiver<Intent>,
+    pub(super) turn: Turn,
+    /// Looked at before anything is changed.
+    pub(super) claim: Option<Claim>,
+    /// What each subject is to become, where it stands, and when it may start.
+    pub(super) subjects: BTreeMap<Subject, Tracked>,
+    /// The sequences under way.
+    pub(super) running: JoinSet<(Subject, Outcome)>,
+    /// Whether upstreams accept connections, by the mirror's host.
+    pub(super) upstreams: BTreeMap<String, Result<(), String>>,
+    pub(super) told: Told,
+    /// Why the next pass is due, in words.
+    pub(super) triggers: Vec<String>,
+    /// As of the last pass.
+    pub(super) status: Option<Status>,
+    /// As of the last pass.
+    pub(super) last: Option<(Desired, Plan)>,
+    pub(super) names: names::Existing,
+    /// When the next pass is due, if nothing happens.
+    pub(super) wake: Option<Instant>,
+    pub(super) last_pass: Option<Instant>,
+    /// Something has changed since.
+    pub(super) is_due: bool,
+    /// Nothing is begun any more.
+    pub(super) is_stopping: bool,
+    /// How it ends, as the last pass found.
+    pub(super) verdict: Option<Verdict>,
+    reread: Option<Reread>,
+    engine: E,
+    probe: P,
+}
+
+/// What was told, so that it is not told twice.
+#[derive(Debug, Default)]
+pub(super) struct Told {
+    pub(super) link: Link,
+    /// Why nothing is done.
+    pub(super) why_not: Option<String>,
+    /// The removal that was announced, by when the file last changed.
+    pub(super) removal: Option<Instant>,
+    pub(super) tally: Option<Tally>,
+}
+
+/// What has been done since something was found to do.
+#[derive(Debug)]
+pub(super) struct Tally {
+    pub(super) since: Instant,
+    pub(super) actions: usize,
+    pub(super) failed: usize,
+}
+
+impl<E: Engine, P: Probe> Reconciler<E, P> {
+    pub(super) fn new(controller: &Controller<E, P>, intent: watch::Receiver<Intent>, until: Until) -> Self {
+        let (engine, reporter) = (controller.engine.clone(), controller.reporter.clone());
+        let provisioner = controller.provisioner.clone();
+        let prober = Prober::new(controller.probe.clone()).that_is_run();
+        let observer = Observer::new(engine.clone(), prober.clone(), provisioner.clone());
+        let observer = if until == Until::Stopped { observer.that_patrols() } else { observer };
+        let executor =
+            Executor::new(engine.clone(), prober.clone(), provisioner, controller.concurrency, reporter.clone());
+        Self {
+            executor: executor.told_by(observer.store().clone()),
+            observer,
+            prober,
+            reporter,
+            until,
+            intent,
+            turn: Turn::new(controller.lock.clone()),
+            claim: controller.claim.clone(),
+            subjects: BTreeMap::new(),
+            running: JoinSet::new(),
+            upstreams: BTreeMap::new(),
+            told: Told::default(),
+            triggers: Vec::new(),
+            status: None,
+            last: None,
+            names: names::Existing::new(),
+            wake: None,
+            last_pass: None,
+            is_due: true,
+            is_stopping: false,
+            verdict: None,
+            reread: controller.reread.clone().filter(|_| until != Until::Stopped),
+            engine,
+            probe: controller.probe.clone(),
+        }
+    }
+
+    pub(super) fn store(&self) -> &Store {
+        self.observer.store()
+    }
+
+    /// Reconciles until it is told to stop, or as long as [`Until`] says. What is under way then finishes or takes itself
+    /// back.
+    pub(super) async fn run(&mut self, stop: &CancellationToken) -> Verdict {
+        self.set_desired();
+        let (news, mut health) = mpsc::unbounded_channel();
+        let (answers, mut upstreams) = mpsc::unbounded_channel::<(String, Result<(), String>)>();
+        let mut tasks = JoinSet::new();
+        tasks.spawn(reflector::run(self.engine.clone(), self.store().clone(), self.reporter.clone()));
+        tasks.spawn(self.observer.clone().run());
+        tasks.spawn(self.prober.clone().run(news));
+        let mut learned = self.store().changes();
+        let follows = self.until == Until::Stopped;
+        let deadline = match self.until {
+            Until::Stopped => None,
+            Until::Settled { deadline } => Some(deadline),
+        };
+        let mut resync = Resync::new(self.engine.now());
+        let mut ask_upstreams = follows.then(Instant::now);
+        let verdict = loop {
+            let (next_pass, tell_waiting) = (self.next_pass(), self.turn.tell_at());
+            tokio::select! {
+                biased;
+                () = stop.cancelled() => break Verdict::Stopped,
+                Some(()) = at(deadline) => break Verdict::TimedOut(self.waited_for()),
+                Some(ended) = self.running.join_next() => self.ended(ended),
+                turn = self.turn.comes() => match turn {
+                    Ok(()) => match self.got_turn() {
+                        Ok(()) => {}
+                        Err(why) => break Verdict::Rejected(why),
+                    },
+                    Err(error) => self.cannot_lock(error),
+                },
+                // The newest value is taken by the pass.
+                _ = learned.changed() => self.is_due = true,
+                Ok(()) = self.intent.changed() => {
+                    self.set_desired();
+                    self.because("ksail.yaml changed");
+                    ask_upstreams = follows.then(Instant::now);
+                }
+                Some(container) = health.recv() => self.because(format!("{container} answers differently")),
+                Some((host, answer)) = upstreams.recv() => self.upstream_answered(&host, answer),
+                Some(()) = at(tell_waiting) => {
+                    let message = self.turn.tell();
+                    self.reporter.report(&Event::Waiting { message });
+                }
+                Some(()) = at(ask_upstreams) => {
+                    ask_upstreams = None;
+                    tasks.spawn(ask(self.probe.clone(), self.upstreams_to_ask(), answers.clone()));
+                }
+                () = sleep_until(resync.due), if follows => {
+                    self.store().resync(resync.is_deep());
+                    self.because("resync");
+                    ask_upstreams = Some(Instant::now());
+                }
+                Some(()) = at(next_pass) => self.pass(),
+            }
+            if let Some(verdict) = self.verdict.take() {
+                break verdict;
+            }
+            raise_panics(&mut tasks);
+        };
+        self.wind_up(&mut learned).await;
+        if matches!(verdict, Verdict::TimedOut(_)) {
+            self.look_once_more(&mut learned).await;
+        }
+        verdict
+    }
+
+    /// The next pass: soon, when something has changed; otherwise when something is due.
+    fn next_pass(&self) -> Option<Instant> {
+        let soonest = self.last_pass.map_or_else(Instant::now, |last| last + BETWEEN_PASSES);
+        if self.is_due { Some(soonest) } else { self.wake.map(|wake| wake.max(soonest)) }
+    }
+
+    /// A pass is due, and this is why.
+    pub(super) fn because(&mut self, trigger: impl Into<String>) {
+        self.is_due = true;
+        self.triggers.push(trigger.into());
+    }
+
+    /// What is asked for may have changed since this was woken.
+    pub(super) fn take_intent(&mut self) {
+        if self.intent.has_changed().unwrap_or(false) {
+            self.set_desired();
+        }
+    }
+
+    fn set_desired(&mut self) {
+        let desired = Arc::clone(&self.intent.borrow_and_update().desired);
+        self.store().set_desired(&desired);
+        for (subject, tracked) in &mut self.subjects {
+            tracked.aim_at(super::subject::Spec::of(subject, &desired));
+        }
+        // Not by the next pass: what is removed meanwhile does not come back.
+        self.cancel_outdated();
+        self.upstreams.retain(|host, _| desired.mirrors.values().any(|mirror| mirror.host.as_str() == host));
+    }
+
+    /// A sequence has ended: what it was about is read again, and looked at by the next pass.
+    fn ended(&mut self, ended: Result<(Subject, Outcome), JoinError>) {
+        let (subject, outcome) = match ended {
+            Ok(ended) => ended,
+            // A panic is a defect of ksail's own and must not look like success.
+            Err(error) if error.is_panic() => std::panic::resume_unwind(error.into_panic()),
+            Err(_) => return,
+        };
+        if let Some(tally) = &mut self.told.tally {
+            tally.actions += outcome.actions;
+            tally.failed += usize::from(matches!(outcome.ended, Ended::Failed(_)));
+        }
+        self.store().ended(&subject, outcome.ended == Ended::Done);
+        self.is_due = true;
+        let gives_up = self.until != Until::Stopped;
+        let Some(tracked) = self.subjects.get_mut(&subject) else { return };
+        let again = tracked.end(&subject, &outcome, Instant::now());
+        // What a creation has left is deleted, and the creation not tried again.
+        let is_over = gives_up && (tracked.is_hopeless() || outcome.left.is_some());
+        let is_tried_again = !self.is_stopping && !is_over;
+        if let Some(after) = again.filter(|_| is_tried_again) {
+            self.reporter.report(&Event::Retry { subject, after });
+        }
+    }
+
+    /// Another ksail has been at work meanwhile: everything is looked at again, and what is asked for as well.
+    fn got_turn(&mut self) -> Result<(), String> {
+        self.store().list_anew();
+        self.because("another ksail has ended its work");
+        if let Some(reread) = &self.reread {
+            let desired = reread()?;
+            let (_, intent) = watch::channel(Intent::at_once(desired));
+            self.intent = intent;
+            self.set_desired();
+        }
+        Ok(())
+    }
+
+    /// The lock cannot be had at all; nothing is done without it.
+    pub(super) fn cannot_lock(&mut self, error: std::io::Error) {
+        if self.until == Until::Stopped {
+            self.rest(format!("cannot lock the cluster: {error}; nothing is changed until that works"));
+        } else {
+            self.verdict = Some(Verdict::NoLock(error));
+        }
+    }
+
+    /// Nothing is done for a reason that is told once, and looked at again soon.
+    pub(super) fn rest(&mut self, why: String) {
+        self.wake = Some(Instant::now() + TRY_AGAIN);
+        if self.told.why_not.as_ref() != Some(&why) {
+            self.reporter.report(&Event::Waiting { message: why.clone() });
+            self.told.why_not = Some(why);
+        }
+    }
+
+    /// Lets what is under way finish or take itself back, and deletes what a creation has left.
+    async fn wind_up(&mut self, learned: &mut watch::Receiver<u64>) {
+        self.is_stopping = true;
+        self.is_due = true;
+        for run in self.subjects.values().filter_map(Tracked::run) {
+            // A deletion is gone through with.
+            if !(run.kind.deletes_cluster() && self.subjects.values().any(Tracked::has_left)) {
+                run.cancel.cancel();
+            }
+        }
+        while !self.running.is_empty() || self.is_clearing_up() {
+            let next_pass = self.next_pass();
+            tokio::select! {
+                biased;
+                Some(ended) = self.running.join_next() => self.ended(ended),
+                turn = self.turn.comes() => drop(turn),
+                _ = learned.changed() => self.is_due = true,
+                Some(()) = at(next_pass), if !matches!(self.store().link(), Link::Down(_)) => self.pass(),
+            }
+        }
+        self.is_over();
+    }
+
+    /// Whether something is left of a creation that is still to be deleted.
+    fn is_clearing_up(&self) -> bool {
+        let is_there = !matches!(self.store().link(), Link::Down(_));
+        is_there && self.subjects.values().any(|tracked| tracked.has_left() && !tracked.has_been_tried_enough())
+    }
+
+    /// What is now, rather than what was planned when time was up.
+    async fn look_once_more(&mut self, learned: &mut watch::Receiver<u64>) {
+        let store = self.store().clone();
+        store.list_anew();
+        let looking = async { while !store.has_settled() && learned.changed().await.is_ok() {} };
+        // An engine that does not say so in time leaves what was known.
+        let _ = timeout(LAST_LOOK, looking).await;
+        self.pass();
+    }
+
+    /// Everything that a pass began has ended: the account is closed.
+    pub(super) fn is_over(&mut self) {
+        if let Some(Tally { since, actions, failed }) = self.told.tally.take() {
+            self.reporter.report(&Event::PassFinished { actions, failed, duration: since.elapsed() });
+        }
+    }
+
+    /// Upstreams to be asked whether they are reachable, by the mirror's host.
+    fn upstreams_to_ask(&self) -> BTreeMap<String, Upstream> {
+        let desired = Arc::clone(&self.intent.borrow().desired);
+        let mirrors = desired.mirrors.values();
+        mirrors.filter_map(|mirror| Some((mirror.host.to_string(), mirror.upstream.clone()?))).collect()
+    }
+
+    fn upstream_answered(&mut self, host: &str, answer: Result<(), String>) {
+        let sequence = self.last.as_ref().and_then(|(_, plan)| plan.sequences.get(&Subject::mirror(host)));
+        let is_waited_for = sequence.is_some_and(crate::plan::Sequence::waits_for_upstream);
+        if self.upstreams.insert(host.to_owned(), answer.clone()) != Some(answer) {
+            self.is_due = true;
+            if is_waited_for {
+                self.because(format!("the upstream of {host} answers differently"));
+            }
+        }
+    }
+
+    /// What is being done when time is up, and what is waited for.
+    fn waited_for(&self) -> Vec<String> {
+        let now = Instant::now();
+        let subjects = self.subjects.iter();
+        let mut waited_for: Vec<String> =
+            subjects.filter_map(|(subject, tracked)| Some(format!("{subject}: {}", tracked.waits_for(now)?))).collect();
+        if self.turn.is_waited_for() {
+            waited_for.push("another ksail that works on this cluster".to_owned());
+        }
+        if self.status.is_none() {
+            waited_for.push("the engine to say what there is".to_owned());
+        }
+        waited_for
+    }
+
+    pub(super) fn runs(&self, subject: &Subject) -> bool {
+        self.subjects.get(subject).is_some_and(|tracked| tracked.run().is_some())
+    }
+
+    /// Tells conditions that are not what they were.
+    pub(super) fn tell(&mut self, status: Status) {
+        for (subject, condition) in status.changes_since(self.status.as_ref()) {
+            self.reporter.report(&Event::Condition { subject, condition: condition.clone() });
+        }
+        self.status = Some(status);
+    }
+
+    /// What time it is, for conditions.
+    pub(super) fn timestamp(&self) -> Timestamp {
+        self.engine.now()
+    }
+}
+
+/// When everything is listed again.
+struct Resync {
+    due: Instant,
+    count: u32,
+    /// What tells this ksail from others: the moment at which it began.
+    own: u32,
+}
+
+impl Resync {
+    fn new(now: Timestamp) -> Self {
+        Self { due: Instant::now() + RESYNC, count: 0, own: now.subsec_nanosecond().unsigned_abs() / 1_000 }
+    }
+
+    /// Whether this one looks at everything; sets the next.
+    fn is_deep(&mut self) -> bool {
+        self.count = self.count.wrapping_add(1);
+        // Of which part does not matter, as long as it is not always the same one.
+        let part = f64::from(self.count.wrapping_mul(self.own) % 100) / 100.0;
+        self.due = Instant::now() + RESYNC + RESYNC_JITTER.mul_f64(part);
+        self.count.is_multiple_of(RESYNCS_TO_LOOK_DEEP)
+    }
+}
+
+/// A panic is a defect of ksail's own, and without that task the loop would wait for ever.
+fn raise_panics(tasks: &mut JoinSet<()>) {
+    while let Some(ended) = tasks.try_join_next() {
+        if let Err(error) = ended
+            && error.is_panic()
+        {
+            std::panic::resume_unwind(error.into_panic());
+        }
+    }
+}
+
+async fn ask<P: Probe>(
+    probe: P,
+    upstreams: BTreeMap<String, Upstream>,
+    out: mpsc::UnboundedSender<(String, Result<(), String>)>,
+) {
+    let ask = |(host, upstream)| {
+        let (probe, out) = (probe.clone(), out.clone());
+        async move {
+            let answer = probe.upstream(&upstream).await;
+            // Nobody listens once the watch has ended.
+            let _ = out.send((host, answer));
+        }
+    };
+    join_all(upstreams.into_iter().map(ask)).await;
+}

@@ -1,0 +1,242 @@
+//! What is known of the engine, and whose it is.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::net::IpAddr;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::sync::Notify;
+use tokio::time::Instant;
+
+use super::marks::{Mark, Marks};
+use super::nodes::NodeReading;
+use super::object::Object;
+use super::{Hosting, Link, StartsAgain, is_node, ownership};
+use crate::desired::Desired;
+use crate::distribution::node_layout;
+use crate::engine::{Container, ContainerState, ContainerSummary, EngineError, Image, Network, Volume};
+use crate::labels::{HOST, is_ours};
+use crate::manifest::{Lifecycle, State};
+use crate::probe::Uptime;
+use crate::subject::Subject;
+
+/// A node that is told to end has mostly done so by then: it is what `docker stop` gives it.
+pub(super) const ENDS_WITHIN: Duration = Duration::from_secs(10);
+/// Who deletes a cluster tells one node after another.
+const OTHERS_FOLLOW_WITHIN: Duration = Duration::from_secs(1);
+
+#[derive(Debug, Default)]
+pub(super) struct Contents {
+    pub(super) desired: Option<Arc<Desired>>,
+    pub(super) link: Link,
+    /// It does not tell what happens.
+    pub(super) is_polled: bool,
+    pub(super) marks: Marks,
+    /// Lists that have not been read since the engine was found. Before, nothing is planned.
+    pub(super) awaited: BTreeSet<Object>,
+    /// What could not be read, and how often in a row.
+    pub(super) unreadable: BTreeMap<Object, (EngineError, u32)>,
+    pub(super) containers: BTreeMap<String, Record>,
+    /// Containers that were gone when they were read: an older list does not bring them back.
+    pub(super) gone: BTreeMap<String, Instant>,
+    pub(super) networks: Vec<Network>,
+    pub(super) volumes: BTreeMap<String, Volume>,
+    pub(super) image: Option<Image>,
+    pub(super) provisioner: Option<PathBuf>,
+    /// By image's id, whether its containers inherit the labels of this cluster's mirrors.
+    pub(super) inherits: BTreeMap<String, bool>,
+    /// What the cluster says, and the run of the node that it was asked on.
+    pub(super) hosting: Option<(Run, Hosting)>,
+    pub(super) ports: BTreeMap<(IpAddr, u16), bool>,
+    /// Sequences run for them: what happens to them meanwhile is looked at afterwards.
+    pub(super) busy: BTreeSet<Subject>,
+    /// The cluster is being deleted, or about to be: nobody looks into its nodes.
+    pub(super) is_excluded: bool,
+    /// Nodes are looked at once a second: what changes in them raises no event.
+    pub(super) patrols: bool,
+    /// Since when nodes are told to end, by id; those that have ended included.
+    pub(super) ending: BTreeMap<String, Instant>,
+    /// Who wants to know that a container has ended.
+    pub(super) on_end: BTreeMap<String, Arc<Notify>>,
+    pub(super) triggers: BTreeSet<String>,
+}
+
+/// One run of a container.
+pub(super) type Run = (String, Option<jiff::Timestamp>);
+
+/// What is known of a container.
+#[derive(Debug, Clone)]
+pub(super) struct Record {
+    /// What the last list said.
+    pub(super) listed: Option<ContainerSummary>,
+    /// What was said last.
+    pub(super) summary: ContainerSummary,
+    pub(super) inspected: Option<Inspected>,
+    pub(super) starts_again: Option<(Instant, StartsAgain)>,
+    /// Of a node: what is in it.
+    pub(super) node: Option<NodeReading>,
+}
+
+/// What an inspect says, and when.
+#[derive(Debug, Clone)]
+pub(super) struct Inspected {
+    pub(super) container: Container,
+    /// Digest of the secret files in it, `None` where it has none.
+    pub(super) secrets: Option<String>,
+    pub(super) up: Option<Uptime>,
+    pub(super) since: Instant,
+}
+
+impl Inspected {
+    pub(super) fn new(container: Container, secrets: Option<String>, now: jiff::Timestamp) -> Self {
+        let up = container.started_at.map(|started| Uptime::of(started, now));
+        Self { container, secrets, up, since: Instant::now() }
+    }
+}
+
+/// What a read object turned out to be.
+#[derive(Debug)]
+pub(super) enum Answer {
+    Containers(Vec<ContainerSummary>),
+    Networks(Vec<Network>),
+    Volumes(Vec<Volume>),
+    Image(Option<Image>, Option<PathBuf>),
+    Container(Option<Box<Inspected>>),
+    Volume(Option<Volume>),
+    Labels(Option<Image>),
+    Port(bool),
+    StartsAgain(StartsAgain),
+    Node(Box<NodeReading>),
+    Hosting(Run, Hosting),
+    Glance {
+        is_changed: bool,
+        looked_at: u32,
+    },
+    /// It is not there to be read any more.
+    Gone,
+}
+
+impl Contents {
+    /// Whether nothing is missing without which nothing can be planned.
+    pub(super) fn is_complete(&self) -> bool {
+        self.awaited.is_empty() && self.desired.is_some()
+    }
+
+    pub(super) fn next(&mut self) -> Result<Object, Option<Instant>> {
+        if matches!(self.link, Link::Down(_)) {
+            return Err(None);
+        }
+        let now = Instant::now();
+        let wants_nodes = self.wants_nodes() && !self.is_excluded;
+        let (busy, ending) = (self.busy.clone(), self.ending_nodes(now));
+        let api_node = self.api_node().map(|(id, _)| id.to_owned());
+        let may_be_read = |object: &Object, mark: &Mark| {
+            let is_busy = mark.holds.as_ref().is_some_and(|subject| busy.contains(subject));
+            let is_left_alone = match object {
+                Object::Node(id) | Object::Glance(id) => !wants_nodes || ending.contains(id),
+                Object::Hosting => !wants_nodes || api_node.as_ref().is_some_and(|id| ending.contains(id)),
+                _ => false,
+            };
+            !is_busy && !is_left_alone
+        };
+        self.marks.next(may_be_read).map_err(|next| {
+            let alone = self.left_alone_until(now);
+            next.into_iter().chain(alone).min()
+        })
+    }
+
+    pub(super) fn error(&self, object: &Object) -> Option<&EngineError> {
+        self.unreadable.get(object).map(|(error, _)| error)
+    }
+
+    /// Whether labels say that a container is a mirror's.
+    pub(super) fn is_labelled(&self, record: &Record) -> bool {
+        let cluster = self.desired.as_ref().map(|desired| desired.cluster.as_str());
+        cluster.is_some_and(|cluster| ownership::is_a_mirrors(&record.summary, cluster))
+    }
+
+    /// Whether the labels of an image are such that its containers inherit ours, if that is known.
+    pub(super) fn inherits_labels(&self, image: &str) -> Option<bool> {
+        let cluster = self.desired.as_ref().map(|desired| desired.cluster.as_str())?;
+        let known = self.image.as_ref().filter(|known| known.id == image);
+        known.map(|image| is_ours(&image.labels, cluster)).or_else(|| self.inherits.get(image).copied())
+    }
+
+    /// Whether a container is one of the cluster's own. As long as that is not known it is taken for one, and its mirror
+    /// is left alone.
+    pub(super) fn is_ours(&self, record: &Record) -> bool {
+        self.is_labelled(record) && self.inherits_labels(&record.summary.image_id) != Some(true)
+    }
+
+    /// Whether more is to be known of a container than lists say.
+    pub(super) fn is_inspected(&self, id: &str) -> bool {
+        let Some(desired) = &self.desired else { return false };
+        self.containers.get(id).is_some_and(|record| self.is_ours(record) || is_node(&record.summary.labels, desired))
+    }
+
+    /// Whose state a container is part of.
+    pub(super) fn owner(&self, id: &str) -> Option<Subject> {
+        let record = self.containers.get(id)?;
+        let desired = self.desired.as_ref()?;
+        if is_node(&record.summary.labels, desired) {
+            return Some(Subject::Node(record.summary.name.clone()));
+        }
+        self.is_labelled(record)
+            .then(|| Subject::mirror(record.summary.labels.get(HOST).unwrap_or(&record.summary.name)))
+    }
+
+    pub(super) fn node_of(&self, id: &str) -> Option<Subject> {
+        self.containers.get(id).map(|record| Subject::Node(record.summary.name.clone()))
+    }
+
+    /// Whether nodes are looked into: not those of a cluster that is to go.
+    pub(super) fn wants_nodes(&self) -> bool {
+        let Some(desired) = &self.desired else { return false };
+        let goes = desired.lifecycle == Lifecycle::Managed && desired.state != State::Present;
+        !(goes && self.provisioner.is_some())
+    }
+
+    /// The first of the nodes with an API server that run, and since when it does.
+    pub(super) fn api_node(&self) -> Option<(&str, Option<jiff::Timestamp>)> {
+        let desired = self.desired.as_ref()?;
+        let layout = node_layout(desired.distribution);
+        let running = self.containers.values().filter_map(|record| record.inspected.as_ref()).filter(|found| {
+            let container = &found.container;
+            container.state == ContainerState::Running
+                && is_node(&container.labels, desired)
+                && container.labels.get(layout.role_label).map(String::as_str) == Some(layout.roles[0])
+        });
+        let first = running.min_by(|a, b| a.container.name.cmp(&b.container.name))?;
+        Some((&first.container.id, first.container.started_at))
+    }
+
+    pub(super) fn is_ending(&self, node: &str, now: Instant) -> bool {
+        self.ending_nodes(now).contains(node)
+    }
+
+    /// Nodes that are about to end, or may be: who deletes a cluster tells one node after another.
+    pub(super) fn ending_nodes(&self, now: Instant) -> BTreeSet<String> {
+        if self.ending.values().any(|since| *since + OTHERS_FOLLOW_WITHIN > now) {
+            return self.containers.keys().cloned().collect();
+        }
+        let itself = self.ending.iter().filter(|(_, since)| **since + ENDS_WITHIN > now);
+        itself.map(|(id, _)| id.clone()).collect()
+    }
+
+    pub(super) fn left_alone_until(&self, now: Instant) -> Option<Instant> {
+        let until = self.ending.values().flat_map(|since| [*since + OTHERS_FOLLOW_WITHIN, *since + ENDS_WITHIN]);
+        until.filter(|until| *until > now).min()
+    }
+}
+
+impl Record {
+    pub(super) fn listed(summary: ContainerSummary) -> Self {
+        let listed = Some(summary.clone());
+        Self { listed, summary, inspected: None, starts_again: None, node: None }
+    }
+
+    pub(super) fn held_ports(&self) -> impl Iterator<Item = u16> + '_ {
+        self.summary.ports.iter().map(|port| port.host_port)
+    }
+}

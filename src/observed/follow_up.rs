@@ -1,0 +1,188 @@
+//! What is to be read: because somebody asks, because a sequence has ended, or because of what is known by now.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::net::IpAddr;
+use std::time::Duration;
+
+use tokio::time::Instant;
+
+use super::contents::{Contents, Record};
+use super::object::Object;
+use super::{StartsAgain, is_node};
+use crate::desired::Desired;
+use crate::engine::ContainerState;
+use crate::labels::HOST;
+use crate::subject::Subject;
+
+/// Whether a registry would start again holds for this long.
+pub(super) const ANSWER_HOLDS: Duration = Duration::from_secs(10);
+
+impl Contents {
+    pub(super) fn list_anew(&mut self) {
+        for list in Object::LISTS {
+            self.await_list(list);
+        }
+        self.resync(true);
+    }
+
+    pub(super) fn await_list(&mut self, list: Object) {
+        self.awaited.insert(list.clone());
+        self.marks.now(list, None);
+    }
+
+    pub(super) fn resync(&mut self, deep: bool) {
+        for list in Object::LISTS {
+            self.marks.now(list, None);
+        }
+        if deep {
+            for (id, record) in &self.containers {
+                if record.inspected.is_some() {
+                    self.marks.now(Object::Container(id.clone()), None);
+                }
+            }
+        }
+        for (address, port) in self.ports.keys() {
+            self.marks.now(Object::Port(*address, *port), None);
+        }
+        for (id, record) in &mut self.containers {
+            let Some(reading) = &mut record.node else { continue };
+            reading.forget(deep);
+            self.marks.now(Object::Node(id.clone()), None);
+        }
+        if self.hosting.is_some() {
+            self.marks.now(Object::Hosting, None);
+        }
+    }
+
+    /// An answer that it would not is asked again now and then; one that it would has to be a new one.
+    pub(super) fn ask_whether_they_start_again(&mut self, hosts: &BTreeSet<String>) -> bool {
+        let is_asked = |record: &Record| {
+            let runs = matches!(record.summary.state, ContainerState::Running | ContainerState::Paused);
+            runs && record.summary.labels.get(HOST).is_some_and(|host| hosts.contains(host)) && self.is_ours(record)
+        };
+        let asked = self.containers.iter().filter(|(_, record)| is_asked(record));
+        let due = |record: &Record| match &record.starts_again {
+            Some((asked, StartsAgain::No(_))) => *asked + ANSWER_HOLDS,
+            _ => Instant::now(),
+        };
+        let asked: BTreeMap<String, Instant> = asked.map(|(id, record)| (id.clone(), due(record))).collect();
+        self.marks.retain(|object| !matches!(object, Object::StartsAgain(id) if !asked.contains_key(id)));
+        let mut is_marked = false;
+        for (id, due) in asked {
+            let object = Object::StartsAgain(id);
+            if !self.marks.contains(&object) {
+                self.marks.at(object, due);
+                is_marked = true;
+            }
+        }
+        is_marked
+    }
+
+    /// What is to be read because of what is known by now.
+    pub(super) fn follow_up(&mut self) {
+        let Some(desired) = self.desired.clone() else { return };
+        if !self.is_complete() {
+            return;
+        }
+        let ids: Vec<String> = self.containers.keys().cloned().collect();
+        let wants_nodes = self.wants_nodes();
+        for id in ids {
+            let Some(record) = self.containers.get(&id) else { continue };
+            let owner = self.owner(&id);
+            let image = record.summary.image_id.clone();
+            if self.is_labelled(record) && self.inherits_labels(&image).is_none() {
+                self.mark_unless_known(Object::Labels(image), owner.clone());
+            }
+            let Some(record) = self.containers.get(&id) else { continue };
+            if record.inspected.is_none() && self.is_inspected(&id) {
+                self.mark_unless_known(Object::Container(id.clone()), owner.clone());
+            }
+            let Some(record) = self.containers.get(&id) else { continue };
+            let Some(found) = &record.inspected else { continue };
+            let is_read = record.node.as_ref().is_some_and(|node| node.started_at == found.container.started_at);
+            if wants_nodes
+                && !is_read
+                && found.container.state == ContainerState::Running
+                && is_node(&record.summary.labels, &desired)
+            {
+                self.mark_unless_known(Object::Node(id.clone()), owner);
+            }
+        }
+        if !wants_nodes {
+            self.marks.retain(|object| !object.is_in_node());
+        }
+        let api_run = self.api_node().map(|(id, started)| (id.to_owned(), started));
+        match (api_run, &self.hosting) {
+            (None, _) => self.hosting = None,
+            (Some(run), Some((known, _))) if *known == run => {}
+            (Some(_), _) if wants_nodes => {
+                self.mark_unless_known(Object::Hosting, None);
+            }
+            _ => {}
+        }
+        self.follow_up_ports(&desired);
+    }
+
+    /// Ports that the manifest asks for and no container holds may be taken by somebody else.
+    pub(super) fn follow_up_ports(&mut self, desired: &Desired) {
+        let held: BTreeSet<u16> = self.containers.values().flat_map(Record::held_ports).collect();
+        let wanted = desired.mirrors.values().map(|mirror| (&mirror.host, mirror.listen));
+        let unheld = wanted.filter(|(_, listen)| listen.host_port != 0 && !held.contains(&listen.host_port));
+        let unheld: BTreeMap<(IpAddr, u16), Subject> =
+            unheld.map(|(host, listen)| ((listen.host_address, listen.host_port), Subject::mirror(host))).collect();
+        self.ports.retain(|port, _| unheld.contains_key(port));
+        self.marks.retain(|object| match object {
+            Object::Port(address, port) => unheld.contains_key(&(*address, *port)),
+            _ => true,
+        });
+        for ((address, port), mirror) in unheld {
+            if !self.ports.contains_key(&(address, port)) {
+                self.mark_unless_known(Object::Port(address, port), Some(mirror));
+            }
+        }
+    }
+
+    pub(super) fn mark_unless_known(&mut self, object: Object, holds: Option<Subject>) {
+        if !self.marks.contains(&object) && !self.unreadable.contains_key(&object) {
+            self.marks.now(object, holds);
+        }
+    }
+
+    /// Marks everything that a sequence may have changed.
+    pub(super) fn outdate(&mut self, subject: &Subject) {
+        let holds = Some(subject.clone());
+        match subject {
+            Subject::Mirror(host) => {
+                self.marks.now(Object::Mirror(host.clone()), holds.clone());
+                let mut volumes: BTreeSet<String> = BTreeSet::new();
+                for record in self.containers.values().filter(|record| record.summary.labels.get(HOST) == Some(host)) {
+                    volumes.extend(record.summary.volumes.iter().cloned());
+                }
+                let desired = self.desired.iter().flat_map(|desired| desired.mirrors.values());
+                volumes.extend(desired.filter(|mirror| mirror.host.as_str() == host).map(|mirror| mirror.name.clone()));
+                for volume in volumes {
+                    self.marks.now(Object::Volume(volume), holds.clone());
+                }
+            }
+            Subject::Volume(name) => self.marks.now(Object::Volume(name.clone()), holds),
+            Subject::Node(name) => {
+                let nodes = self.containers.iter_mut().filter(|(_, record)| record.summary.name == *name);
+                for (id, record) in nodes {
+                    // Something was written, perhaps with a time and a size that were there before.
+                    if let Some(node) = &mut record.node {
+                        node.forget(false);
+                    }
+                    self.marks.now(Object::Container(id.clone()), holds.clone());
+                    self.marks.now(Object::Node(id.clone()), holds.clone());
+                }
+            }
+            Subject::Cluster(_) => {
+                self.marks.now(Object::Containers, holds.clone());
+                self.marks.now(Object::Networks, holds.clone());
+                if self.hosting.is_some() {
+                    self.marks.now(Object::Hosting, None);
+                }
+            }
+        }
+    }
+}

@@ -1,0 +1,113 @@
+//! What is to be read: a set of objects, however often one of them is named.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use tokio::time::Instant;
+
+use super::object::Object;
+use crate::subject::Subject;
+
+/// An object that the engine talks of without end is read this often and not more.
+const AT_MOST_EVERY: Duration = Duration::from_millis(50);
+/// More marked objects than this are read as a list.
+const FLOOD: usize = 1_000;
+
+/// Objects that are to be read, and those that are being read.
+#[derive(Debug, Default)]
+pub(super) struct Marks {
+    marked: BTreeMap<Object, Mark>,
+    reading: BTreeMap<Object, Reading>,
+    last: BTreeMap<Object, Instant>,
+}
+
+/// Why an object is to be read, and when.
+#[derive(Debug, Clone)]
+pub(super) struct Mark {
+    /// Who is not started before it has been read: what is known of it is outdated.
+    pub(super) holds: Option<Subject>,
+    /// Not before.
+    pub(super) due: Instant,
+}
+
+#[derive(Debug)]
+struct Reading {
+    mark: Mark,
+    since: Instant,
+}
+
+impl Marks {
+    /// It is to be read, soon, but not without a pause since the last time.
+    pub(super) fn soon(&mut self, object: Object, holds: Option<Subject>) {
+        let due = self.last.get(&object).map_or_else(Instant::now, |last| *last + AT_MOST_EVERY);
+        self.mark(object, Mark { holds, due });
+    }
+
+    /// It is to be read at once.
+    pub(super) fn now(&mut self, object: Object, holds: Option<Subject>) {
+        self.mark(object, Mark { holds, due: Instant::now() });
+    }
+
+    /// It is to be read later, and nobody waits for it.
+    pub(super) fn at(&mut self, object: Object, due: Instant) {
+        self.mark(object, Mark { holds: None, due });
+    }
+
+    /// The earlier moment wins, and who is held stays held.
+    fn mark(&mut self, object: Object, mark: Mark) {
+        if self.marked.len() >= FLOOD && !self.marked.contains_key(&object) && matches!(object, Object::Container(_)) {
+            self.mark(Object::Containers, mark);
+            return;
+        }
+        let known = self.marked.entry(object).or_insert_with(|| mark.clone());
+        known.due = known.due.min(mark.due);
+        known.holds = known.holds.take().or(mark.holds);
+    }
+
+    /// Takes the first that may be read now; otherwise says when the next may.
+    pub(super) fn next(&mut self, may_be_read: impl Fn(&Object, &Mark) -> bool) -> Result<Object, Option<Instant>> {
+        let now = Instant::now();
+        let free = |(object, mark): &(&Object, &Mark)| !self.reading.contains_key(*object) && may_be_read(object, mark);
+        let free = self.marked.iter().filter(free);
+        let Some(object) = free.clone().find(|(_, mark)| mark.due <= now).map(|(object, _)| object.clone()) else {
+            return Err(free.map(|(_, mark)| mark.due).min());
+        };
+        if let Some(mark) = self.marked.remove(&object) {
+            self.last.insert(object.clone(), now);
+            self.reading.insert(object.clone(), Reading { mark, since: now });
+        }
+        Ok(object)
+    }
+
+    /// It has been read: since when what was read is true.
+    pub(super) fn done(&mut self, object: &Object) -> Instant {
+        let now = Instant::now();
+        self.last.retain(|_, last| *last + AT_MOST_EVERY > now);
+        self.reading.remove(object).map_or(now, |reading| reading.since)
+    }
+
+    /// It was not read after all, and is to be later; who was held is held on.
+    pub(super) fn put_back(&mut self, object: &Object, due: Instant) {
+        let holds = self.reading.remove(object).and_then(|reading| reading.mark.holds);
+        self.mark(object.clone(), Mark { holds, due });
+    }
+
+    pub(super) fn retain(&mut self, keep: impl Fn(&Object) -> bool) {
+        self.marked.retain(|object, _| keep(object));
+    }
+
+    pub(super) fn contains(&self, object: &Object) -> bool {
+        self.marked.contains_key(object) || self.reading.contains_key(object)
+    }
+
+    /// Whether something is being read of which this is true.
+    pub(super) fn reads(&self, is_so: impl Fn(&Object) -> bool) -> bool {
+        self.reading.keys().any(is_so)
+    }
+
+    /// Who is held.
+    pub(super) fn held(&self) -> impl Iterator<Item = &Subject> {
+        let reading = self.reading.values().map(|reading| &reading.mark);
+        self.marked.values().chain(reading).filter_map(|mark| mark.holds.as_ref())
+    }
+}
