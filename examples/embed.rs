@@ -12,7 +12,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use ksail::controller::{Applied, ClusterLock, Controller};
-use ksail::desired::{Surroundings, resolve};
+use ksail::desired::{ResolveContext, resolve};
 use ksail::engine::docker::Docker;
 use ksail::engine::locate::locate;
 use ksail::event::Silent;
@@ -31,7 +31,7 @@ async fn main() -> Result<(), Box<dyn Error>> {
     let path = std::env::args().nth(1).ok_or("usage: embed PATH-OF-KSAIL.YAML")?;
     let manifest = manifest::load(Path::new(&path), &variable)?;
     let address = locate(None, &variable, std::env::home_dir().as_deref())?;
-    let around = Surroundings::from_env(&variable);
+    let context = ResolveContext::from_env(&variable);
     let controller = Controller {
         lock: ClusterLock::of_user(variable, &manifest.name, &address.to_string()),
         claim: None,
@@ -42,10 +42,10 @@ async fn main() -> Result<(), Box<dyn Error>> {
         provisioner: Provisioner { path: std::env::var_os("PATH"), ..Provisioner::default() },
         reporter: Arc::new(Silent),
         concurrency: DEFAULT_CONCURRENCY,
-        around: around.clone(),
+        context: context.clone(),
         env: Arc::new(variable),
     };
-    let desired = resolve(&manifest, &around);
+    let desired = resolve(&manifest, &context);
     match controller.apply(desired, Duration::from_secs(300), &CancellationToken::new()).await {
         Applied::Converged(status) => {
             for mirror in status.mirrors {

@@ -79,12 +79,12 @@ pub struct Mirror {
 
 /// What around the manifest decides names.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct Surroundings {
+pub struct ResolveContext {
     /// `KIND_EXPERIMENTAL_DOCKER_NETWORK`, which kind itself honours.
     pub kind_network: Option<String>,
 }
 
-impl Surroundings {
+impl ResolveContext {
     /// Read from environment variables.
     pub fn from_env(env: &dyn Fn(&str) -> Option<String>) -> Self {
         Self { kind_network: env("KIND_EXPERIMENTAL_DOCKER_NETWORK").filter(|name| !name.is_empty()) }
@@ -92,9 +92,9 @@ impl Surroundings {
 }
 
 /// Turns a manifest into what should exist, under the names that are given to what is new ([`Desired::with_names`]).
-pub fn resolve(manifest: &Manifest, around: &Surroundings) -> Desired {
+pub fn resolve(manifest: &Manifest, context: &ResolveContext) -> Desired {
     let network = match manifest.distribution {
-        Distribution::Kind => around.kind_network.clone().unwrap_or_else(|| "kind".to_owned()),
+        Distribution::Kind => context.kind_network.clone().unwrap_or_else(|| "kind".to_owned()),
         Distribution::K3d => format!("k3d-{}", manifest.name),
     };
     let registries = &manifest.registries;

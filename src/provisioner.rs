@@ -185,7 +185,7 @@ impl Provisioner {
         info!(command, "started");
         let mut output = output_of(&mut child);
         let mut last_words = VecDeque::new();
-        let mut hear = |line: String| {
+        let mut on_line = |line: String| {
             tell(&line);
             if last_words.len() == KEPT {
                 last_words.pop_front();
@@ -200,7 +200,7 @@ impl Provisioner {
                     end(&mut child).await;
                     return Err(ProvisionError::Stopped { command });
                 }
-                Some(line) = output.next() => hear(line),
+                Some(line) = output.next() => on_line(line),
                 ended = child.wait() => break ended.map_err(cannot)?,
                 () = sleep_until(deadline) => {
                     end(&mut child).await;
@@ -210,7 +210,7 @@ impl Provisioner {
         };
         let until = Instant::now() + LAST_WORDS;
         while let Ok(Some(line)) = timeout_at(until, output.next()).await {
-            hear(line);
+            on_line(line);
         }
         if ended.success() {
             return Ok(());

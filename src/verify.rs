@@ -16,7 +16,7 @@ use futures_util::stream::{self, StreamExt};
 use crate::desired::{Desired, Mirror};
 use crate::distribution::{NodeLayout, node_layout};
 use crate::engine::{ContainerState, Engine, EngineError, Exec, Executed, LogPart};
-use crate::observed::{Found, Node, Observed, Unwired, unwired};
+use crate::observed::{Node, Observed, OwnContainer, Unwired, unwired};
 use crate::probe::{Asked, FromHere, Serving};
 use crate::reference::Reference;
 use crate::registry::{self, Role};
@@ -166,7 +166,7 @@ impl<E: Engine> Verifier<'_, E> {
     }
 
     /// Repository and tag of an image that is in a registry's volume. Of its tags a cache lists those of its upstream.
-    async fn cached_image(&self, found: &Found) -> Option<(String, String)> {
+    async fn cached_image(&self, found: &OwnContainer) -> Option<(String, String)> {
         for repository in self.probe.cached_repositories(&found.container).await {
             let tags = registry::tags_directory(&repository);
             let Ok(archive) = self.engine.get_archive(&found.container.id, &tags).await else { continue };
@@ -326,7 +326,7 @@ impl<E: Engine> Verifier<'_, E> {
     /// Requests of a node for an image in the mirror's log.
     async fn requests(
         &self,
-        found: &Found,
+        found: &OwnContainer,
         node: &Node,
         image: &Reference,
     ) -> Result<BTreeMap<String, usize>, EngineError> {
@@ -356,7 +356,7 @@ impl<E: Engine> Verifier<'_, E> {
         self.engine.exec(&node.id, &Exec::changing(ctr.into_iter().chain(words)).within(self.limit)).await
     }
 
-    fn container(&self, mirror: &Mirror) -> Option<&Found> {
+    fn container(&self, mirror: &Mirror) -> Option<&OwnContainer> {
         self.observed.containers.iter().find(|found| found.container.name == mirror.name)
     }
 

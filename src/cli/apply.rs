@@ -6,8 +6,8 @@ use clap::Args;
 use jiff::SignedDuration;
 
 use super::arguments::duration;
+use super::context::{claim, context, controller, load, manifest_path, stop_on_signals};
 use super::reporting::Reporting;
-use super::surroundings::{around, claim, controller, load, manifest_path, stop_on_signals};
 use super::{BAD_INPUT, Exit, FAILED, Global, OK, Output, TIMED_OUT, note};
 use crate::controller::Applied;
 use crate::desired::resolve;
@@ -65,7 +65,7 @@ pub(super) async fn converge(global: &Global, manifest: &Manifest, converging: &
         Lifecycle::Managed => TIMEOUT_WITH_CLUSTER,
         Lifecycle::External => USUAL_TIMEOUT,
     });
-    let applied = controller.apply(resolve(manifest, &around()), timeout, &stop).await;
+    let applied = controller.apply(resolve(manifest, &context()), timeout, &stop).await;
     match &applied {
         Applied::Converged(status) => reporting.show(summary(status, started.elapsed())),
         Applied::Failed(status) | Applied::TimedOut { status: Some(status), .. } => {

@@ -59,7 +59,7 @@ pub(super) fn preview(path: &Path, edits: &[Edit]) -> Result<String, Exit> {
 /// Refuses edits after which the manifest could not be used, variables included.
 pub(super) fn check(path: &Path, edits: &[Edit]) -> Result<(), Exit> {
     let after = manifest::apply(&read(path)?, edits).map_err(refused)?;
-    let checked = manifest::parse(path, &after, &super::surroundings::variable);
+    let checked = manifest::parse(path, &after, &super::context::variable);
     checked.map(drop).map_err(|problems| {
         Exit::new(BAD_INPUT, format!("{}\n{} was not edited", problems.render(false).trim_end(), shown(path)))
     })

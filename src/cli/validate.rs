@@ -2,7 +2,7 @@
 
 use std::fmt::Write;
 
-use super::surroundings::{load, manifest_path};
+use super::context::{load, manifest_path};
 use super::{Exit, Global, OK, print};
 use crate::manifest;
 

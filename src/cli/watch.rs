@@ -2,8 +2,8 @@
 
 use clap::Args;
 
+use super::context::{claim, controller, load, manifest_path, stop_on_signals};
 use super::reporting::Reporting;
-use super::surroundings::{claim, controller, load, manifest_path, stop_on_signals};
 use super::{Exit, Global, OK, Output};
 use crate::execute::DEFAULT_CONCURRENCY;
 

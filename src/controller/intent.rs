@@ -10,7 +10,7 @@ use super::manifest_source::Contents;
 use super::subject::Spec;
 use super::timer::at;
 use super::{Controller, Environment};
-use crate::desired::{Desired, Surroundings, resolve};
+use crate::desired::{Desired, ResolveContext, resolve};
 use crate::engine::Engine;
 use crate::event::{Event, Reporter};
 use crate::manifest::{self, ClusterName, Manifest};
@@ -80,7 +80,7 @@ fn is_same(one: &Desired, other: &Desired) -> bool {
 /// Turns what the file holds into what is asked for.
 pub(super) struct Reader {
     path: std::path::PathBuf,
-    around: Surroundings,
+    context: ResolveContext,
     env: Environment,
     reporter: Arc<dyn Reporter>,
     out: watch::Sender<Intent>,
@@ -93,11 +93,11 @@ impl Reader {
         path: std::path::PathBuf,
         first: &Manifest,
     ) -> (Self, watch::Receiver<Intent>) {
-        let Controller { around, env, reporter, .. } = controller;
+        let Controller { context, env, reporter, .. } = controller;
         reporter.report(&Event::ManifestLoaded { mirrors: first.registries.mirrors.len() });
-        let (out, intents) = watch::channel(Intent::careful(resolve(first, around)));
-        let (around, env, reporter) = (around.clone(), Arc::clone(env), Arc::clone(reporter));
-        (Self { path, around, env, reporter, out }, intents)
+        let (out, intents) = watch::channel(Intent::careful(resolve(first, context)));
+        let (context, env, reporter) = (context.clone(), Arc::clone(env), Arc::clone(reporter));
+        (Self { path, context, env, reporter, out }, intents)
     }
 
     /// Reads for ever. Ends when the file is not followed any more.
@@ -130,7 +130,7 @@ impl Reader {
             self.out
                 .send_if_modified(|intent| std::mem::replace(&mut intent.removals, Removals::Never) != Removals::Never);
         })?;
-        let intent = Intent::careful(resolve(&manifest, &self.around));
+        let intent = Intent::careful(resolve(&manifest, &self.context));
         if !is_same(&intent.desired, &before) {
             self.reporter.report(&Event::ManifestLoaded { mirrors: manifest.registries.mirrors.len() });
             self.out.send_replace(intent);

@@ -53,12 +53,12 @@ impl ClusterLock {
         Self { directory, cluster: cluster.clone(), engine: engine.to_owned() }
     }
 
-    /// Takes the lock if nobody holds it.
+    /// Acquires the lock if nobody holds it.
     ///
     /// # Errors
     ///
     /// When the directory cannot be made or is not this user's alone, or the file in it is not.
-    pub fn try_take(&self) -> io::Result<Option<Held>> {
+    pub fn try_acquire(&self) -> io::Result<Option<Held>> {
         let mut file = self.open()?;
         match file.try_lock() {
             Ok(()) => {
@@ -71,14 +71,14 @@ impl ClusterLock {
         }
     }
 
-    /// Takes the lock as soon as nobody else holds it.
+    /// Acquires the lock as soon as nobody else holds it.
     ///
     /// # Errors
     ///
-    /// As [`ClusterLock::try_take`].
-    pub async fn take(&self) -> io::Result<Held> {
+    /// As [`ClusterLock::try_acquire`].
+    pub async fn acquire(&self) -> io::Result<Held> {
         loop {
-            if let Some(held) = self.try_take()? {
+            if let Some(held) = self.try_acquire()? {
                 return Ok(held);
             }
             sleep(TRY_AGAIN).await;
@@ -146,18 +146,18 @@ mod tests {
     #[test]
     fn one_cluster_is_locked_once_and_another_is_free() {
         let directory = tempfile::tempdir().unwrap();
-        let held = lock(directory.path(), "dev").try_take().unwrap();
+        let held = lock(directory.path(), "dev").try_acquire().unwrap();
         assert!(held.is_some());
-        assert!(lock(directory.path(), "dev").try_take().unwrap().is_none());
-        assert!(lock(directory.path(), "test").try_take().unwrap().is_some());
+        assert!(lock(directory.path(), "dev").try_acquire().unwrap().is_none());
+        assert!(lock(directory.path(), "test").try_acquire().unwrap().is_some());
         drop(held);
-        assert!(lock(directory.path(), "dev").try_take().unwrap().is_some());
+        assert!(lock(directory.path(), "dev").try_acquire().unwrap().is_some());
     }
 
     #[test]
     fn who_holds_it_is_in_it_and_nobody_when_it_is_free() {
         let directory = tempfile::tempdir().unwrap();
-        let held = lock(directory.path(), "dev").try_take().unwrap();
+        let held = lock(directory.path(), "dev").try_acquire().unwrap();
         assert_eq!(lock(directory.path(), "dev").holder(), Some(std::process::id()));
         drop(held);
         assert_eq!(lock(directory.path(), "dev").holder(), None);
@@ -167,9 +167,9 @@ mod tests {
     fn a_directory_that_has_gone_is_made_again() {
         let home = tempfile::tempdir().unwrap();
         let lock = lock(&home.path().join("ksail"), "dev");
-        drop(lock.try_take().unwrap().unwrap());
+        drop(lock.try_acquire().unwrap().unwrap());
         fs::remove_dir_all(home.path().join("ksail")).unwrap();
-        assert!(lock.try_take().unwrap().is_some());
+        assert!(lock.try_acquire().unwrap().is_some());
     }
 
     #[cfg(unix)]

@@ -62,7 +62,7 @@ where
         // Read after the watches are in place, or a save in between is lost.
         let contents = tokio::fs::read(&path).await;
         let is_missing = contents.is_err();
-        let reading = readings.take(&contents, is_over, Instant::now());
+        let reading = readings.compare(&contents, is_over, Instant::now());
         if reading == Reading::News && out.send(contents).is_err() {
             return;
         }
@@ -113,7 +113,7 @@ enum Reading {
 }
 
 impl Readings {
-    fn take(&mut self, contents: &Contents, is_over: bool, now: Instant) -> Reading {
+    fn compare(&mut self, contents: &Contents, is_over: bool, now: Instant) -> Reading {
         let version = match contents {
             Ok(bytes) => Ok(bytes.clone()),
             Err(error) => Err(error.kind()),

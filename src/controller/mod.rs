@@ -7,7 +7,7 @@
 //!
 //! # One kill
 //!
-//! 1. The engine tells that a container died: `reflector` hears it, and [`Store::hear`](crate::observed::Store::hear) marks the
+//! 1. The engine tells that a container died: `reflector` hears it, and [`Store::on_event`](crate::observed::Store::on_event) marks the
 //!    container.
 //! 2. [`Observer::run`](crate::observed::Observer::run) reads the one container that is marked; the store has changed.
 //! 3. That wakes `Reconciler::run`, which makes a pass:
@@ -20,7 +20,7 @@
 //!
 //! 1. `manifest_source` sees that the file was saved, and reads it when it is quiet.
 //! 2. `intent::Reader` makes it an [`Intent`], the newest; a file that does not load only holds removals back.
-//! 3. Each subject aims at its new spec (`Tracked::aim_at`): its history is forgotten, and it has a run of its own.
+//! 3. Each subject aims at its new spec (`Tracked::set_spec`): its history is forgotten, and it has a run of its own.
 //! 4. The pass cancels what is under way for another spec, and starts what is ready, as above.
 //! 5. What left the file is ready when the file has been stable for a while (`Readiness::not_before`).
 //!
@@ -36,6 +36,7 @@ mod apply;
 mod backoff;
 mod in_force;
 mod intent;
+mod lease;
 mod lock;
 mod manifest_source;
 mod pass;
@@ -48,7 +49,6 @@ mod survey;
 #[cfg(test)]
 mod tests;
 mod timer;
-mod turn;
 mod watch;
 
 use std::sync::Arc;
@@ -59,7 +59,7 @@ pub use lock::ClusterLock;
 pub use private::directory as private_directory;
 pub use survey::{Survey, survey};
 
-use crate::desired::{Desired, Surroundings};
+use crate::desired::{Desired, ResolveContext};
 use crate::engine::EngineError;
 use crate::event::Reporter;
 use crate::provisioner::Provisioner;
@@ -84,7 +84,7 @@ pub struct Controller<E, P> {
     /// What `apply` reads again after another ksail was at work: what is desired by now.
     pub reread: Option<Reread>,
     /// What besides the manifest decides names.
-    pub around: Surroundings,
+    pub context: ResolveContext,
     /// Environment variables, for `${VAR}` in the manifest.
     pub env: Environment,
 }

@@ -15,12 +15,27 @@ use crate::event::Event;
 use crate::execute::Milestones;
 use crate::manifest::shown;
 use crate::observed::{Cluster, Link, Observed, Seen};
-use crate::plan::{Plan, Sequence, Step, Subject, deletion, plan};
+use crate::plan::{Plan, Sequence, Subject, deletion, plan};
 use crate::probe::{Probe, Serving};
 use crate::status::{Evidence, Status};
 
 /// When each subject may start; otherwise why not.
 type Ready = BTreeMap<Subject, Result<Instant, Why>>;
+
+/// What one pass goes by.
+struct View {
+    /// What is asked for, under the names that exist.
+    desired: Desired,
+    /// What is known.
+    observed: Observed,
+    /// What is known of them is outdated.
+    unsettled: BTreeSet<Subject>,
+    /// Nodes that are about to end, by id.
+    ending: BTreeSet<String>,
+    /// What leads from one to the other.
+    plan: Plan,
+    now: Instant,
+}
 
 impl<E: Engine, P: Probe> Reconciler<E, P> {
     /// One pass.
@@ -36,52 +51,49 @@ impl<E: Engine, P: Probe> Reconciler<E, P> {
         // Before its lists are there nothing can be missed in them.
         let Some(Seen { observed, unsettled }) = self.store().look(&self.prober) else { return self.is_not_listed() };
 
-        // The newest that is asked for, under the names that exist.
-        self.take_intent();
+        // The newest that is asked for, under the names that exist, compared with what is.
+        self.newest_intent();
         self.names = observed.names(self.intent.borrow().desired.cluster.as_str());
         let desired = Desired::clone(&self.intent.borrow().desired).with_names(&self.names);
-        let mut plan = plan(&desired, &observed);
+        let (plan, ending) = (plan(&desired, &observed), self.store().ending_nodes());
+        let mut view = View { desired, observed, unsettled, ending, plan, now };
 
         // Half a cluster must not pass for a whole one: what a creation has left goes first.
-        self.finalise(&desired, &observed, &unsettled, &mut plan);
+        self.finalise(&mut view);
         // Each subject that there is anything to do for has a state, and one that needs nothing more is cured.
-        self.track(&plan, &unsettled, now);
+        self.track(&view);
         // What a node is to lose because of the file goes when the file is stable; what it is to have does not wait.
-        self.put_off_removals(&desired, &observed, &unsettled, &mut plan, now);
+        self.put_off_removals(&mut view);
+        self.announce_removals(&view);
         // A cache that is to be stopped is asked first whether it would start again.
-        self.store().ask_whether_they_start_again(&self.to_ask(&plan));
+        self.store().ask_whether_they_start_again(&self.to_ask(&view.plan));
 
         // What is under way for another spec is given up.
         self.cancel_outdated();
-        // The one place that says when a subject may start.
-        let ready = self.with_readiness(&desired, &observed, &unsettled, &plan, now, |readiness| {
-            self.store().exclude(readiness.is_cluster_to_be_deleted() || self.deletes_cluster());
-            let subjects = self.subjects.keys().filter(|subject| !self.runs(subject));
-            let has_steps =
-                |subject: &&Subject| plan.sequences.get(*subject).is_some_and(|found| !found.steps.is_empty());
-            subjects.filter(has_steps).map(|subject| (subject.clone(), readiness.ready_at(subject))).collect::<Ready>()
-        });
-        self.announce_removals(&desired, &observed, &unsettled, &plan, now);
-
-        // What is ready begins together, if it is this ksail's turn; the timer wakes when the next is.
+        // Nobody looks into the nodes of a cluster that is being deleted, or about to be.
+        self.store().exclude(self.readiness(&view).is_cluster_to_be_deleted() || self.deletes_cluster());
+        // The one place that says when a subject may start. What is ready begins together, if this ksail has the lease.
+        let ready = self.ready(&view);
         let due: Vec<&Subject> =
             ready.iter().filter(|(_, at)| at.is_ok_and(|at| at <= now)).map(|(who, _)| who).collect();
-        let begun = !due.is_empty() && self.has_turn();
+        let begun = !due.is_empty() && self.has_lease();
         if begun {
-            self.begin(&due, &plan, now);
+            self.begin(&due, &view);
         }
-        self.wait(&ready, &plan, &desired, &observed, &unsettled, now);
+        // The others wait, and the timer wakes when the first of them is ready.
+        self.wait(&ready, &view);
 
         // What is so is told.
-        self.assess(&desired, &observed, &plan, &unsettled);
-        self.verdict = self.verdict.take().or_else(|| self.judge(&ready, &observed, &unsettled));
-        self.last = Some((desired, plan));
+        self.assess(&view);
+        self.verdict = self.verdict.take().or_else(|| self.judge(&ready, &view));
 
-        // With nothing under way, and nothing about to be, others may have their turn.
+        // With nothing under way, and nothing about to be, others may have the lease.
         let is_about_to = ready.values().any(|at| *at == Err(Why::Unsettled));
         if self.running.is_empty() && !is_about_to && (begun || due.is_empty() || self.told.why_not.is_some()) {
-            self.turn_is_over();
+            self.lease.release();
+            self.is_over();
         }
+        self.last_plan = view.plan;
     }
 
     /// Whether the engine answers; that it does not any more, or does again, is told.
@@ -129,63 +141,42 @@ impl<E: Engine, P: Probe> Reconciler<E, P> {
     }
 
     /// What a creation has left, and could not be deleted, is all there is to be done about the cluster until it has gone.
-    fn finalise(&mut self, desired: &Desired, observed: &Observed, unsettled: &BTreeSet<Subject>, plan: &mut Plan) {
-        let subject = Subject::Cluster(desired.cluster.to_string());
+    fn finalise(&mut self, view: &mut View) {
+        let subject = Subject::Cluster(view.desired.cluster.to_string());
         let Some(tracked) = self.subjects.get_mut(&subject).filter(|tracked| tracked.has_left()) else { return };
-        if observed.cluster == Cluster::Missing {
-            if !unsettled.contains(&subject) && tracked.run().is_none() {
+        if view.observed.cluster == Cluster::Missing {
+            if !view.unsettled.contains(&subject) && tracked.run().is_none() {
                 tracked.is_cleared();
             }
             return;
         }
-        let steps = deletion(desired, observed, "its creation has left it").into_iter().collect();
-        plan.sequences.insert(subject, Sequence { steps, ..Sequence::default() });
+        let steps = deletion(&view.desired, &view.observed, "its creation has left it").into_iter().collect();
+        view.plan.sequences.insert(subject, Sequence { steps, ..Sequence::default() });
     }
 
     /// Subjects that are planned for have a state; those that need nothing are cured, and forgotten in time.
-    fn track(&mut self, plan: &Plan, unsettled: &BTreeSet<Subject>, now: Instant) {
+    fn track(&mut self, view: &View) {
         let desired = self.intent.borrow().desired.clone();
-        for subject in plan.sequences.keys() {
+        let planned = &view.plan.sequences;
+        for subject in planned.keys() {
             let new = || Tracked::new(Spec::of(subject, &desired));
             self.subjects.entry(subject.clone()).or_insert_with(new);
         }
         for (subject, tracked) in &mut self.subjects {
-            if tracked.run().is_none() && !unsettled.contains(subject) && !plan.sequences.contains_key(subject) {
-                tracked.is_cured(now);
+            if tracked.run().is_none() && !view.unsettled.contains(subject) && !planned.contains_key(subject) {
+                tracked.is_cured(view.now);
             }
         }
-        self.subjects.retain(|subject, tracked| plan.sequences.contains_key(subject) || !tracked.is_forgotten(now));
+        self.subjects.retain(|subject, tracked| planned.contains_key(subject) || !tracked.is_forgotten(view.now));
     }
 
-    fn put_off_removals(
-        &self,
-        desired: &Desired,
-        observed: &Observed,
-        unsettled: &BTreeSet<Subject>,
-        plan: &mut Plan,
-        now: Instant,
-    ) {
-        let due = |subject: &Subject| {
-            let without_writes = |sequence: &Sequence| Sequence {
-                steps: sequence.steps.iter().filter(|step| is_of_removal(&step.action)).cloned().collect(),
-                ..sequence.clone()
-            };
-            let sequences = plan.sequences.iter().map(|(other, sequence)| (other.clone(), without_writes(sequence)));
-            let removals = Plan { sequences: sequences.collect() };
-            self.with_readiness(desired, observed, unsettled, &removals, now, |readiness| readiness.not_before(subject))
-        };
-        let mixed: Vec<Subject> = plan
-            .sequences
-            .iter()
-            .filter(|(subject, sequence)| {
-                let removes = |step: &Step| is_of_removal(&step.action);
-                let (some, all) = (sequence.steps.iter().any(removes), sequence.steps.iter().all(removes));
-                matches!(subject, Subject::Node(_)) && some && !all && due(subject).is_some_and(|due| due > now)
-            })
-            .map(|(subject, _)| subject.clone())
-            .collect();
-        for subject in mixed {
-            if let Some(sequence) = plan.sequences.get_mut(&subject) {
+    fn put_off_removals(&self, view: &mut View) {
+        if self.readiness(view).may_remove_from_nodes() {
+            return;
+        }
+        let nodes = view.plan.sequences.iter_mut().filter(|(subject, _)| matches!(subject, Subject::Node(_)));
+        for (_, sequence) in nodes {
+            if !sequence.steps.iter().all(|step| is_of_removal(&step.action)) {
                 sequence.steps.retain(|step| !is_of_removal(&step.action));
             }
         }
@@ -215,30 +206,29 @@ impl<E: Engine, P: Probe> Reconciler<E, P> {
         }
     }
 
-    fn with_readiness<T>(
-        &self,
-        desired: &Desired,
-        observed: &Observed,
-        unsettled: &BTreeSet<Subject>,
-        plan: &Plan,
-        now: Instant,
-        ask: impl FnOnce(&Readiness<'_>) -> T,
-    ) -> T {
+    fn readiness<'a>(&'a self, view: &'a View) -> Readiness<'a> {
         let store = self.store();
-        ask(&Readiness {
+        Readiness {
             subjects: &self.subjects,
-            plan,
-            desired,
-            observed,
-            unsettled,
+            plan: &view.plan,
+            desired: &view.desired,
+            observed: &view.observed,
+            unsettled: &view.unsettled,
+            ending: &view.ending,
             cluster_is_asked: store.asks_cluster(),
             removals: self.intent.borrow().removals,
-            is_ending: &|node| store.is_ending(node),
             nodes_are_read: store.reads_nodes(),
             gives_up: self.until != Until::Stopped,
             is_stopping: self.is_stopping,
-            now,
-        })
+            now: view.now,
+        }
+    }
+
+    fn ready(&self, view: &View) -> Ready {
+        let readiness = self.readiness(view);
+        let planned = view.plan.sequences.iter().filter(|(_, sequence)| !sequence.steps.is_empty());
+        let idle = planned.map(|(subject, _)| subject).filter(|subject| !self.runs(subject));
+        idle.map(|subject| (subject.clone(), readiness.ready_at(subject))).collect()
     }
 
     fn deletes_cluster(&self) -> bool {
@@ -246,19 +236,11 @@ impl<E: Engine, P: Probe> Reconciler<E, P> {
     }
 
     /// A removal for good is announced once, so that whoever did not mean it can take it back.
-    fn announce_removals(
-        &mut self,
-        desired: &Desired,
-        observed: &Observed,
-        unsettled: &BTreeSet<Subject>,
-        plan: &Plan,
-        now: Instant,
-    ) {
-        let removals = self.with_readiness(desired, observed, unsettled, plan, now, |readiness| {
-            let due =
-                plan.sequences.keys().filter_map(|subject| Some((subject.clone(), readiness.not_before(subject)?)));
-            due.filter(|(_, due)| *due > now).collect::<Vec<_>>()
-        });
+    fn announce_removals(&mut self, view: &View) {
+        let (now, readiness) = (view.now, self.readiness(view));
+        let subjects = view.plan.sequences.keys();
+        let due = subjects.filter_map(|subject| Some((subject.clone(), readiness.not_before(subject)?)));
+        let removals: Vec<(Subject, Instant)> = due.filter(|(_, due)| *due > now).collect();
         let Some(due) = removals.iter().map(|(_, due)| *due).max() else { return };
         if self.told.removal != Some(due) && due > now + super::readiness::STABLE {
             let what = removals.into_iter().filter(|(_, at)| *at == due).map(|(subject, _)| subject).collect();
@@ -268,8 +250,8 @@ impl<E: Engine, P: Probe> Reconciler<E, P> {
     }
 
     /// Whether this ksail may change the cluster now.
-    fn has_turn(&mut self) -> bool {
-        match self.turn.take() {
+    fn has_lease(&mut self) -> bool {
+        match self.lease.acquire() {
             Ok(false) => return false,
             Ok(true) => {}
             Err(error) => {
@@ -287,10 +269,11 @@ impl<E: Engine, P: Probe> Reconciler<E, P> {
         true
     }
 
-    fn begin(&mut self, due: &[&Subject], plan: &Plan, now: Instant) {
-        let sequences = plan.sequences.iter().filter(|(subject, _)| due.contains(subject));
+    fn begin(&mut self, due: &[&Subject], view: &View) {
+        let now = view.now;
+        let sequences = view.plan.sequences.iter().filter(|(subject, _)| due.contains(subject));
         let sequences: Vec<(&Subject, &Sequence)> = sequences.collect();
-        let mut trigger = self.store().take_triggers();
+        let mut trigger = self.store().drain_triggers();
         trigger.append(&mut self.triggers);
         if self.told.tally.is_none() {
             self.reporter.report(&Event::PassStarted { trigger });
@@ -313,19 +296,11 @@ impl<E: Engine, P: Probe> Reconciler<E, P> {
     }
 
     /// Notes why subjects wait, and when the first of them is ready.
-    fn wait(
-        &mut self,
-        ready: &Ready,
-        plan: &Plan,
-        desired: &Desired,
-        observed: &Observed,
-        unsettled: &BTreeSet<Subject>,
-        now: Instant,
-    ) {
+    fn wait(&mut self, ready: &Ready, view: &View) {
+        let now = view.now;
+        let readiness = self.readiness(view);
         let decisions: BTreeMap<Subject, Decision> =
-            self.with_readiness(desired, observed, unsettled, plan, now, |readiness| {
-                self.subjects.keys().map(|subject| (subject.clone(), readiness.decide(subject))).collect()
-            });
+            self.subjects.keys().map(|subject| (subject.clone(), readiness.decide(subject))).collect();
         let mut wake = self.wake;
         for (subject, tracked) in self.subjects.iter_mut().filter(|(_, tracked)| tracked.run().is_none()) {
             let decision = decisions.get(subject).copied().unwrap_or(Decision::Rest);
@@ -347,7 +322,8 @@ impl<E: Engine, P: Probe> Reconciler<E, P> {
         self.wake = wake;
     }
 
-    fn assess(&mut self, desired: &Desired, observed: &Observed, plan: &Plan, unsettled: &BTreeSet<Subject>) {
+    fn assess(&mut self, view: &View) {
+        let View { desired, observed, plan, unsettled, .. } = view;
         let failures: BTreeMap<_, _> =
             self.subjects.iter().filter_map(|(subject, tracked)| Some((subject.clone(), tracked.failure()?))).collect();
         let runs = self.subjects.values().filter_map(Tracked::run);
@@ -377,24 +353,21 @@ impl<E: Engine, P: Probe> Reconciler<E, P> {
     }
 
     /// Whether `apply` is done, one way or the other.
-    fn judge(&self, ready: &Ready, observed: &Observed, unsettled: &BTreeSet<Subject>) -> Option<Verdict> {
+    fn judge(&self, ready: &Ready, view: &View) -> Option<Verdict> {
         if self.until == Until::Stopped || self.is_stopping {
             return None;
         }
-        let is_asked_again = observed.containers.iter().any(|found| found.serving == Serving::Overdue);
-        let is_read =
-            !unsettled.is_empty() || self.store().asks_cluster() || !observed.unread_nodes.is_empty() || is_asked_again;
+        let is_asked_again = view.observed.containers.iter().any(|found| found.serving == Serving::Overdue);
+        let is_read = !view.unsettled.is_empty()
+            || self.store().asks_cluster()
+            || !view.observed.unread_nodes.is_empty()
+            || is_asked_again;
         let is_pending =
             |at: &Result<Instant, Why>| matches!(at, Ok(_) | Err(Why::Unsettled | Why::LeftAlone | Why::Turn));
-        if !self.running.is_empty() || self.turn.is_waited_for() || is_read || ready.values().any(is_pending) {
+        if !self.running.is_empty() || self.lease.is_waited_for() || is_read || ready.values().any(is_pending) {
             return None;
         }
         let is_ready = self.status.as_ref().is_some_and(Status::is_ready);
         Some(if is_ready { Verdict::Converged } else { Verdict::Failed })
-    }
-
-    fn turn_is_over(&mut self) {
-        self.turn.give_back();
-        self.is_over();
     }
 }

@@ -34,7 +34,7 @@ pub(super) struct Readiness<'a> {
     pub(super) cluster_is_asked: bool,
     pub(super) removals: Removals,
     /// Nodes that are about to end, by id.
-    pub(super) is_ending: &'a dyn Fn(&str) -> bool,
+    pub(super) ending: &'a BTreeSet<String>,
     /// Somebody looks into one of the cluster's nodes.
     pub(super) nodes_are_read: bool,
     /// What was tried often enough is not tried again.
@@ -159,6 +159,17 @@ impl Readiness<'_> {
         self.is_removal(subject).then(|| since + if is_for_good { STABLE_FOR_GOOD } else { STABLE })
     }
 
+    /// Whether nodes may lose what the file does not ask for any more.
+    pub(super) fn may_remove_from_nodes(&self) -> bool {
+        match self.removals {
+            Removals::AtOnce => true,
+            Removals::Careful { since } => {
+                self.now >= since + if self.is_everything() { STABLE_FOR_GOOD } else { STABLE }
+            }
+            Removals::Never => false,
+        }
+    }
+
     /// Whether a volume that goes says nothing of whose it is: that its container is gone as well would leave it behind.
     fn accounts_for_a_volume(&self, subject: &Subject) -> bool {
         let is_its = |step: &Step| {
@@ -187,7 +198,7 @@ impl Readiness<'_> {
             Subject::Node(name) => self.observed.nodes.iter().find(|node| node.name == *name).map(|node| &node.id),
             Subject::Cluster(_) => self.observed.hosting.as_ref().map(|hosting| &hosting.node_id),
         };
-        if kind.touches_cluster && node.is_some_and(|id| (self.is_ending)(id)) {
+        if kind.touches_cluster && node.is_some_and(|id| self.ending.contains(id)) {
             return true;
         }
         if kind.touches_cluster && (self.is_cluster_deleted() || self.is_cluster_to_be_deleted()) {

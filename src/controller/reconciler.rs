@@ -13,11 +13,10 @@ use tokio_util::sync::CancellationToken;
 
 use super::in_force::Claim;
 use super::intent::Intent;
+use super::lease::Lease;
 use super::subject::Tracked;
 use super::timer::at;
-use super::turn::Turn;
 use super::{Controller, Reread, reflector};
-use crate::desired::Desired;
 use crate::engine::{Engine, EngineError};
 use crate::event::{Event, Reporter};
 use crate::execute::Executor;
@@ -77,7 +76,7 @@ pub(super) struct Reconciler<E, P> {
     pub(super) reporter: Arc<dyn Reporter>,
     pub(super) until: Until,
     pub(super) intent: watch::Receiver<Intent>,
-    pub(super) turn: Turn,
+    pub(super) lease: Lease,
     /// Looked at before anything is changed.
     pub(super) claim: Option<Claim>,
     /// What each subject is to become, where it stands, and when it may start.
@@ -92,7 +91,7 @@ pub(super) struct Reconciler<E, P> {
     /// As of the last pass.
     pub(super) status: Option<Status>,
     /// As of the last pass.
-    pub(super) last: Option<(Desired, Plan)>,
+    pub(super) last_plan: Plan,
     pub(super) names: names::Existing,
     /// When the next pass is due, if nothing happens.
     pub(super) wake: Option<Instant>,
@@ -143,7 +142,7 @@ impl<E: Engine, P: Probe> Reconciler<E, P> {
             reporter,
             until,
             intent,
-            turn: Turn::new(controller.lock.clone()),
+            lease: Lease::new(controller.lock.clone()),
             claim: controller.claim.clone(),
             subjects: BTreeMap::new(),
             running: JoinSet::new(),
@@ -151,7 +150,7 @@ impl<E: Engine, P: Probe> Reconciler<E, P> {
             told: Told::default(),
             triggers: Vec::new(),
             status: None,
-            last: None,
+            last_plan: Plan::default(),
             names: names::Existing::new(),
             wake: None,
             last_pass: None,
@@ -187,14 +186,14 @@ impl<E: Engine, P: Probe> Reconciler<E, P> {
         let mut resync = Resync::new(self.engine.now());
         let mut ask_upstreams = follows.then(Instant::now);
         let verdict = loop {
-            let (next_pass, tell_waiting) = (self.next_pass(), self.turn.tell_at());
+            let (next_pass, tell_waiting) = (self.next_pass(), self.lease.tell_at());
             tokio::select! {
                 biased;
                 () = stop.cancelled() => break Verdict::Stopped,
                 Some(()) = at(deadline) => break Verdict::TimedOut(self.waited_for()),
                 Some(ended) = self.running.join_next() => self.ended(ended),
-                turn = self.turn.comes() => match turn {
-                    Ok(()) => match self.got_turn() {
+                lease = self.lease.acquired() => match lease {
+                    Ok(()) => match self.got_lease() {
                         Ok(()) => {}
                         Err(why) => break Verdict::Rejected(why),
                     },
@@ -210,7 +209,7 @@ impl<E: Engine, P: Probe> Reconciler<E, P> {
                 Some(container) = health.recv() => self.because(format!("{container} answers differently")),
                 Some((host, answer)) = upstreams.recv() => self.upstream_answered(&host, answer),
                 Some(()) = at(tell_waiting) => {
-                    let message = self.turn.tell();
+                    let message = self.lease.tell();
                     self.reporter.report(&Event::Waiting { message });
                 }
                 Some(()) = at(ask_upstreams) => {
@@ -249,7 +248,7 @@ impl<E: Engine, P: Probe> Reconciler<E, P> {
     }
 
     /// What is asked for may have changed since this was woken.
-    pub(super) fn take_intent(&mut self) {
+    pub(super) fn newest_intent(&mut self) {
         if self.intent.has_changed().unwrap_or(false) {
             self.set_desired();
         }
@@ -259,7 +258,7 @@ impl<E: Engine, P: Probe> Reconciler<E, P> {
         let desired = Arc::clone(&self.intent.borrow_and_update().desired);
         self.store().set_desired(&desired);
         for (subject, tracked) in &mut self.subjects {
-            tracked.aim_at(super::subject::Spec::of(subject, &desired));
+            tracked.set_spec(super::subject::Spec::of(subject, &desired));
         }
         // Not by the next pass: what is removed meanwhile does not come back.
         self.cancel_outdated();
@@ -292,7 +291,7 @@ impl<E: Engine, P: Probe> Reconciler<E, P> {
     }
 
     /// Another ksail has been at work meanwhile: everything is looked at again, and what is asked for as well.
-    fn got_turn(&mut self) -> Result<(), String> {
+    fn got_lease(&mut self) -> Result<(), String> {
         self.store().list_anew();
         self.because("another ksail has ended its work");
         if let Some(reread) = &self.reread {
@@ -337,7 +336,7 @@ impl<E: Engine, P: Probe> Reconciler<E, P> {
             tokio::select! {
                 biased;
                 Some(ended) = self.running.join_next() => self.ended(ended),
-                turn = self.turn.comes() => drop(turn),
+                lease = self.lease.acquired() => drop(lease),
                 _ = learned.changed() => self.is_due = true,
                 Some(()) = at(next_pass), if !matches!(self.store().link(), Link::Down(_)) => self.pass(),
             }
@@ -376,7 +375,7 @@ impl<E: Engine, P: Probe> Reconciler<E, P> {
     }
 
     fn upstream_answered(&mut self, host: &str, answer: Result<(), String>) {
-        let sequence = self.last.as_ref().and_then(|(_, plan)| plan.sequences.get(&Subject::mirror(host)));
+        let sequence = self.last_plan.sequences.get(&Subject::mirror(host));
         let is_waited_for = sequence.is_some_and(crate::plan::Sequence::waits_for_upstream);
         if self.upstreams.insert(host.to_owned(), answer.clone()) != Some(answer) {
             self.is_due = true;
@@ -392,7 +391,7 @@ impl<E: Engine, P: Probe> Reconciler<E, P> {
         let subjects = self.subjects.iter();
         let mut waited_for: Vec<String> =
             subjects.filter_map(|(subject, tracked)| Some(format!("{subject}: {}", tracked.waits_for(now)?))).collect();
-        if self.turn.is_waited_for() {
+        if self.lease.is_waited_for() {
             waited_for.push("another ksail that works on this cluster".to_owned());
         }
         if self.status.is_none() {

@@ -85,7 +85,7 @@ impl<E: Engine> Reflector<E> {
                 event = events.next() => match event {
                     Some(Ok(event)) => {
                         self.has_told_refusal = false;
-                        self.store.hear(&event);
+                        self.store.on_event(&event);
                     }
                     Some(Err(error)) => return (!error.is_unavailable()).then_some(error),
                     None => return None,

@@ -245,7 +245,7 @@ pub(super) struct Tracked {
     /// Tries in a row that failed, the last one included.
     failed: u32,
     failure: Option<Failure>,
-    /// What the last run was for, if that has not been seen cured since, and how often in a row.
+    /// What was done well and has not been seen cured since: why, and how often in a row.
     uncured: Option<(String, u32)>,
     last_end: Option<Instant>,
     /// Since when there has been nothing to do.
@@ -273,7 +273,7 @@ impl Tracked {
     }
 
     /// It is to become something: another spec is a new start, with one run that is not counted.
-    pub(super) fn aim_at(&mut self, spec: Spec) {
+    pub(super) fn set_spec(&mut self, spec: Spec) {
         if self.spec != spec {
             self.spec = spec;
             (self.tries, self.failed, self.failure, self.uncured, self.is_new) = (0, 0, None, None, true);
@@ -343,15 +343,6 @@ impl Tracked {
             let (runs, counted) = self.runs_left(now);
             (self.runs, self.counted) = (runs.saturating_sub(1), counted.or(Some(now)));
         }
-        self.uncured = match self.uncured.take() {
-            Some((before, times)) if before == cause => {
-                if self.failure.is_none() {
-                    self.tries += 1;
-                }
-                Some((before, times + 1))
-            }
-            _ => Some((cause.to_owned(), 1)),
-        };
         let cancel = CancellationToken::new();
         let run = Run { cancel: cancel.clone(), kind, cause: cause.to_owned(), spec: self.spec.clone() };
         self.state = State::Running(run);
@@ -360,11 +351,10 @@ impl Tracked {
 
     /// The sequence has ended; after how long it is tried again, if it failed.
     pub(super) fn end(&mut self, subject: &Subject, outcome: &Outcome, now: Instant) -> Option<Duration> {
-        let is_of_another = match &self.state {
-            State::Running(run) => run.spec != self.spec,
-            State::Idle | State::Waiting { .. } => false,
+        let State::Running(Run { cause, spec, .. }) = std::mem::replace(&mut self.state, State::Idle) else {
+            return None;
         };
-        self.state = State::Idle;
+        let is_of_another = spec != self.spec;
         self.last_end = Some(now);
         if let Some(left) = &outcome.left {
             // It is deleted with tries of its own.
@@ -374,11 +364,14 @@ impl Tracked {
             Ended::Done => {
                 self.failed = 0;
                 self.failure = None;
+                let again = self.uncured.take().filter(|(before, _)| *before == cause).map(|(_, times)| times);
+                self.tries += u32::from(again.is_some());
+                self.uncured = Some((cause, again.unwrap_or_default() + 1));
                 None
             }
-            // It was told to, or what it waited for did not come about.
+            // It was told to, or what it waited for did not come about: nothing was tried.
             Ended::Cancelled => {
-                self.failure = None;
+                (self.failure, self.uncured) = (None, None);
                 None
             }
             // It says nothing about what is to be now.

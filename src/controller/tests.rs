@@ -17,7 +17,7 @@ use tracing::span::{Attributes, Id, Record};
 use tracing::{Metadata, Subscriber};
 
 use super::*;
-use crate::desired::{Surroundings, resolve};
+use crate::desired::{ResolveContext, resolve};
 use crate::engine::memory::{CallKind, Memory};
 use crate::engine::{Container, ContainerSpec, ContainerState};
 use crate::engine::{Engine, EngineError};
@@ -162,14 +162,14 @@ impl World {
             lock: ClusterLock::new(self.directory.path(), &cluster, "memory"),
             claim: None,
             reread: Some(self.reread()),
-            around: Surroundings::default(),
+            context: ResolveContext::default(),
             env: Arc::new(|_| None),
         }
     }
 
     async fn apply(&self) -> Applied {
         let manifest = load(&self.path(), &|_| None).unwrap();
-        let desired = resolve(&manifest, &Surroundings::default());
+        let desired = resolve(&manifest, &ResolveContext::default());
         self.controller().apply(desired, LONG_ENOUGH, &self.stop).await
     }
 
@@ -177,7 +177,7 @@ impl World {
         let path = self.path();
         Arc::new(move || {
             let manifest = load(&path, &|_| None).map_err(|problems| problems.render(false))?;
-            Ok(resolve(&manifest, &Surroundings::default()))
+            Ok(resolve(&manifest, &ResolveContext::default()))
         })
     }
 

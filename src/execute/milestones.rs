@@ -10,11 +10,11 @@ use crate::plan::{Action, Milestone, Sequence, Subject};
 
 /// Tells sequences that are started together when a milestone of another is reached.
 #[derive(Debug, Clone, Default)]
-pub struct Milestones(Arc<BTreeMap<Milestone, Reach>>);
+pub struct Milestones(Arc<BTreeMap<Milestone, Signal>>);
 
 /// Whether a milestone is reached.
 #[derive(Debug, Default)]
-struct Reach {
+struct Signal {
     /// Cancelled when it is, or when it never will be.
     settled: CancellationToken,
     missed: AtomicBool,
@@ -27,7 +27,7 @@ impl Milestones {
         for (subject, sequence) in sequences {
             let reached = sequence.steps.iter().filter_map(|step| reached_by(subject, &step.action));
             for milestone in reached.chain(at_the_end(subject)) {
-                all.insert(milestone, Reach::default());
+                all.insert(milestone, Signal::default());
             }
         }
         Self(Arc::new(all))

@@ -69,7 +69,7 @@ impl<E: Engine, P: Probe> Run<'_, E, P> {
     async fn all(&mut self, steps: &[Step]) -> Ended {
         for step in steps {
             if self.cancel.is_cancelled() && !self.serves {
-                self.take_back("stopped half-way").await;
+                self.roll_back("stopped half-way").await;
                 return Ended::Cancelled;
             }
             if let Err(stopped) = self.step(step).await {
@@ -77,7 +77,7 @@ impl<E: Engine, P: Probe> Run<'_, E, P> {
                     Ended::Failed(_) => format!("could not {}", step.action),
                     Ended::Done | Ended::Cancelled => "stopped half-way".to_owned(),
                 };
-                self.take_back(&why).await;
+                self.roll_back(&why).await;
                 return stopped;
             }
         }
@@ -110,7 +110,7 @@ impl<E: Engine, P: Probe> Run<'_, E, P> {
         outcome
     }
 
-    async fn take_back(&mut self, why: &str) {
+    async fn roll_back(&mut self, why: &str) {
         while let Some(action) = self.undo.pop() {
             // The next pass finds whatever this leaves.
             let _ = self.perform_and_report(&action, why, None).await;

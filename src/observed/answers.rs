@@ -24,9 +24,9 @@ const TAKEN: Duration = Duration::from_secs(2);
 impl Contents {
     pub(super) fn could_not_read(&mut self, object: &Object, error: EngineError) {
         let tries = self.unreadable.remove(object).map_or(0, |(_, tries)| tries) + 1;
-        let after = UNREADABLE.saturating_mul(1 << tries.min(10)).min(STILL_UNREADABLE) / 2;
+        let after = unreadable_for(tries);
         self.unreadable.insert(object.clone(), (error, tries));
-        self.marks.at(object.clone(), Instant::now() + after.max(UNREADABLE));
+        self.marks.at(object.clone(), Instant::now() + after);
     }
 
     pub(super) fn learn(&mut self, object: &Object, answer: Answer, since: Instant) {
@@ -82,11 +82,17 @@ impl Contents {
     pub(super) fn learn_list(&mut self, listed: Vec<ContainerSummary>, since: Instant, of_host: Option<&String>) {
         let ids: BTreeSet<String> = listed.iter().map(|summary| summary.id.clone()).collect();
         let is_newer = |record: &Record| record.inspected.as_ref().is_some_and(|found| found.since > since);
-        let is_listed = |record: &Record| of_host.is_none_or(|host| record.summary.labels.get(HOST) == Some(host));
+        let cluster = self.desired.as_ref().map(|desired| desired.cluster.clone());
+        let is_its = |record: &Record, host: &String| {
+            let labels = &record.summary.labels;
+            labels.get(HOST) == Some(host) && cluster.as_ref().is_some_and(|of| is_ours(labels, of.as_str()))
+        };
+        let is_listed = |record: &Record| of_host.is_none_or(|host| is_its(record, host));
         self.containers.retain(|id, record| ids.contains(id) || is_newer(record) || !is_listed(record));
         for summary in listed {
             let id = summary.id.clone();
-            if self.gone.get(&id).is_some_and(|gone| *gone > since) {
+            let gone = self.gone.get(&id).copied();
+            if gone.is_some_and(|(gone, _)| gone > since) {
                 continue;
             }
             let is_as_it_was = self.containers.get(&id).is_some_and(|record| record.listed.as_ref() == Some(&summary));
@@ -99,11 +105,13 @@ impl Contents {
                 None => drop(self.containers.insert(id.clone(), Record::listed(summary))),
             }
             if (!is_as_it_was || of_host.is_some()) && self.is_inspected(&id) {
-                self.marks.now(Object::Container(id.clone()), self.owner(&id));
+                // An engine that lists what it does not know when it is asked is asked less and less often.
+                let due = gone.map_or_else(Instant::now, |(gone, times)| gone + unreadable_for(times));
+                self.marks.later(Object::Container(id.clone()), self.owner(&id), due);
             }
         }
         if of_host.is_none() {
-            self.gone.retain(|_, gone| *gone > since);
+            self.gone.retain(|id, (gone, _)| *gone > since || ids.contains(id));
         }
         // What nothing is made from any more is not asked about.
         let images: BTreeSet<&String> = self.containers.values().map(|record| &record.summary.image_id).collect();
@@ -123,9 +131,11 @@ impl Contents {
     pub(super) fn learn_container(&mut self, id: &str, found: Option<Inspected>) {
         let Some(found) = found else {
             self.containers.remove(id);
-            self.gone.insert(id.to_owned(), Instant::now());
+            let (gone, times) = self.gone.entry(id.to_owned()).or_insert((Instant::now(), 0));
+            (*gone, *times) = (Instant::now(), *times + 1);
             return;
         };
+        self.gone.remove(id);
         let summary = summary_of(&found.container);
         match self.containers.get_mut(id) {
             Some(record) => {
@@ -174,4 +184,9 @@ fn summary_of(container: &Container) -> ContainerSummary {
         volumes: ownership::volumes_of(container).cloned().collect(),
         endpoints: BTreeMap::new(),
     }
+}
+
+/// How long what could not be read so often in a row is left alone.
+fn unreadable_for(tries: u32) -> Duration {
+    UNREADABLE.saturating_mul(1 << tries.saturating_sub(1).min(10)).min(STILL_UNREADABLE)
 }

@@ -38,8 +38,8 @@ pub(super) struct Contents {
     /// What could not be read, and how often in a row.
     pub(super) unreadable: BTreeMap<Object, (EngineError, u32)>,
     pub(super) containers: BTreeMap<String, Record>,
-    /// Containers that were gone when they were read: an older list does not bring them back.
-    pub(super) gone: BTreeMap<String, Instant>,
+    /// Containers that were gone when they were read, when last and how often: an older list does not bring them back.
+    pub(super) gone: BTreeMap<String, (Instant, u32)>,
     pub(super) networks: Vec<Network>,
     pub(super) volumes: BTreeMap<String, Volume>,
     pub(super) image: Option<Image>,
@@ -132,7 +132,7 @@ impl Contents {
         let (busy, ending) = (self.busy.clone(), self.ending_nodes(now));
         let api_node = self.api_node().map(|(id, _)| id.to_owned());
         let may_be_read = |object: &Object, mark: &Mark| {
-            let is_busy = mark.holds.as_ref().is_some_and(|subject| busy.contains(subject));
+            let is_busy = !mark.holds.is_empty() && mark.holds.is_subset(&busy);
             let is_left_alone = match object {
                 Object::Node(id) | Object::Glance(id) => !wants_nodes || ending.contains(id),
                 Object::Hosting => !wants_nodes || api_node.as_ref().is_some_and(|id| ending.contains(id)),
@@ -209,10 +209,6 @@ impl Contents {
         });
         let first = running.min_by(|a, b| a.container.name.cmp(&b.container.name))?;
         Some((&first.container.id, first.container.started_at))
-    }
-
-    pub(super) fn is_ending(&self, node: &str, now: Instant) -> bool {
-        self.ending_nodes(now).contains(node)
     }
 
     /// Nodes that are about to end, or may be: who deletes a cluster tells one node after another.

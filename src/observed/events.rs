@@ -19,7 +19,7 @@ const TRIGGERS: usize = 16;
 
 impl Contents {
     /// Marks what an event is about, if it matters here; whether it does.
-    pub(super) fn hear(&mut self, event: &Event) -> bool {
+    pub(super) fn on_event(&mut self, event: &Event) -> bool {
         let Some(desired) = self.desired.clone() else { return false };
         let labels = &event.attributes;
         let name = event.attributes.get("name").unwrap_or(&event.id).clone();
@@ -35,7 +35,7 @@ impl Contents {
                 true
             }
             EventKind::Container if is_node(labels, &desired) => {
-                self.hear_node(event, &name);
+                self.on_node_event(event, &name);
                 true
             }
             EventKind::Container => {
@@ -48,8 +48,8 @@ impl Contents {
                 }
                 matters && !is_inside
             }
-            EventKind::Network => self.hear_network(event, &name, &desired),
-            EventKind::Volume => self.hear_volume(&event.id, &desired),
+            EventKind::Network => self.on_network_event(event, &name, &desired),
+            EventKind::Volume => self.on_volume_event(&event.id, &desired),
         };
         if is_heard && self.triggers.len() < TRIGGERS {
             self.triggers.insert(format!("{name}: {}", event.action));
@@ -57,7 +57,7 @@ impl Contents {
         is_heard
     }
 
-    pub(super) fn hear_node(&mut self, event: &Event, name: &str) {
+    pub(super) fn on_node_event(&mut self, event: &Event, name: &str) {
         let owner = Some(Subject::Node(name.to_owned()));
         match event.action.as_str() {
             "kill" if ends(event) => {
@@ -72,7 +72,7 @@ impl Contents {
         self.marks.soon(Object::Container(event.id.clone()), owner);
     }
 
-    pub(super) fn hear_network(&mut self, event: &Event, name: &str, desired: &Desired) -> bool {
+    pub(super) fn on_network_event(&mut self, event: &Event, name: &str, desired: &Desired) -> bool {
         if let Some(container) = event.attributes.get("container") {
             let is_known = self.is_inspected(container);
             if is_known {
@@ -92,7 +92,7 @@ impl Contents {
         matters
     }
 
-    pub(super) fn hear_volume(&mut self, volume: &str, desired: &Desired) -> bool {
+    pub(super) fn on_volume_event(&mut self, volume: &str, desired: &Desired) -> bool {
         let known = self.volumes.get(volume);
         let is_known = known.is_some_and(|volume| is_ours(&volume.labels, desired.cluster.as_str()));
         let goes = || is_known.then(|| Subject::Volume(volume.to_owned()));

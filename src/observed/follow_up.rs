@@ -149,7 +149,7 @@ impl Contents {
     }
 
     /// Marks everything that a sequence may have changed.
-    pub(super) fn outdate(&mut self, subject: &Subject) {
+    pub(super) fn invalidate(&mut self, subject: &Subject) {
         let holds = Some(subject.clone());
         match subject {
             Subject::Mirror(host) => {

@@ -1,6 +1,6 @@
 //! What is to be read: a set of objects, however often one of them is named.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use tokio::time::Instant;
@@ -24,8 +24,8 @@ pub(super) struct Marks {
 /// Why an object is to be read, and when.
 #[derive(Debug, Clone)]
 pub(super) struct Mark {
-    /// Who is not started before it has been read: what is known of it is outdated.
-    pub(super) holds: Option<Subject>,
+    /// Who is not started before it has been read: what is known of them is outdated.
+    pub(super) holds: BTreeSet<Subject>,
     /// Not before.
     pub(super) due: Instant,
 }
@@ -40,28 +40,33 @@ impl Marks {
     /// It is to be read, soon, but not without a pause since the last time.
     pub(super) fn soon(&mut self, object: Object, holds: Option<Subject>) {
         let due = self.last.get(&object).map_or_else(Instant::now, |last| *last + AT_MOST_EVERY);
-        self.mark(object, Mark { holds, due });
+        self.mark(object, Mark { holds: holds.into_iter().collect(), due });
     }
 
     /// It is to be read at once.
     pub(super) fn now(&mut self, object: Object, holds: Option<Subject>) {
-        self.mark(object, Mark { holds, due: Instant::now() });
+        self.later(object, holds, Instant::now());
     }
 
     /// It is to be read later, and nobody waits for it.
     pub(super) fn at(&mut self, object: Object, due: Instant) {
-        self.mark(object, Mark { holds: None, due });
+        self.later(object, None, due);
+    }
+
+    /// It is to be read later, and its subject waits for it.
+    pub(super) fn later(&mut self, object: Object, holds: Option<Subject>, due: Instant) {
+        self.mark(object, Mark { holds: holds.into_iter().collect(), due });
     }
 
     /// The earlier moment wins, and who is held stays held.
-    fn mark(&mut self, object: Object, mark: Mark) {
+    fn mark(&mut self, object: Object, mut mark: Mark) {
         if self.marked.len() >= FLOOD && !self.marked.contains_key(&object) && matches!(object, Object::Container(_)) {
             self.mark(Object::Containers, mark);
             return;
         }
         let known = self.marked.entry(object).or_insert_with(|| mark.clone());
         known.due = known.due.min(mark.due);
-        known.holds = known.holds.take().or(mark.holds);
+        known.holds.append(&mut mark.holds);
     }
 
     /// Takes the first that may be read now; otherwise says when the next may.
@@ -88,7 +93,7 @@ impl Marks {
 
     /// It was not read after all, and is to be later; who was held is held on.
     pub(super) fn put_back(&mut self, object: &Object, due: Instant) {
-        let holds = self.reading.remove(object).and_then(|reading| reading.mark.holds);
+        let holds = self.reading.remove(object).map(|reading| reading.mark.holds).unwrap_or_default();
         self.mark(object.clone(), Mark { holds, due });
     }
 
@@ -108,6 +113,6 @@ impl Marks {
     /// Who is held.
     pub(super) fn held(&self) -> impl Iterator<Item = &Subject> {
         let reading = self.reading.values().map(|reading| &reading.mark);
-        self.marked.values().chain(reading).filter_map(|mark| mark.holds.as_ref())
+        self.marked.values().chain(reading).flat_map(|mark| &mark.holds)
     }
 }

@@ -44,7 +44,7 @@ const STARTING: Duration = Duration::from_secs(10);
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Observed {
     /// The cluster's own containers (by label), in order of their names.
-    pub containers: Vec<Found>,
+    pub containers: Vec<OwnContainer>,
     /// Why a container of a mirror's cannot be read, by host.
     pub unreadable: BTreeMap<String, String>,
     /// Everyone else's containers, by name.
@@ -95,7 +95,7 @@ impl Observed {
 
 /// One container of the cluster.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Found {
+pub struct OwnContainer {
     /// What inspect says.
     pub container: Container,
     /// Digest of the secret files in it, `None` where it has none.

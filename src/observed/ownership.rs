@@ -4,7 +4,7 @@
 //! renamed behind ksail's back is known by the volume it is on. One that inherited the labels, because its image was
 //! made from a mirror's container (`docker commit`), is somebody else's.
 
-use super::{Found, Observed};
+use super::{Observed, OwnContainer};
 use crate::engine::{Container, ContainerSummary, Volume};
 use crate::labels::{HOST, Labels, is_ours};
 use crate::names;
@@ -30,7 +30,7 @@ impl Observed {
                 existing.entry(host.clone()).or_insert_with(|| names::without_next(name).to_owned());
             }
         };
-        for Found { container, .. } in &self.containers {
+        for OwnContainer { container, .. } in &self.containers {
             note(&container.labels, &container.name);
             volumes_of(container).for_each(|volume| note(&container.labels, volume));
         }

@@ -9,7 +9,7 @@ use super::follow_up::ANSWER_HOLDS;
 use super::network::cluster_network;
 use super::object::Object;
 use super::store::Store;
-use super::{Cluster, Found, Node, Observed, STARTING, StartsAgain, Stranger, is_node, ownership};
+use super::{Cluster, Node, Observed, OwnContainer, STARTING, StartsAgain, Stranger, is_node, ownership};
 use crate::desired::Desired;
 use crate::distribution::is_of_cluster;
 use crate::engine::{Container, ContainerState, ContainerSummary, Volume};
@@ -41,7 +41,7 @@ impl Contents {
         let (ours, others): (Vec<&Record>, Vec<&Record>) =
             self.containers.values().partition(|record| self.is_ours(record));
         let mut unsettled: BTreeSet<Subject> = self.marks.held().cloned().collect();
-        let mut containers: Vec<Found> = Vec::new();
+        let mut containers: Vec<OwnContainer> = Vec::new();
         for record in &ours {
             let Some((found, has_answered)) = Self::found(record, prober) else { continue };
             if !has_answered {
@@ -89,7 +89,7 @@ impl Contents {
     }
 
     /// A container of ours as it was when it was read, and whether its registry has answered yet, one way or the other.
-    fn found<P: Probe>(record: &Record, prober: &Prober<P>) -> Option<(Found, bool)> {
+    fn found<P: Probe>(record: &Record, prober: &Prober<P>) -> Option<(OwnContainer, bool)> {
         let inspected = record.inspected.as_ref()?;
         let container = &inspected.container;
         let serving = match container.state {
@@ -101,7 +101,7 @@ impl Contents {
         let holds =
             |(asked, answer): &&(Instant, StartsAgain)| *answer != StartsAgain::Yes || asked.elapsed() < ANSWER_HOLDS;
         let starts_again = record.starts_again.as_ref().filter(holds).map(|(_, answer)| answer.clone());
-        let found = Found {
+        let found = OwnContainer {
             container: container.clone(),
             secrets: inspected.secrets.clone(),
             serving: serving.unwrap_or(Serving::Overdue),

@@ -116,10 +116,10 @@ impl Store {
     }
 
     /// Somebody says that something has happened: what is concerned is to be read again.
-    pub fn hear(&self, event: &Event) {
+    pub fn on_event(&self, event: &Event) {
         let is_marked = {
             let mut contents = self.contents();
-            contents.hear(event)
+            contents.on_event(event)
         };
         if is_marked {
             self.0.version.send_modify(|version| *version += 1);
@@ -136,7 +136,7 @@ impl Store {
     pub fn ended(&self, subject: &Subject, is_done: bool) {
         self.change(|contents| {
             contents.busy.remove(subject);
-            contents.outdate(subject);
+            contents.invalidate(subject);
             if !is_done {
                 // What stood in its way is where nobody looked.
                 contents.marks.now(Object::Containers, Some(subject.clone()));
@@ -158,9 +158,9 @@ impl Store {
         self.contents().marks.reads(Object::is_in_node)
     }
 
-    /// Whether a node, by its id, is about to end, or may be.
-    pub fn is_ending(&self, node: &str) -> bool {
-        self.contents().is_ending(node, Instant::now())
+    /// Nodes, by id, that are about to end, or may be.
+    pub fn ending_nodes(&self) -> BTreeSet<String> {
+        self.contents().ending_nodes(Instant::now())
     }
 
     /// Whether everything that was to be read has been, as far as somebody waits for it.
@@ -203,7 +203,7 @@ impl Store {
     }
 
     /// What has happened since this was asked last, for people.
-    pub fn take_triggers(&self) -> Vec<String> {
+    pub fn drain_triggers(&self) -> Vec<String> {
         std::mem::take(&mut self.contents().triggers).into_iter().collect()
     }
 

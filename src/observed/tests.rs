@@ -11,7 +11,7 @@ use super::contents::{Answer, Inspected};
 use super::object::Object;
 use super::*;
 use crate::archive;
-use crate::desired::{Surroundings, resolve};
+use crate::desired::{ResolveContext, resolve};
 use crate::engine::memory::Memory;
 use crate::engine::{
     ContainerSpec, ContainerState, Engine, EngineError, EngineInfo, Event, EventKind, PublishedPort, Volume,
@@ -207,7 +207,7 @@ fn asking(lifecycle: &str, hosts: &[&str]) -> Desired {
         "apiVersion: ksail.dev/v1alpha1\nkind: Cluster\nmetadata: {{name: dev}}\nspec:\n  lifecycle: {lifecycle}\n  registries:\n    mirrors:\n{mirrors}"
     );
     let manifest = load_contents(Path::new("ksail.yaml"), Ok(text.into_bytes()), &|_| None).unwrap();
-    resolve(&manifest, &Surroundings::default())
+    resolve(&manifest, &ResolveContext::default())
 }
 
 fn info() -> EngineInfo {
@@ -388,7 +388,7 @@ async fn an_event_marks_what_it_is_about_if_that_matters_here() {
         scene.settles().await;
         sleep(Duration::from_millis(60)).await;
         let before = scene.version();
-        scene.store.hear(&event);
+        scene.store.on_event(&event);
         assert_eq!(scene.version() != before, marked.is_some(), "{row}: whether anybody is woken");
         let expected: Vec<Object> = marked.into_iter().collect();
         assert_eq!(scene.held(), held.cloned().into_iter().collect::<Vec<_>>(), "{row}");
@@ -404,12 +404,12 @@ async fn a_flood_about_strangers_marks_nothing_and_one_about_ours_costs_a_list()
     let scene = Scene::settled().await;
     let before = scene.version();
     for number in 0..100_000 {
-        scene.store.hear(&of_container("exec_die", &format!("s{number}"), &container("db")));
+        scene.store.on_event(&of_container("exec_die", &format!("s{number}"), &container("db")));
     }
     assert_eq!((scene.version(), scene.takes().len()), (before, 0));
     let mirror = scene.desired.mirrors.values().next().unwrap().container.clone();
     for number in 0..100_000 {
-        scene.store.hear(&of_container("create", &format!("m{number}"), &mirror));
+        scene.store.on_event(&of_container("create", &format!("m{number}"), &mirror));
     }
     let taken = scene.takes();
     assert!(taken.len() <= 1_001, "{}", taken.len());
@@ -423,9 +423,9 @@ async fn one_object_is_read_by_one_at_a_time_and_again_when_something_happens_me
     let mirror = scene.desired.mirrors.values().find(|mirror| mirror.name == DOCKER).unwrap().container.clone();
     let dies = of_container("die", &scene.id(DOCKER), &mirror);
     sleep(Duration::from_secs(1)).await;
-    scene.store.hear(&dies);
+    scene.store.on_event(&dies);
     assert_eq!(scene.takes(), slice::from_ref(&object));
-    scene.store.hear(&dies);
+    scene.store.on_event(&dies);
     sleep(Duration::from_secs(1)).await;
     assert!(scene.takes().is_empty(), "it is being read");
     assert_eq!(scene.held(), [Subject::mirror("docker.io")]);
@@ -443,7 +443,7 @@ async fn one_object_of_which_the_engine_talks_without_end_is_read_twenty_times_a
     let pauses = of_container("pause", &scene.id(DOCKER), &mirror);
     let reading = scene.is_read(false);
     for _ in 0..1_000 {
-        scene.store.hear(&pauses);
+        scene.store.on_event(&pauses);
         sleep(Duration::from_millis(1)).await;
     }
     let reads = scene.calls("inspect_container");
@@ -603,7 +603,7 @@ async fn what_happens_to_a_busy_subject_is_read_when_it_has_ended() {
     let (id, subject) = (scene.id(DOCKER), Subject::mirror("docker.io"));
     sleep(Duration::from_secs(1)).await;
     scene.store.began(&subject);
-    scene.store.hear(&of_container("die", &id, &mirror));
+    scene.store.on_event(&of_container("die", &id, &mirror));
     assert!(scene.takes().is_empty());
     assert_eq!(scene.store.next().unwrap_err(), None, "and nobody is woken for it");
     scene.store.ended(&subject, true);
@@ -619,27 +619,27 @@ async fn a_node_that_is_about_to_end_is_not_looked_into_nor_are_the_others_for_a
     scene.settles().await;
     let mut kill = of_container("kill", &first, &one);
     kill.attributes.insert("signal".to_owned(), "15".to_owned());
-    scene.store.hear(&kill);
-    assert!(scene.store.is_ending(&first) && scene.store.is_ending(&second));
-    assert!(!scene.store.is_ending("a stranger"));
-    scene.store.hear(&of_container("exec_die", &first, &one));
-    scene.store.hear(&of_container("exec_die", &second, &two));
+    scene.store.on_event(&kill);
+    assert!(scene.store.ending_nodes().contains(&first) && scene.store.ending_nodes().contains(&second));
+    assert!(!scene.store.ending_nodes().contains("a stranger"));
+    scene.store.on_event(&of_container("exec_die", &first, &one));
+    scene.store.on_event(&of_container("exec_die", &second, &two));
     let in_nodes = |scene: &Scene| -> Vec<Object> { scene.takes().into_iter().filter(Object::is_in_node).collect() };
     assert!(in_nodes(&scene).is_empty());
     assert!(scene.store.next().unwrap_err().is_some(), "somebody looks later");
     sleep(Duration::from_millis(1_001)).await;
     assert_eq!(in_nodes(&scene), [Object::Node(second.clone())]);
-    assert!(scene.store.is_ending(&first) && !scene.store.is_ending(&second));
+    assert!(scene.store.ending_nodes().contains(&first) && !scene.store.ending_nodes().contains(&second));
     sleep(Duration::from_secs(9)).await;
     assert_eq!(in_nodes(&scene), [Object::Node(first.clone())], "it did not end after all");
 
     kill.attributes.insert("signal".to_owned(), "1".to_owned());
-    scene.store.hear(&kill);
-    assert!(!scene.store.is_ending(&first), "not by that signal");
+    scene.store.on_event(&kill);
+    assert!(!scene.store.ending_nodes().contains(&first), "not by that signal");
     kill.attributes.insert("signal".to_owned(), "9".to_owned());
-    scene.store.hear(&kill);
-    scene.store.hear(&of_container("start", &second, &two));
-    assert!(!scene.store.is_ending(&first), "one starts: nobody is deleting the cluster");
+    scene.store.on_event(&kill);
+    scene.store.on_event(&of_container("start", &second, &two));
+    assert!(!scene.store.ending_nodes().contains(&first), "one starts: nobody is deleting the cluster");
 }
 
 #[tokio::test(start_paused = true)]
@@ -649,7 +649,7 @@ async fn nodes_are_not_looked_into_as_long_as_somebody_wants_them_left_alone() {
     let id = scene.starts(&spec).await;
     scene.connects();
     scene.settles().await;
-    scene.store.hear(&of_container("exec_die", &id, &spec));
+    scene.store.on_event(&of_container("exec_die", &id, &spec));
     sleep(Duration::from_secs(1)).await;
     let object = Object::Node(id.clone());
     assert_eq!(scene.store.next(), Ok(object.clone()));
@@ -658,7 +658,7 @@ async fn nodes_are_not_looked_into_as_long_as_somebody_wants_them_left_alone() {
     assert!(scene.store.reads_nodes(), "who is looking goes on");
     scene.reads(&object).await;
     assert!(!scene.store.reads_nodes());
-    scene.store.hear(&of_container("exec_die", &id, &spec));
+    scene.store.on_event(&of_container("exec_die", &id, &spec));
     sleep(Duration::from_secs(1)).await;
     assert!(scene.takes().is_empty());
     scene.store.exclude(false);
@@ -738,7 +738,7 @@ async fn an_image_whose_containers_inherit_our_labels_is_looked_into_and_the_mir
     let copy =
         ContainerSpec { name: format!("{DOCKER}.next"), image: "committed:1".to_owned(), ports: Vec::new(), ..spec };
     let id = scene.starts(&copy).await;
-    scene.store.hear(&of_container("start", &id, &copy));
+    scene.store.on_event(&of_container("start", &id, &copy));
     assert_eq!(scene.takes(), [Object::Container(id.clone())]);
     scene.reads(&Object::Container(id)).await;
     assert!(scene.is_marked(&Object::Labels("sha256:committed".to_owned())));
@@ -805,7 +805,7 @@ async fn who_wants_to_know_of_a_containers_end_hears_of_it_at_once() {
     let mirror = scene.desired.mirrors.values().find(|mirror| mirror.name == DOCKER).unwrap().container.clone();
     let id = scene.id(DOCKER);
     let end = scene.store.on_end(&id);
-    scene.store.hear(&of_container("die", &id, &mirror));
+    scene.store.on_event(&of_container("die", &id, &mirror));
     tokio::time::timeout(Duration::from_millis(1), end.notified()).await.unwrap();
     scene.store.forget_end(&id);
 }
@@ -817,7 +817,7 @@ async fn a_volume_is_known_by_the_last_that_was_said_of_it() {
     let volumes = |scene: &Scene| scene.observed().unwrap().volumes.into_values().collect::<Vec<Volume>>();
     scene.outsider().remove_container(GHCR).await.unwrap();
     scene.outsider().remove_volume(GHCR).await.unwrap();
-    scene.store.hear(&event(EventKind::Volume, "destroy", GHCR, &[]));
+    scene.store.on_event(&event(EventKind::Volume, "destroy", GHCR, &[]));
     sleep(Duration::from_secs(1)).await;
     assert!(scene.takes().contains(&volume));
     scene.reads(&volume).await;

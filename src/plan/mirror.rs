@@ -9,7 +9,7 @@ use crate::desired::{Desired, Mirror};
 use crate::engine::{Container, ContainerSpec, ContainerState};
 use crate::labels::{self, is_ours};
 use crate::manifest::Upstream;
-use crate::observed::{Found, NetworkRef, Observed, StartsAgain};
+use crate::observed::{NetworkRef, Observed, OwnContainer, StartsAgain};
 use crate::probe::Serving;
 use crate::registry::Role;
 
@@ -73,19 +73,20 @@ fn name_conflict(mirror: &Mirror, desired: &Desired, observed: &Observed) -> Opt
 /// The containers that carry a mirror's label, by the part they play.
 struct Containers<'a> {
     /// The one that has its name.
-    main: Option<&'a Found>,
+    main: Option<&'a OwnContainer>,
     /// The one that was about to replace it.
-    next: Option<&'a Found>,
+    next: Option<&'a OwnContainer>,
     /// Those that were given other names behind our back.
-    renamed: Vec<&'a Found>,
+    renamed: Vec<&'a OwnContainer>,
 }
 
 impl<'a> Containers<'a> {
     fn of(mirror: &Mirror, observed: &'a Observed) -> Self {
         let next_name = mirror.next_name();
         let mut containers = Self { main: None, next: None, renamed: Vec::new() };
-        let ours =
-            |found: &&Found| found.container.labels.get(labels::HOST).map(String::as_str) == Some(mirror.host.as_str());
+        let ours = |found: &&OwnContainer| {
+            found.container.labels.get(labels::HOST).map(String::as_str) == Some(mirror.host.as_str())
+        };
         for found in observed.containers.iter().filter(ours) {
             match &found.container.name {
                 name if *name == mirror.name => containers.main = Some(found),
@@ -128,21 +129,22 @@ impl Builder<'_> {
     }
 
     fn build(&mut self, containers: &Containers<'_>) {
-        let fits = |found: &&Found| !is_ending(found) && self.difference(found).is_none();
+        let fits = |found: &&OwnContainer| !is_ending(found) && self.difference(found).is_none();
         let (main, ending) = match containers.main {
             Some(main) if is_ending(main) => (None, Some(main)),
             main => (main, None),
         };
         // One that serves alone has its name first, and is then replaced as any other.
-        let serves_alone = |found: &&Found| is_up(found) && !main.is_some_and(is_up);
-        let is_of_use = |found: &&Found| serves_alone(found) || (fits(found) && main.is_none_or(|main| !fits(&main)));
+        let serves_alone = |found: &&OwnContainer| is_up(found) && !main.is_some_and(is_up);
+        let is_of_use =
+            |found: &&OwnContainer| serves_alone(found) || (fits(found) && main.is_none_or(|main| !fits(&main)));
         let next = containers.next.filter(is_of_use);
         let renamed = || {
             let mut renamed = containers.renamed.iter().copied();
             renamed.clone().find(fits).or_else(|| renamed.find(serves_alone))
         };
         let renamed = if main.is_none() && next.is_none() { renamed() } else { None };
-        let in_the_way = |found: &&&Found| !renamed.is_some_and(|renamed| std::ptr::eq(renamed, **found));
+        let in_the_way = |found: &&&OwnContainer| !renamed.is_some_and(|renamed| std::ptr::eq(renamed, **found));
 
         let is_survivor =
             main.zip(next).is_some_and(|(main, next)| serves_alone(&next) && (fits(&main) || !fits(&next)));
@@ -159,16 +161,16 @@ impl Builder<'_> {
         match (main, next.or(renamed)) {
             (Some(main), Some(next)) if is_survivor => {
                 self.push(remove(main), INTERRUPTED);
-                self.mend(next);
+                self.repair(next);
                 self.push(rename(target(&next.container), &self.mirror.name), INTERRUPTED);
             }
             (Some(main), next) => match self.difference(main) {
-                None => self.mend(main),
+                None => self.repair(main),
                 Some(difference) => self.replace_if_it_may_stop(main, next, &difference),
             },
             (None, Some(spare)) => {
                 let cause = if renamed.is_some() { "it was renamed behind ksail's back" } else { INTERRUPTED };
-                self.mend(spare);
+                self.repair(spare);
                 if self.obstacle.is_none() {
                     self.push(rename(target(&spare.container), &self.mirror.name), cause);
                 }
@@ -178,7 +180,7 @@ impl Builder<'_> {
         }
     }
 
-    fn difference(&self, found: &Found) -> Option<Difference> {
+    fn difference(&self, found: &OwnContainer) -> Option<Difference> {
         difference(self.mirror, &found.container, self.observed.image.as_ref())
     }
 
@@ -187,22 +189,22 @@ impl Builder<'_> {
         self.prepare(cause);
         let container = new_target(&self.mirror.name);
         self.push(Action::CreateContainer { spec: Box::new(self.mirror.container.clone()) }, cause);
-        self.furnish(&container, cause);
+        self.prepare_start(&container, cause);
         self.start(&container, cause);
     }
 
-    fn replace_if_it_may_stop(&mut self, main: &Found, next: Option<&Found>, difference: &Difference) {
+    fn replace_if_it_may_stop(&mut self, main: &OwnContainer, next: Option<&OwnContainer>, difference: &Difference) {
         self.is_shape = matches!(difference, Difference::Shape(_));
         if self.may_stop(main, difference.cause()) {
             self.renews = self.is_shape && is_up(main);
             return self.replace(main, next, difference.cause());
         }
-        self.mend(main);
+        self.repair(main);
     }
 
     /// Whether a registry may be stopped for a cause. A cache that serves and would not start again, because its
     /// upstream is away, keeps serving: what is to be changed waits until the upstream answers.
-    fn may_stop(&mut self, found: &Found, cause: &str) -> bool {
+    fn may_stop(&mut self, found: &OwnContainer, cause: &str) -> bool {
         let serves = is_up(found) && is_cache(&found.container);
         match &found.starts_again {
             _ if !serves => true,
@@ -219,10 +221,10 @@ impl Builder<'_> {
     }
 
     /// Recreates: the old container serves until its successor is ready to start, and again if that does not serve.
-    fn replace(&mut self, main: &Found, next: Option<&Found>, cause: &str) {
+    fn replace(&mut self, main: &OwnContainer, next: Option<&OwnContainer>, cause: &str) {
         if !holds_port(main, self.mirror) && self.port_is_taken() {
             // What it served before is better than nothing.
-            self.mend(main);
+            self.repair(main);
             return;
         }
         if main.container.state == ContainerState::Restarting && next.is_none() {
@@ -234,7 +236,7 @@ impl Builder<'_> {
         let old = target(&main.container);
         let next_name = self.mirror.next_name();
         let new = if let Some(next) = next {
-            self.furnish_again(next, cause);
+            self.prepare_start_again(next, cause);
             target(&next.container)
         } else {
             let new = new_target(&next_name);
@@ -245,7 +247,7 @@ impl Builder<'_> {
             });
             let undo = vec![Action::RemoveContainer { container: new.clone() }];
             self.push_undoable(Action::CreateContainer { spec }, cause, undo);
-            self.furnish(&new, cause);
+            self.prepare_start(&new, cause);
             new
         };
         let was_up = !matches!(main.container.state, ContainerState::Created | ContainerState::Exited);
@@ -281,7 +283,7 @@ impl Builder<'_> {
     }
 
     /// What a new container needs before it starts.
-    fn furnish(&mut self, container: &Target, cause: &str) {
+    fn prepare_start(&mut self, container: &Target, cause: &str) {
         if let Some(files) = &self.mirror.files {
             self.push(Action::PutFiles { container: container.clone(), files: files.clone() }, cause);
         }
@@ -298,7 +300,7 @@ impl Builder<'_> {
     }
 
     /// The same for one that was left half-way.
-    fn furnish_again(&mut self, found: &Found, cause: &str) {
+    fn prepare_start_again(&mut self, found: &OwnContainer, cause: &str) {
         self.leave_stale_networks(found);
         if let (Some(files), true) = (&self.mirror.files, self.secrets_differ(found)) {
             self.push(Action::PutFiles { container: target(&found.container), files: files.clone() }, cause);
@@ -311,7 +313,7 @@ impl Builder<'_> {
     }
 
     /// Everything that can be put right without a new container.
-    fn mend(&mut self, found: &Found) {
+    fn repair(&mut self, found: &OwnContainer) {
         let container = target(&found.container);
         self.leave_stale_networks(found);
         let secrets_differ = self.secrets_differ(found);
@@ -345,7 +347,7 @@ impl Builder<'_> {
         }
         match found.container.state {
             ContainerState::Running if is_next => self.restart(found, cause),
-            ContainerState::Running => self.mend_running(found, &container),
+            ContainerState::Running => self.repair_running(found, &container),
             ContainerState::Paused => {
                 self.push(Action::UnpauseContainer { container: container.clone() }, "container is paused");
                 self.push(Action::AwaitServing { container }, "container is paused");
@@ -366,7 +368,7 @@ impl Builder<'_> {
         }
     }
 
-    fn mend_running(&mut self, found: &Found, container: &Target) {
+    fn repair_running(&mut self, found: &OwnContainer, container: &Target) {
         match found.serving {
             Serving::Answers | Serving::Unknown | Serving::Overdue => {}
             Serving::Refused if found.starting => {
@@ -395,15 +397,15 @@ impl Builder<'_> {
         }
     }
 
-    fn restart(&mut self, found: &Found, cause: &str) {
+    fn restart(&mut self, found: &OwnContainer, cause: &str) {
         self.restart_if(found, false, cause);
     }
 
-    fn restart_unless_it_answers(&mut self, found: &Found, cause: &str) {
+    fn restart_unless_it_answers(&mut self, found: &OwnContainer, cause: &str) {
         self.restart_if(found, true, cause);
     }
 
-    fn restart_if(&mut self, found: &Found, silent: bool, cause: &str) {
+    fn restart_if(&mut self, found: &OwnContainer, silent: bool, cause: &str) {
         if !self.may_stop(found, cause) {
             return;
         }
@@ -413,7 +415,7 @@ impl Builder<'_> {
     }
 
     /// A container does not start while one of its networks has been removed.
-    fn leave_stale_networks(&mut self, found: &Found) {
+    fn leave_stale_networks(&mut self, found: &OwnContainer) {
         for (name, endpoint) in &found.container.endpoints {
             // Until a container first runs, the engine knows its networks by name alone.
             let exists = match endpoint.network_id.as_str() {
@@ -428,7 +430,7 @@ impl Builder<'_> {
         }
     }
 
-    fn join_network(&mut self, found: &Found) {
+    fn join_network(&mut self, found: &OwnContainer) {
         let Some(network) = &self.observed.network else { return };
         let has_all = |aliases: &[String]| self.mirror.aliases.iter().all(|alias| aliases.contains(alias));
         let cause = match network.endpoint_of(&found.container) {
@@ -453,7 +455,7 @@ impl Builder<'_> {
         }
     }
 
-    fn secrets_differ(&self, found: &Found) -> bool {
+    fn secrets_differ(&self, found: &OwnContainer) -> bool {
         self.mirror.files.as_ref().is_some_and(|files| found.secrets.as_ref() != Some(&files.digest()))
     }
 
@@ -505,16 +507,16 @@ fn is_cache(container: &Container) -> bool {
 }
 
 /// Whether a container's registry serves, or would as soon as it is unpaused.
-fn is_up(found: &Found) -> bool {
+fn is_up(found: &OwnContainer) -> bool {
     matches!(found.container.state, ContainerState::Running | ContainerState::Paused)
 }
 
 /// Whether the engine has given a container up, or was told to.
-fn is_ending(found: &Found) -> bool {
+fn is_ending(found: &OwnContainer) -> bool {
     matches!(found.container.state, ContainerState::Dead | ContainerState::Removing)
 }
 
-fn holds_port(found: &Found, mirror: &Mirror) -> bool {
+fn holds_port(found: &OwnContainer, mirror: &Mirror) -> bool {
     found.container.bound_ports.iter().any(|bound| bound.host_port == mirror.listen.host_port)
 }
 
@@ -530,7 +532,7 @@ fn new_target(name: &str) -> Target {
     Target { name: name.to_owned(), id: None }
 }
 
-fn remove(found: &Found) -> Action {
+fn remove(found: &OwnContainer) -> Action {
     Action::RemoveContainer { container: target(&found.container) }
 }
 

@@ -9,7 +9,7 @@ use crate::engine::Volume;
 use crate::labels::{self, is_ours};
 use crate::manifest::{State, VolumePolicy};
 use crate::names;
-use crate::observed::{Found, NetworkRef, Observed};
+use crate::observed::{NetworkRef, Observed, OwnContainer};
 
 /// Per host that is not desired its containers, and its volume, if that goes too, after them.
 ///
@@ -20,11 +20,12 @@ pub(super) fn sequences(desired: &Desired, observed: &Observed, unwired: &[Miles
     let cluster_is_gone = || vec![Milestone::Done(Subject::Cluster(desired.cluster.to_string()))];
     let after = if cluster_goes { cluster_is_gone() } else { unwired.to_vec() };
     let mut sequences: BTreeMap<Subject, Sequence> = BTreeMap::new();
-    let mut add = |found: &Found, step: Step| {
+    let mut add = |found: &OwnContainer, step: Step| {
         let host = host_of(&found.container.labels, &found.container.name);
         sequences.entry(Subject::Mirror(host)).or_default().steps.push(step);
     };
-    let undesired = |found: &&Found| !is_desired(desired, &host_of(&found.container.labels, &found.container.name));
+    let undesired =
+        |found: &&OwnContainer| !is_desired(desired, &host_of(&found.container.labels, &found.container.name));
     // All of a mirror's containers leave before one of them waits for the cluster, which waits for all of them to leave.
     for found in attached(observed).filter(undesired).filter(|_| cluster_goes) {
         let Some(network) = &observed.network else { continue };
@@ -57,21 +58,22 @@ pub(super) fn sequences(desired: &Desired, observed: &Observed, unwired: &[Miles
 }
 
 /// It is back under the names it had when the cluster cannot be deleted after all.
-fn leave(found: &Found, network: &NetworkRef) -> Step {
+fn leave(found: &OwnContainer, network: &NetworkRef) -> Step {
     let aliases = network.endpoint_of(&found.container).map(|endpoint| endpoint.aliases.clone()).unwrap_or_default();
     let back = Action::ConnectNetwork { container: target(found), network: network.clone(), aliases };
     let action = Action::DisconnectNetwork { container: target(found), network: network.clone() };
     Step { undo: vec![back], ..Step::new(action, "the cluster is about to be deleted") }
 }
 
-fn target(found: &Found) -> Target {
+fn target(found: &OwnContainer) -> Target {
     Target { name: found.container.name.clone(), id: Some(found.container.id.clone()) }
 }
 
 /// The cluster's containers that are on its network.
-pub(super) fn attached(observed: &Observed) -> impl Iterator<Item = &Found> {
-    let is_on_it = |network: &NetworkRef, found: &Found| network.endpoint_of(&found.container).is_some();
-    let is_attached = move |found: &&Found| observed.network.as_ref().is_some_and(|network| is_on_it(network, found));
+pub(super) fn attached(observed: &Observed) -> impl Iterator<Item = &OwnContainer> {
+    let is_on_it = |network: &NetworkRef, found: &OwnContainer| network.endpoint_of(&found.container).is_some();
+    let is_attached =
+        move |found: &&OwnContainer| observed.network.as_ref().is_some_and(|network| is_on_it(network, found));
     observed.containers.iter().filter(is_attached)
 }
 

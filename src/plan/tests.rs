@@ -9,10 +9,10 @@ use std::time::Duration;
 use insta::assert_snapshot;
 
 use super::*;
-use crate::desired::{Surroundings, resolve};
+use crate::desired::{ResolveContext, resolve};
 use crate::engine::{Container, ContainerState, Endpoint, Image, LogDriver, Mount, Volume};
 use crate::manifest::{self, Credentials, Manifest, Registries, State, Upstream, VolumePolicy};
-use crate::observed::{Found, NetworkRef, StartsAgain, Stranger};
+use crate::observed::{NetworkRef, OwnContainer, StartsAgain, Stranger};
 use crate::probe::Serving;
 use crate::registry::SecretFiles;
 
@@ -45,7 +45,7 @@ fn manifest(mirrors: Vec<manifest::Mirror>) -> Manifest {
 }
 
 fn wanted(mirrors: Vec<manifest::Mirror>) -> Desired {
-    resolve(&manifest(mirrors), &Surroundings::default())
+    resolve(&manifest(mirrors), &ResolveContext::default())
 }
 
 fn one() -> Desired {
@@ -85,7 +85,7 @@ fn converged(desired: &Desired) -> Observed {
     observed
 }
 
-fn container_of(mirror: &crate::desired::Mirror) -> Found {
+fn container_of(mirror: &crate::desired::Mirror) -> OwnContainer {
     let spec = &mirror.container;
     let mut env = image().env;
     env.extend(spec.env.clone());
@@ -115,7 +115,7 @@ fn container_of(mirror: &crate::desired::Mirror) -> Found {
             .collect(),
         endpoints: BTreeMap::from([("kind".to_owned(), endpoint)]),
     };
-    Found {
+    OwnContainer {
         container,
         secrets: mirror.files.as_ref().map(SecretFiles::digest),
         serving: Serving::Answers,
@@ -125,7 +125,7 @@ fn container_of(mirror: &crate::desired::Mirror) -> Found {
 }
 
 /// The plan for one mirror after something happened to its container.
-fn after(drift: impl FnOnce(&mut Found)) -> String {
+fn after(drift: impl FnOnce(&mut OwnContainer)) -> String {
     let desired = one();
     let mut observed = converged(&desired);
     drift(&mut observed.containers[0]);
@@ -137,7 +137,7 @@ fn made_from(other: &Desired) -> String {
     plan(&one(), &converged(other)).to_string()
 }
 
-fn exited(found: &mut Found, code: i64) {
+fn exited(found: &mut OwnContainer, code: i64) {
     found.container.state = ContainerState::Exited;
     found.container.exit_code = Some(code);
     found.container.bound_ports.clear();
@@ -557,7 +557,7 @@ fn a_host_whose_usual_name_is_anothers_already_has_one_of_its_own() {
 
 #[test]
 fn a_volume_of_another_name_on_a_container_of_ours_stays() {
-    let purged = resolve(&Manifest { state: State::Purged, ..manifest(vec![]) }, &Surroundings::default());
+    let purged = resolve(&Manifest { state: State::Purged, ..manifest(vec![]) }, &ResolveContext::default());
     let mut observed = converged(&one());
     observed.containers[0].container.created_at = jiff::Timestamp::from_second(100).ok();
     observed.containers[0].container.mounts.push(Mount { volume: Some("mine".to_owned()), target: "/data".to_owned() });
@@ -717,7 +717,7 @@ fn a_volume_without_labels_that_only_our_container_is_on_is_adopted() {
 
 #[test]
 fn an_adopted_volume_is_purged_only_if_it_is_not_older_than_the_container() {
-    let purged = resolve(&Manifest { state: State::Purged, ..manifest(vec![]) }, &Surroundings::default());
+    let purged = resolve(&Manifest { state: State::Purged, ..manifest(vec![]) }, &ResolveContext::default());
     let removes = |volume_created: i64| {
         let mut observed = converged(&one());
         observed.containers[0].container.created_at = jiff::Timestamp::from_millisecond(100_900).ok();
@@ -728,7 +728,7 @@ fn an_adopted_volume_is_purged_only_if_it_is_not_older_than_the_container() {
 }
 
 /// As the first version made it: every setting of ours is another, and the log has no limit.
-fn made_by_an_earlier_ksail(found: &mut Found) {
+fn made_by_an_earlier_ksail(found: &mut OwnContainer) {
     for (name, _) in crate::registry::SHAPE {
         found.container.env.remove(name);
     }
@@ -775,7 +775,7 @@ fn what_an_earlier_ksail_made_is_renewed_one_after_the_other_and_has_no_restart_
 
 #[test]
 fn a_cache_that_would_not_start_again_is_asked_for_and_then_not_stopped() {
-    type Told = (fn(&mut Found), &'static str);
+    type Told = (fn(&mut OwnContainer), &'static str);
     let desired = one();
     let away = || StartsAgain::No("https://ghcr.io: connection refused".to_owned());
     let drifts: [Told; 4] = [
@@ -856,7 +856,7 @@ fn with_the_policy_delete_the_volume_goes_too() {
 fn absent_keeps_volumes_and_purged_does_not() {
     let observed = converged(&one());
     let with =
-        |state| resolve(&Manifest { state, ..manifest(vec![mirror("ghcr.io", 5001)]) }, &Surroundings::default());
+        |state| resolve(&Manifest { state, ..manifest(vec![mirror("ghcr.io", 5001)]) }, &ResolveContext::default());
     assert_snapshot!(plan(&with(State::Absent), &observed), @r"
     ghcr.io
       remove container ksail-dev-ghcr-io: state is Absent; its volume stays

@@ -6,7 +6,7 @@ use super::{ConditionType, Evidence, MirrorStatus, Reason};
 use crate::desired::Mirror;
 use crate::distribution::containerd::RegistryConfig;
 use crate::engine::ContainerState;
-use crate::observed::{Found, Node, Unwired, unwired};
+use crate::observed::{Node, OwnContainer, Unwired, unwired};
 use crate::outcome::Failure;
 use crate::plan::{Obstacle, Sequence, Subject};
 use crate::probe::Serving;
@@ -57,7 +57,7 @@ pub(super) fn assess(mirror: &Mirror, evidence: &Evidence<'_>) -> MirrorStatus {
     }
 }
 
-fn running(found: Option<&Found>) -> Verdict {
+fn running(found: Option<&OwnContainer>) -> Verdict {
     let verdict = |status, reason, message: String| Verdict::new(ConditionType::Running, status, reason, message);
     let Some(found) = found else {
         return verdict(False, Reason::ContainerMissing, "there is no container".to_owned());
@@ -81,9 +81,9 @@ fn running(found: Option<&Found>) -> Verdict {
     }
 }
 
-fn serving(found: Option<&Found>) -> Verdict {
+fn serving(found: Option<&OwnContainer>) -> Verdict {
     let verdict = |status, reason, message: &str| Verdict::new(ConditionType::Serving, status, reason, message);
-    let up = |found: &&Found| matches!(found.container.state, ContainerState::Running | ContainerState::Paused);
+    let up = |found: &&OwnContainer| matches!(found.container.state, ContainerState::Running | ContainerState::Paused);
     match found.filter(up).map(|found| found.serving) {
         None => verdict(False, Reason::NotRunning, "container does not run"),
         Some(Serving::Answers) => verdict(True, Reason::Answering, "registry answers /v2/"),
@@ -108,7 +108,7 @@ fn upstream_reachable(mirror: &Mirror, probed: Option<&Result<(), String>>) -> V
     }
 }
 
-fn network_attached(mirror: &Mirror, found: Option<&Found>, evidence: &Evidence<'_>) -> Verdict {
+fn network_attached(mirror: &Mirror, found: Option<&OwnContainer>, evidence: &Evidence<'_>) -> Verdict {
     let verdict = |status, reason, message| Verdict::new(ConditionType::NetworkAttached, status, reason, message);
     let Some(network) = &evidence.observed.network else {
         let message =

@@ -8,7 +8,7 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use jiff::Timestamp;
-use ksail::desired::{Desired, Surroundings, resolve};
+use ksail::desired::{Desired, ResolveContext, resolve};
 use ksail::engine::memory::{Call, CallKind, Memory};
 use ksail::engine::{Container, ContainerSpec, ContainerState, Engine, EngineError, Image, PublishedPort};
 use ksail::labels::is_ours;
@@ -217,7 +217,7 @@ impl World {
             registries: Registries { image: IMAGES[0].to_owned(), volume_policy, mirrors },
             not_acted_on: Vec::new(),
         };
-        resolve(&manifest, &Surroundings::default())
+        resolve(&manifest, &ResolveContext::default())
     }
 
     pub(crate) fn probe(&self) -> InMemory {

@@ -6,8 +6,8 @@ use clap_complete::engine::ArgValueCompleter;
 use super::super::apply::{Converging, converge};
 use super::super::arguments::{MirrorRegistry, Registry};
 use super::super::completions::well_known_hosts;
+use super::super::context::{claim, load, manifest_path};
 use super::super::editing::{check, edit, entry, free_ports, outline, tell};
-use super::super::surroundings::{claim, load, manifest_path};
 use super::super::{Exit, Global, Output};
 use crate::manifest::{Edit, Outline, State};
 

@@ -3,8 +3,8 @@
 use clap::Args;
 
 use super::super::apply::{Converging, converge};
+use super::super::context::{claim, manifest_path};
 use super::super::editing::{edit, outline, tell};
-use super::super::surroundings::{claim, manifest_path};
 use super::super::{Exit, Global, OK, Output};
 use crate::manifest::{Edit, State};
 

@@ -11,11 +11,11 @@ use clap_complete::engine::ArgValueCompleter;
 
 use super::super::arguments::{LocalRegistry, MirrorRegistry, words};
 use super::super::completions::well_known_hosts;
+use super::super::context::variable;
 use super::super::distribution_config::{Change, change, routes_of};
 use super::super::files::{NewFile, cannot_write, write_together};
 use super::super::ports::FreePorts;
 use super::super::schema;
-use super::super::surroundings::variable;
 use super::super::{BAD_INPUT, Exit, Global, OK, note, print};
 use super::document::{self, Document, SCHEMA};
 use crate::distribution;

@@ -5,8 +5,8 @@ use clap_complete::engine::ArgValueCompleter;
 
 use super::super::arguments::Registry;
 use super::super::completions::well_known_hosts;
+use super::super::context::manifest_path;
 use super::super::editing::{entry, free_ports, outline};
-use super::super::surroundings::manifest_path;
 use super::super::{Exit, Global};
 use super::carry_out;
 use super::settings::Settings;

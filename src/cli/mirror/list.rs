@@ -6,8 +6,8 @@ use clap::Args;
 use serde_json::json;
 use tabwriter::TabWriter;
 
+use super::super::context::manifest_path;
 use super::super::editing::outline;
-use super::super::surroundings::manifest_path;
 use super::super::{Exit, Global, OK, Output, print};
 use crate::manifest::{Listed, Outline};
 use crate::registry::Role;

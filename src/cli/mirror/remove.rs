@@ -5,7 +5,7 @@ use clap_complete::engine::ArgValueCompleter;
 
 use super::super::arguments::host;
 use super::super::completions::listed_hosts;
-use super::super::surroundings::manifest_path;
+use super::super::context::manifest_path;
 use super::super::{Exit, Global};
 use super::carry_out;
 use crate::manifest::{Edit, Host};

@@ -1,7 +1,7 @@
 //! When a subject may start, with all that it needs.
 
 use super::*;
-use crate::desired::{Surroundings, resolve};
+use crate::desired::{ResolveContext, resolve};
 use crate::distribution::containerd::RegistryConfig;
 use crate::engine::EngineError;
 use crate::manifest::load_contents;
@@ -22,7 +22,7 @@ struct Scene {
     unsettled: BTreeSet<Subject>,
     cluster_is_asked: bool,
     removals: Removals,
-    ending: Vec<String>,
+    ending: BTreeSet<String>,
     nodes_are_read: bool,
     gives_up: bool,
     is_stopping: bool,
@@ -38,7 +38,7 @@ impl Scene {
             "apiVersion: ksail.dev/v1alpha1\nkind: Cluster\nmetadata: {{name: dev}}\nspec:\n  lifecycle: Managed\n  registries:\n    mirrors:\n{mirrors}"
         );
         let manifest = load_contents(std::path::Path::new("ksail.yaml"), Ok(text.into_bytes()), &|_| None);
-        let desired = resolve(&manifest.unwrap(), &Surroundings::default());
+        let desired = resolve(&manifest.unwrap(), &ResolveContext::default());
         Self {
             subjects: BTreeMap::new(),
             plan: Plan::default(),
@@ -47,7 +47,7 @@ impl Scene {
             unsettled: BTreeSet::new(),
             cluster_is_asked: false,
             removals: Removals::AtOnce,
-            ending: Vec::new(),
+            ending: BTreeSet::new(),
             nodes_are_read: false,
             gives_up: false,
             is_stopping: false,
@@ -109,7 +109,7 @@ impl Scene {
             unsettled: &self.unsettled,
             cluster_is_asked: self.cluster_is_asked,
             removals: self.removals,
-            is_ending: &|id| self.ending.iter().any(|ending| ending == id),
+            ending: &self.ending,
             nodes_are_read: self.nodes_are_read,
             gives_up: self.gives_up,
             is_stopping: self.is_stopping,
@@ -374,7 +374,7 @@ fn a_node_that_is_about_to_end_is_left_alone_and_others_are_not() {
     let advertised = crate::distribution::registry_hosting::Advertised::Nothing;
     let hosting = Hosting { node_id: "id of one".to_owned(), node: "one".to_owned(), advertised };
     scene.observed.hosting = Some(hosting);
-    scene.ending = vec!["id of one".to_owned()];
+    scene.ending = BTreeSet::from(["id of one".to_owned()]);
     let withdraw = Action::WithdrawRegistry { node: target("one"), distribution: scene.desired.distribution };
     let scene = scene.plans(&node("one"), write("one"), Vec::new()).plans(&node("two"), write("two"), Vec::new());
     let scene = scene.plans(&cluster(), withdraw, Vec::new());

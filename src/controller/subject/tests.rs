@@ -49,7 +49,7 @@ impl Story {
     }
 
     fn becomes(mut self, spec: Spec) -> Self {
-        self.tracked.aim_at(spec);
+        self.tracked.set_spec(spec);
         self
     }
 
@@ -365,6 +365,16 @@ fn a_cause_that_comes_back_is_told_from_the_third_time_on() {
     let story = story.has_run_when_it_may(KILLED, Ended::Done).put_off(KILLED);
     assert_eq!(told(&story), Some((KILLED.to_owned(), 3)));
     assert_eq!(told(&story.seen_cured()), None);
+}
+
+#[test]
+fn what_was_given_up_or_failed_is_not_told_to_have_been_put_right() {
+    let given_up = (0..4).fold(Story::new(), |story, _| story.has_run_when_it_may(KILLED, Ended::Cancelled));
+    assert_eq!(given_up.waits(KILLED), Duration::ZERO, "nothing was tried");
+    assert_eq!(given_up.tracked.failure(), None);
+    let failed = (0..4).fold(Story::new(), |story, _| story.has_run_when_it_may(KILLED, fails()));
+    let once = failed.has_run_when_it_may(KILLED, Ended::Done).put_off(KILLED);
+    assert_eq!(once.tracked.failure(), None, "it has come back for the first time");
 }
 
 #[test]

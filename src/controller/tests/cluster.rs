@@ -56,7 +56,7 @@ impl Kind {
 
     async fn apply(&self) -> Applied {
         let manifest = load(&self.world.path(), &|_| None).unwrap();
-        let desired = resolve(&manifest, &Surroundings::default());
+        let desired = resolve(&manifest, &ResolveContext::default());
         self.controller().apply(desired, LONG_ENOUGH, &self.world.stop).await
     }
 

@@ -68,7 +68,7 @@ fn asking_and_cleaning_up(mirrors: &[(&str, u16)]) -> Desired {
 
 fn asking_in_words(text: String) -> Desired {
     let manifest = load_contents(Path::new("ksail.yaml"), Ok(text.into_bytes()), &|_| None).unwrap();
-    resolve(&manifest, &Surroundings::default())
+    resolve(&manifest, &ResolveContext::default())
 }
 
 fn refusal(message: &str) -> EngineError {
@@ -147,7 +147,7 @@ impl World {
     /// Another ksail is at work.
     fn is_locked(&self) -> crate::controller::lock::Held {
         let cluster = "dev".parse().unwrap();
-        ClusterLock::new(self.directory.path(), &cluster, "memory").try_take().unwrap().unwrap()
+        ClusterLock::new(self.directory.path(), &cluster, "memory").try_acquire().unwrap().unwrap()
     }
 
     /// A node that runs.

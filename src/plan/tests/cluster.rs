@@ -9,7 +9,7 @@ use crate::observed::{Cluster, Hosting};
 /// What the manifest says, with a mirror and a cluster of ksail's own.
 fn managed(state: State) -> Desired {
     let manifest = Manifest { state, lifecycle: Lifecycle::Managed, ..manifest(vec![mirror("ghcr.io", 5001)]) };
-    resolve(&manifest, &Surroundings::default())
+    resolve(&manifest, &ResolveContext::default())
 }
 
 /// With the distribution's program at hand.

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use ksail::controller::{ClusterLock, Controller, Intent, Removals};
-use ksail::desired::Surroundings;
+use ksail::desired::ResolveContext;
 use ksail::engine::memory::{Call, ContainerSnapshot};
 use ksail::engine::{Container, ContainerSpec, ContainerState, Engine, EngineError, Event, EventKind, PublishedPort};
 use ksail::execute::DEFAULT_CONCURRENCY;
@@ -98,7 +98,7 @@ impl Stage {
             lock: ClusterLock::new(directory.path(), &"dev".parse().unwrap(), "memory"),
             claim: None,
             reread: None,
-            around: Surroundings::default(),
+            context: ResolveContext::default(),
             env: Arc::new(|_| None),
         };
         let (intents, intent) = watch::channel(Intent::careful(world.desired()));
@@ -315,11 +315,13 @@ impl Stage {
         match trouble {
             Trouble::Refused(struck, refusal) => {
                 let strikes = self.strikes(struck)?;
-                engine.fail(move |call| is_on() && strikes(call), usize::MAX, refusal.error());
+                let may_be = refusal.may_be_of();
+                engine.fail(move |call| is_on() && may_be(call) && strikes(call), usize::MAX, refusal.error());
             }
             Trouble::Lost(struck, refusal) => {
                 let strikes = self.strikes(struck)?;
-                engine.fail_after(move |call| is_on() && strikes(call), usize::MAX, refusal.error());
+                let may_be = refusal.may_be_of();
+                engine.fail_after(move |call| is_on() && may_be(call) && strikes(call), usize::MAX, refusal.error());
             }
             Trouble::Late(struck, by) => {
                 let strikes = self.strikes(struck)?;
@@ -521,6 +523,12 @@ fn put(world: &World, witness: &Witness, asked: &Asked) {
 }
 
 impl Refusal {
+    /// Whether a call may be refused like this: where the engine says that somebody's file is not there, nobody can tell
+    /// that it is.
+    fn may_be_of(self) -> impl Fn(&Call) -> bool + Send + use<> {
+        move |call| !matches!(self, Self::NotFound) || !matches!(call.name, "get_archive" | "stat_path")
+    }
+
     fn error(self) -> EngineError {
         let message = "so says the script".to_owned();
         match self {

@@ -10,7 +10,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::{BAD_INPUT, Exit, FAILED, Global, color_on_stderr};
 use crate::controller::{Claim, ClusterLock, Controller, InForce, NotInForce, Reread, private_directory};
-use crate::desired::{Surroundings, resolve};
+use crate::desired::{ResolveContext, resolve};
 use crate::engine::docker::Docker;
 use crate::engine::locate::{Address, docker_config_directory, locate};
 use crate::event::Reporter;
@@ -63,8 +63,8 @@ fn elsewhere(host: &str) -> EngineAt {
     }
 }
 
-pub(super) fn around() -> Surroundings {
-    Surroundings::from_env(&variable)
+pub(super) fn context() -> ResolveContext {
+    ResolveContext::from_env(&variable)
 }
 
 /// A controller for a manifest.
@@ -82,10 +82,10 @@ pub(super) fn controller(
     let path = manifest.path.clone();
     let reread = move || {
         let manifest = manifest::load(&path, &variable).map_err(|problems| problems.render(false))?;
-        Ok(resolve(&manifest, &around()))
+        Ok(resolve(&manifest, &context()))
     };
-    let (around, reread) = (around(), Some(Arc::new(reread) as Reread));
-    Ok(Controller { engine, probe, provisioner, reporter, concurrency, lock, claim, reread, around, env })
+    let (context, reread) = (context(), Some(Arc::new(reread) as Reread));
+    Ok(Controller { engine, probe, provisioner, reporter, concurrency, lock, claim, reread, context, env })
 }
 
 /// Puts a manifest in force for its cluster, unless another one is.

@@ -1,4 +1,4 @@
-//! Whose turn it is: one ksail at a time changes a cluster. Others are waited for beside everything else.
+//! The lease of a cluster: one ksail at a time changes it. Others are waited for beside everything else.
 
 use std::io;
 use std::time::Duration;
@@ -12,49 +12,49 @@ use super::lock::{ClusterLock, Held};
 const PATIENCE: Duration = Duration::from_secs(1);
 
 /// Whether this ksail may change the cluster.
-pub(super) struct Turn {
+pub(super) struct Lease {
     lock: ClusterLock,
     state: State,
 }
 
 enum State {
-    /// Nobody is known to want it.
+    /// Nobody is known to hold it.
     Free,
-    /// It is this one's turn.
-    Held(#[expect(dead_code, reason = "dropped when the turn is over")] Held),
-    /// Another one's, which is waited for; when that is to be told, unless it was.
+    /// This one has it.
+    Held(#[expect(dead_code, reason = "dropped when it is released")] Held),
+    /// Another one has it, and is waited for; when that is to be told, unless it was.
     Waiting { lock: BoxFuture<'static, io::Result<Held>>, tell: Option<Instant> },
 }
 
-impl Turn {
+impl Lease {
     pub(super) fn new(lock: ClusterLock) -> Self {
         Self { lock, state: State::Free }
     }
 
-    /// Takes the turn if it is to be had now; otherwise it is waited for.
+    /// Acquires the lease if it is to be had now; otherwise it is waited for.
     ///
     /// # Errors
     ///
-    /// When there can be no turns at all.
-    pub(super) fn take(&mut self) -> io::Result<bool> {
+    /// When it cannot be had at all.
+    pub(super) fn acquire(&mut self) -> io::Result<bool> {
         match self.state {
             State::Held(_) => return Ok(true),
             State::Waiting { .. } => return Ok(false),
             State::Free => {}
         }
-        match self.lock.try_take()? {
+        match self.lock.try_acquire()? {
             Some(held) => self.state = State::Held(held),
             None => {
                 let lock = self.lock.clone();
-                let lock = Box::pin(async move { lock.take().await });
+                let lock = Box::pin(async move { lock.acquire().await });
                 self.state = State::Waiting { lock, tell: Some(Instant::now() + PATIENCE) };
             }
         }
         Ok(self.is_held())
     }
 
-    /// Completes when the turn that is waited for has come; never, when none is.
-    pub(super) async fn comes(&mut self) -> io::Result<()> {
+    /// Completes when the lease that is waited for is acquired; never, when none is.
+    pub(super) async fn acquired(&mut self) -> io::Result<()> {
         let State::Waiting { lock, .. } = &mut self.state else { return std::future::pending().await };
         let held = lock.await;
         self.state = State::Free;
@@ -63,7 +63,7 @@ impl Turn {
     }
 
     /// Others may have it.
-    pub(super) fn give_back(&mut self) {
+    pub(super) fn release(&mut self) {
         if self.is_held() {
             self.state = State::Free;
         }
