@@ -48,6 +48,11 @@ pub enum Event {
         /// In words.
         message: String,
     },
+    /// Half of a cluster is there that its creation has made, and ksail ends without having deleted it.
+    LeftBehind {
+        /// The cluster.
+        subject: Subject,
+    },
     /// The file asks for something to be removed for good, which is done unless it is changed back.
     Removing {
         /// What.
@@ -182,6 +187,7 @@ impl Event {
             Self::EngineFound(_) | Self::EngineLost { .. } => newest(None, "engine"),
             Self::Waiting { .. } => newest(None, "lock"),
             Self::Removing { .. } => newest(None, "removal"),
+            Self::LeftBehind { .. } => Importance::Always,
             Self::Watching { .. }
             | Self::PassStarted { .. }
             | Self::PassFinished { .. }

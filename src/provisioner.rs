@@ -40,7 +40,8 @@ pub struct Provisioner {
     pub home: Option<PathBuf>,
     /// The engine, when it is another than the programs would find by themselves.
     pub docker_host: Option<String>,
-    /// Plays the programs, in place of those on the `PATH`: for tests, as the engine in memory is.
+    /// Plays the programs, in place of those on the `PATH`: for tests, as the engine in memory is. With a `path` they have
+    /// to be there all the same.
     pub played: Option<Played>,
 }
 
@@ -154,7 +155,7 @@ impl Provisioner {
     /// Path of a distribution's program, if it is on the `PATH`.
     pub fn find(&self, distribution: Distribution) -> Option<PathBuf> {
         let name = format!("{}{}", distribution::provisioner(distribution).name, std::env::consts::EXE_SUFFIX);
-        if self.played.is_some() {
+        if self.played.is_some() && self.path.is_none() {
             return Some(Path::new("/played").join(name));
         }
         split_paths(self.path.as_ref()?).map(|directory| directory.join(&name)).find(|path| is_executable(path))

@@ -40,6 +40,8 @@ const RESYNC_JITTER: Duration = Duration::from_secs(3);
 pub(super) const TRY_AGAIN: Duration = Duration::from_millis(1500);
 /// The engine has this long to say how everything is in the end.
 const LAST_LOOK: Duration = Duration::from_secs(10);
+/// The deletion of what a creation has left has this long to begin, or to be tried again, when everything else has ended.
+const BEGINS_WITHIN: Duration = Duration::from_secs(10);
 
 /// How long it goes on.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -331,15 +333,25 @@ impl<E: Engine, P: Probe> Reconciler<E, P> {
                 run.cancel.cancel();
             }
         }
+        let mut idle_since = Instant::now();
         while !self.running.is_empty() || self.is_clearing_up() {
             let next_pass = self.next_pass();
+            let gives_up = self.running.is_empty().then(|| idle_since + BEGINS_WITHIN);
             tokio::select! {
                 biased;
-                Some(ended) = self.running.join_next() => self.ended(ended),
-                lease = self.lease.acquired() => drop(lease),
+                Some(ended) = self.running.join_next() => {
+                    self.ended(ended);
+                    idle_since = Instant::now();
+                }
+                Some(()) = at(gives_up) => break,
+                // Without it nothing begins.
+                lease = self.lease.acquired(), if self.lease.is_waited_for() => drop(lease),
                 _ = learned.changed() => self.is_due = true,
                 Some(()) = at(next_pass), if !matches!(self.store().link(), Link::Down(_)) => self.pass(),
             }
+        }
+        for (subject, _) in self.subjects.iter().filter(|(_, tracked)| tracked.has_left()) {
+            self.reporter.report(&Event::LeftBehind { subject: subject.clone() });
         }
         self.is_over();
     }

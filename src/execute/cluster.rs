@@ -29,9 +29,6 @@ impl<E: Engine, P: Probe> Executor<E, P> {
         cluster: &ClusterSpec,
         stop: &CancellationToken,
     ) -> Result<(), Failure> {
-        if self.exists(cluster).await? {
-            return Err(ProvisionError::Appeared { cluster: cluster.name.to_string() }.into());
-        }
         let ClusterSpec { name, distribution, provisioning, .. } = cluster;
         let arguments = create_arguments(*distribution, name, provisioning.config.as_deref(), provisioning.timeout);
         let created = self.provision(subject, cluster, &arguments, stop).await;
@@ -56,16 +53,30 @@ impl<E: Engine, P: Probe> Executor<E, P> {
         }
     }
 
-    /// Deletes a cluster, and is not stopped half-way. Nodes that are gone already are no obstacle to either program.
-    pub(super) async fn delete_cluster(&self, subject: &Subject, cluster: &ClusterSpec) -> Result<(), Failure> {
-        Ok(self.leave_and_delete(subject, cluster).await?)
+    /// Whether nobody has created the cluster since it was looked for.
+    pub(super) async fn is_still_missing(&self, cluster: &ClusterSpec) -> Result<bool, Failure> {
+        if self.exists(cluster).await? {
+            return Err(ProvisionError::Appeared { cluster: cluster.name.to_string() }.into());
+        }
+        Ok(true)
     }
 
-    async fn leave_and_delete(&self, subject: &Subject, cluster: &ClusterSpec) -> Result<(), ProvisionError> {
+    /// Deletes a cluster. The program is not stopped half-way: nobody has use for half a cluster. Nodes that are gone
+    /// already are no obstacle to either program.
+    pub(super) async fn delete_cluster(
+        &self,
+        subject: &Subject,
+        cluster: &ClusterSpec,
+        cancel: &CancellationToken,
+    ) -> Result<(), Failure> {
         // A network that somebody is still on stays, and the cluster goes all the same.
         let _ = self.leave_network_of(cluster).await;
         let arguments = delete_arguments(cluster.distribution, &cluster.name);
-        self.provision(subject, cluster, &arguments, &CancellationToken::new()).await
+        if cancel.is_cancelled() {
+            let command = format!("{} {}", provisioner(cluster.distribution).name, arguments.join(" "));
+            return Err(ProvisionError::Stopped { command }.into());
+        }
+        Ok(self.provision(subject, cluster, &arguments, &CancellationToken::new()).await?)
     }
 
     /// Takes registries off the network that is deleted with the cluster: k3d leaves one behind that somebody is on. They

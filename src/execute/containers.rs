@@ -35,7 +35,6 @@ impl<E: Engine, P: Probe> Executor<E, P> {
             }
             Action::StartContainer { .. } => engine.start_container(id).await,
             Action::StopContainer { .. } => unless_gone(engine.stop_container(id, STOP_GRACE).await),
-            Action::RestartContainer { only_if_silent: true, .. } if self.answers_by_now(id).await => Ok(()),
             Action::RestartContainer { .. } => engine.restart_container(id, RESTART_GRACE).await,
             Action::UnpauseContainer { .. } => {
                 let outcome = engine.unpause_container(id).await;
@@ -52,7 +51,7 @@ impl<E: Engine, P: Probe> Executor<E, P> {
     }
 
     /// What was found is a moment old, and pulls may be under way.
-    async fn answers_by_now(&self, id: &str) -> bool {
+    pub(super) async fn answers_by_now(&self, id: &str) -> bool {
         match self.engine.inspect_container(id).await {
             Ok(container) => {
                 let up = container.started_at.map(|started| Uptime::of(started, self.engine.now()));
@@ -142,14 +141,23 @@ impl<E: Engine, P: Probe> Executor<E, P> {
         }
     }
 
-    /// Removes a volume. What it holds is lost for good, so that it is looked at right before: whoever has made another
-    /// one of its name meanwhile keeps it.
-    pub(super) async fn remove_volume(&self, name: &str, labels: &BTreeMap<String, String>) -> Result<(), EngineError> {
+    /// Whether a volume is there. What it holds would be lost for good: whoever has made another one of its name
+    /// meanwhile keeps it.
+    pub(super) async fn is_still_that_volume(
+        &self,
+        name: &str,
+        labels: &BTreeMap<String, String>,
+    ) -> Result<bool, EngineError> {
         match self.engine.inspect_volume(name).await {
-            Ok(volume) if volume.labels == *labels => unless_gone(self.engine.remove_volume(name).await),
+            Ok(volume) if volume.labels == *labels => Ok(true),
             Ok(_) => Err(EngineError::Conflict { message: "somebody else has made it anew meanwhile".to_owned() }),
-            Err(error) => unless_gone(Err(error)),
+            Err(error) if error.is_not_found() => Ok(false),
+            Err(error) => Err(error),
         }
+    }
+
+    pub(super) async fn remove_volume(&self, name: &str) -> Result<(), EngineError> {
+        unless_gone(self.engine.remove_volume(name).await)
     }
 
     /// Removes a container; one that is being removed already is waited for.

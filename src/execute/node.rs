@@ -27,6 +27,32 @@ impl<E: Engine, P: Probe> Executor<E, P> {
         }
     }
 
+    /// Whether a node's file, or what the cluster says of its registry, is still ours to change, and there to be removed.
+    pub(super) async fn is_still_ours_in_node(&self, action: &Action) -> Result<bool, Failure> {
+        let refused = |error| Failure::Engine { what: format!("cannot {action}"), error };
+        let looked = match action {
+            Action::WriteNodeFiles { node, files } => {
+                self.are_still_ours(node, files.values().map(|(path, _)| path.as_str())).await.map_err(refused)
+            }
+            Action::RemoveNodeFiles { node, paths, .. } => {
+                self.are_still_ours(node, paths.iter().map(String::as_str)).await.map_err(refused)
+            }
+            Action::AdvertiseRegistry { node, distribution, .. } => {
+                self.is_said_by_us(action, node, *distribution).await.map(drop)
+            }
+            Action::WithdrawRegistry { node, distribution } => {
+                let said = self.is_said_by_us(action, node, *distribution).await;
+                return said.map(|said| said != Advertised::Nothing);
+            }
+            _ => Ok(()),
+        };
+        match looked {
+            // A node that is gone meanwhile needs nothing any more.
+            Err(Failure::Engine { error, .. }) if error.is_not_found() => Ok(false),
+            looked => looked.map(|()| true),
+        }
+    }
+
     async fn try_to_change_node(&self, action: &Action) -> Result<(), Failure> {
         let refused = |error| Failure::Engine { what: format!("cannot {action}"), error };
         match action {
@@ -38,16 +64,12 @@ impl<E: Engine, P: Probe> Executor<E, P> {
                 self.engine.exec(id(node), &Exec::changing(words)).await.map(drop).map_err(refused)
             }
             Action::AdvertiseRegistry { node, distribution, hosting } => {
-                self.is_said_by_us(action, node, *distribution).await?;
                 let apply = kubectl(*distribution, &["apply", "--filename", "-"]);
                 let done =
                     self.engine.exec(id(node), &apply.with_stdin(hosting.config_map())).await.map_err(refused)?;
                 succeeded(action, done).map(drop)
             }
             Action::WithdrawRegistry { node, distribution } => {
-                if self.is_said_by_us(action, node, *distribution).await? == Advertised::Nothing {
-                    return Ok(());
-                }
                 let delete = ["delete", "configmap", NAME, "--namespace", NAMESPACE, "--ignore-not-found"];
                 let done = self.engine.exec(id(node), &kubectl(*distribution, &delete)).await.map_err(refused)?;
                 succeeded(action, done).map(drop)
@@ -83,7 +105,6 @@ impl<E: Engine, P: Probe> Executor<E, P> {
         files: &BTreeMap<String, (String, HostsToml)>,
     ) -> Result<(), EngineError> {
         let broken = |error: std::io::Error| EngineError::Refused { status: 0, message: error.to_string() };
-        self.are_still_ours(node, files.values().map(|(path, _)| path.as_str())).await?;
         self.engine.put_archive(id(node), "/", packed(files).map_err(broken)?).await?;
         let Some(directory) = files.iter().find_map(|(host, (path, _))| hosts_directory(path, host)) else {
             return Ok(());
@@ -119,7 +140,6 @@ impl<E: Engine, P: Probe> Executor<E, P> {
     /// By `rm`, or where there is none by emptying them: containerd takes an empty file for its own default.
     async fn remove_node_files(&self, action: &Action, node: &Target, paths: &[String]) -> Result<(), Failure> {
         let refused = |error| Failure::Engine { what: format!("cannot {action}"), error };
-        self.are_still_ours(node, paths.iter().map(String::as_str)).await.map_err(refused)?;
         let words = ["rm", "-f"].into_iter().chain(paths.iter().map(String::as_str));
         let done = self.engine.exec(id(node), &Exec::changing(words)).await.map_err(refused)?;
         if !done.is_missing_program() {

@@ -101,7 +101,8 @@ impl<E: Engine, P: Probe> Run<'_, E, P> {
         }
         // Taken back even when it fails: an answer that was lost does not say that nothing was done.
         self.undo.extend(step.undo.iter().rev().cloned());
-        let outcome = self.perform_and_report(&step.action, &step.cause, Some(self.cancel)).await;
+        let cancel = Some(self.cancel).filter(|_| !self.serves);
+        let outcome = self.perform_and_report(&step.action, &step.cause, cancel).await;
         self.milestones.reach(self.subject, &step.action);
         if matches!(step.action, Action::AwaitServing { .. }) && outcome.is_ok() {
             self.undo.clear();
@@ -129,13 +130,13 @@ impl<E: Engine, P: Probe> Run<'_, E, P> {
         let started = Instant::now();
         let span =
             debug_span!("action", subject = %self.subject, action = action.name(), object = action.object(), cause);
-        let work = self.perform(action).instrument(span);
+        let work = self.perform(action, cancel).instrument(span);
         let may_be_left = matches!(action, Action::PullImage { .. } | Action::AwaitServing { .. });
         let outcome = match cancel.filter(|_| may_be_left) {
-            None => work.await.map_err(ended_by),
+            None => work.await,
             Some(cancel) => tokio::select! {
                 biased;
-                outcome = work => outcome.map_err(ended_by),
+                outcome = work => outcome,
                 () = cancel.cancelled() => Err(Ended::Cancelled),
             },
         };
@@ -149,10 +150,10 @@ impl<E: Engine, P: Probe> Run<'_, E, P> {
         outcome
     }
 
-    async fn perform(&mut self, action: &Action) -> Result<(), Failure> {
+    async fn perform(&mut self, action: &Action, cancel: Option<&CancellationToken>) -> Result<(), Ended> {
         if let Action::AwaitServing { container } = action {
             return match self.id_of(container) {
-                Some(id) => self.await_serving(&container.name, &id).await,
+                Some(id) => self.await_serving(&container.name, &id).await.map_err(ended_by),
                 None => Ok(()),
             };
         }
@@ -162,11 +163,23 @@ impl<E: Engine, P: Probe> Run<'_, E, P> {
             Action::PullImage { .. } | Action::CreateCluster { .. } | Action::DeleteCluster { .. } => None,
             _ => executor.calls.acquire().await.ok(),
         };
+        if !executor.is_still_needed(action).await.map_err(ended_by)? {
+            return Ok(());
+        }
+        // However long others and the look took: what is not asked for any more is not begun.
+        if cancel.is_some_and(CancellationToken::is_cancelled) {
+            return Err(Ended::Cancelled);
+        }
+        self.change(action).await.map_err(ended_by)
+    }
+
+    async fn change(&mut self, action: &Action) -> Result<(), Failure> {
+        let executor = self.executor;
         let refused = |error| Failure::Engine { what: format!("cannot {action}"), error };
         match action {
             Action::PullImage { image } => executor.pull(image).await.map_err(refused),
             Action::CreateVolume { name, labels } => executor.engine.create_volume(name, labels).await.map_err(refused),
-            Action::RemoveVolume { name, labels } => executor.remove_volume(name, labels).await.map_err(refused),
+            Action::RemoveVolume { name, .. } => executor.remove_volume(name).await.map_err(refused),
             Action::CreateContainer { spec } => {
                 let id = executor.create(spec).await?;
                 self.created.insert(spec.name.clone(), id);
@@ -186,7 +199,7 @@ impl<E: Engine, P: Probe> Run<'_, E, P> {
                 }
                 created
             }
-            Action::DeleteCluster { cluster } => executor.delete_cluster(self.subject, cluster).await,
+            Action::DeleteCluster { cluster } => executor.delete_cluster(self.subject, cluster, self.cancel).await,
             Action::WriteNodeFiles { .. }
             | Action::RemoveNodeFiles { .. }
             | Action::RemoveNodeDirectories { .. }
@@ -246,6 +259,29 @@ impl<E: Engine, P: Probe> Run<'_, E, P> {
                 Err(error) if error.is_not_found() => return None,
                 _ => {}
             }
+        }
+    }
+}
+
+impl<E: Engine, P: Probe> Executor<E, P> {
+    /// Looks right before something is changed, since what was observed is a moment old: whether that is needed still.
+    ///
+    /// # Errors
+    ///
+    /// When it is somebody else's by now, or cannot be looked at.
+    async fn is_still_needed(&self, action: &Action) -> Result<bool, Failure> {
+        let refused = |error| Failure::Engine { what: format!("cannot {action}"), error };
+        match action {
+            Action::RemoveVolume { name, labels } => self.is_still_that_volume(name, labels).await.map_err(refused),
+            Action::RestartContainer { container: Target { id: Some(id), .. }, only_if_silent: true } => {
+                Ok(!self.answers_by_now(id).await)
+            }
+            Action::CreateCluster { cluster } => self.is_still_missing(cluster).await,
+            Action::WriteNodeFiles { .. }
+            | Action::RemoveNodeFiles { .. }
+            | Action::AdvertiseRegistry { .. }
+            | Action::WithdrawRegistry { .. } => self.is_still_ours_in_node(action).await,
+            _ => Ok(true),
         }
     }
 }

@@ -42,6 +42,7 @@ fn object(event: &Event) -> Option<Value> {
         Event::EngineFound(info) => json!({"event": "engineFound", "name": info.name, "version": info.version}),
         Event::EngineLost { message } => json!({"event": "engineLost", "message": message}),
         Event::Waiting { message } => json!({"event": "waiting", "message": message}),
+        Event::LeftBehind { subject } => json!({"event": "leftBehind", subject.kind(): subject.name()}),
         Event::Removing { what, after } => {
             let what: Vec<Value> = what.iter().map(|subject| json!({subject.kind(): subject.name()})).collect();
             json!({"event": "removing", "what": what, "afterMs": after.as_millis()})

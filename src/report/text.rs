@@ -85,6 +85,11 @@ fn line(event: &Event) -> Option<String> {
         Event::EngineFound(info) => format!("{} {} at {}", info.name, info.version, info.address),
         Event::EngineLost { message } => format!("{BAD}engine lost{BAD:#}: {message}; trying again"),
         Event::Waiting { message } => message.clone(),
+        Event::LeftBehind { subject } => {
+            format!(
+                "{BAD}{subject}: what its creation left may be there still{BAD:#}; `ksail cluster delete` deletes it"
+            )
+        }
         Event::Removing { what, after } => {
             let what: Vec<String> = what.iter().map(ToString::to_string).collect();
             format!("ksail.yaml does not ask for {} any more: to be removed in {}", what.join(", "), seconds(*after))

@@ -1,69 +1,115 @@
-//! The cluster beside its mirrors: a script stands for kind, and what it says is done to the engine in memory.
+//! The cluster beside its mirrors: what kind does to the engine in memory is played, in virtual time.
 
 use futures_util::FutureExt;
-use tempfile::TempDir;
+use tokio::sync::watch;
 
+use super::uncooperative::{asking_in_words, refusal};
 use super::*;
 use crate::engine::memory::Call;
 use crate::engine::{Executed, Image};
 use crate::labels::{KIND_CLUSTER, KIND_ROLE};
-use crate::provisioner::tests::with_program;
+use crate::provisioner::{Played, ProvisionError};
 
 const NODE: &str = "dev-control-plane";
 const MIRRORS: [(&str, u16); 2] = [("docker.io", 5001), ("ghcr.io", 5002)];
-/// What the program says to have the node made.
-const MAKE: &str = "make the node";
-/// What the program says to have the engine refuse twice to list containers.
-const REFUSE: &str = "refuse to list";
-/// What the program says to have the node removed.
-const REMOVE: &str = "remove the node";
+/// What a play says of the node.
+const MADE: &str = "the node is made";
+const REMOVED: &str = "the node is removed";
+/// What takes a program a while.
+const A_WHILE: Duration = Duration::from_millis(300);
 
-/// Lets `kind` be a script for `create` and one for `delete`.
+/// What a program does, one thing after the other.
+#[derive(Debug, Clone, Copy)]
+enum Act {
+    Says(&'static str),
+    MakesNode,
+    RemovesNode,
+    /// Has the engine refuse twice to list containers.
+    HasListsRefused,
+    /// Goes on when the test says so.
+    WaitsFor(&'static str),
+    Fails(&'static str),
+    /// Fails unless the test has said so.
+    FailsWithout(&'static str, &'static str),
+    /// Fails the first time.
+    FailsOnce(&'static str),
+    NeverEnds,
+}
+
+use Act::{Fails, FailsOnce, FailsWithout, HasListsRefused, MakesNode, NeverEnds, RemovesNode, Says, WaitsFor};
+
+/// `kind`, played on the engine in memory.
 struct Kind {
     world: World,
-    /// Of which the node is made as soon as it has been reported, besides what the program says.
+    stage: Arc<Stage>,
+    /// Of which the node is made as soon as it has been reported, besides what the program does.
     appears_after: Option<&'static str>,
-    programs: TempDir,
+    asked: watch::Sender<Intent>,
+}
+
+/// What the program and the test have in common.
+struct Stage {
+    engine: Memory,
+    recorder: Arc<Recorder>,
+    /// What the test has said.
+    said: Mutex<Vec<&'static str>>,
 }
 
 impl Kind {
-    fn new(create: &str, delete: &str) -> Self {
-        let script = format!("cd $(dirname $0)\ncase $1 in\ncreate) {create} ;;\ndelete) {delete} ;;\nesac");
-        let (programs, provisioner) = with_program("kind", &script);
-        let world = World { provisioner, ..World::new() };
+    fn new(create: &[Act], delete: &[Act]) -> Self {
+        let world = World::new();
+        let said = Mutex::default();
+        let stage = Arc::new(Stage { engine: world.engine.clone(), recorder: world.recorder.clone(), said });
+        let (create, delete, on) = (create.to_vec(), delete.to_vec(), Arc::clone(&stage));
+        let play = move |arguments: Vec<String>| {
+            let acts = if arguments[0] == "create" { create.clone() } else { delete.clone() };
+            let stage = Arc::clone(&on);
+            async move { stage.plays(&acts).await }.boxed()
+        };
+        let provisioner = Provisioner { played: Some(Played::new(play)), ..Provisioner::default() };
+        let world = World { provisioner, ..world };
         world.engine.create_network("kind");
         world.engine.add_image("node:1", Image::default());
-        let kind = Self { world, appears_after: None, programs };
-        kind.save("Present");
-        kind
+        let (asked, _) = watch::channel(Intent::careful(managed(&MIRRORS, "Present")));
+        Self { world, stage, appears_after: None, asked }
     }
 
     /// One that does what it should.
     fn that_works() -> Self {
-        Self::new(&format!("echo {MAKE}"), &format!("echo {REMOVE}"))
+        Self::new(&[MakesNode], &[RemovesNode])
     }
 
-    fn save(&self, state: &str) {
-        let text = manifest_text(&MIRRORS).replace("lifecycle: External", "lifecycle: Managed");
-        std::fs::write(self.world.path(), text.replace("spec:\n", &format!("spec:\n  state: {state}\n"))).unwrap();
+    fn asks(&self, desired: Desired) {
+        self.asked.send_replace(Intent::careful(desired));
+    }
+
+    fn asks_for(&self, state: &str) {
+        self.asks(managed(&MIRRORS, state));
     }
 
     fn controller(&self) -> Controller<Memory, Answering> {
-        let (engine, recorder) = (self.world.engine.clone(), self.world.recorder.clone());
-        let reporter = Arc::new(Reacting { engine, recorder, appears_after: self.appears_after });
-        Controller { reporter, ..self.world.controller() }
+        let reporter = Arc::new(Reacting { stage: Arc::clone(&self.stage), appears_after: self.appears_after });
+        Controller { reporter, reread: None, ..self.world.controller() }
     }
 
     async fn apply(&self) -> Applied {
-        let manifest = load(&self.world.path(), &|_| None).unwrap();
-        let desired = resolve(&manifest, &ResolveContext::default());
+        let desired = Desired::clone(&self.asked.borrow().desired);
         self.controller().apply(desired, LONG_ENOUGH, &self.world.stop).await
     }
 
     fn watch(&self) -> JoinHandle<()> {
-        let (controller, path, stop) = (self.controller(), self.world.path(), self.world.stop.clone());
-        let manifest = load(&path, &|_| None).unwrap();
-        tokio::spawn(async move { controller.watch(path, manifest, &stop).await })
+        let (controller, intents, stop) = (self.controller(), self.asked.subscribe(), self.world.stop.clone());
+        tokio::spawn(async move { controller.reconcile(intents, &stop).await })
+    }
+
+    async fn ends(self, watch: JoinHandle<()>) {
+        self.world.stop.cancel();
+        watch.await.unwrap();
+    }
+
+    /// The test says something to the program.
+    fn says(&self, words: &'static str) {
+        self.stage.said.lock().unwrap().push(words);
     }
 
     /// How often the program has said this.
@@ -82,18 +128,6 @@ impl Kind {
         self.world.container(NODE).is_some()
     }
 
-    /// Waits until the engine has been asked nothing for a while.
-    async fn quiet(&self) {
-        let mut since = (self.world.engine.calls().len(), Instant::now());
-        while since.1.elapsed() < Duration::from_millis(200) {
-            sleep(Duration::from_millis(5)).await;
-            let calls = self.world.engine.calls().len();
-            if calls != since.0 {
-                since = (calls, Instant::now());
-            }
-        }
-    }
-
     fn wired(&self, name: &str) -> bool {
         let containers = self.world.engine.snapshot().containers.into_values();
         let mut nodes = containers.filter(|snapshot| snapshot.container.name == name);
@@ -110,34 +144,65 @@ impl Kind {
         };
         containers.filter(serving).map(|container| (container.name, container.id)).collect()
     }
-}
 
-/// Does to the engine what the program says.
-struct Reacting {
-    engine: Memory,
-    recorder: Arc<Recorder>,
-    appears_after: Option<&'static str>,
-}
+    fn is_told_to_be_left_behind(&self) -> bool {
+        self.world.recorder.has(|event| matches!(event, Event::LeftBehind { .. }))
+    }
 
-impl Reporter for Reacting {
-    fn report(&self, event: &Event) {
-        match event {
-            Event::Output { line, .. } if line == MAKE => self.make_node(),
-            Event::Output { line, .. } if line == REMOVE => {
-                at_once(async { self.engine.outsider().remove_container(NODE).await.expect("there is a node") });
-            }
-            Event::Output { line, .. } if line == REFUSE => {
-                let refusal = EngineError::Refused { status: 500, message: "busy".to_owned() };
-                self.engine.fail(|call| call.name == "list_containers", 2, refusal);
-            }
-            Event::Action(report) if self.appears_after == Some(report.action) => self.make_node(),
-            _ => {}
-        }
-        self.recorder.report(event);
+    /// What is known by now is all there is.
+    async fn settles(&self) {
+        sleep(Duration::from_millis(800)).await;
     }
 }
 
-impl Reacting {
+impl Stage {
+    async fn plays(&self, acts: &[Act]) -> Result<(), ProvisionError> {
+        for act in acts {
+            sleep(A_WHILE).await;
+            match *act {
+                Says(words) => self.says(words),
+                MakesNode => {
+                    self.make_node();
+                    self.says(MADE);
+                }
+                RemovesNode => {
+                    at_once(async { self.engine.outsider().remove_container(NODE).await.expect("there is a node") });
+                    self.says(REMOVED);
+                }
+                HasListsRefused => self.engine.fail(|call| call.name == "list_containers", 2, refusal("busy")),
+                WaitsFor(words) => {
+                    while !self.has_heard(words) {
+                        sleep(Duration::from_millis(20)).await;
+                    }
+                }
+                Fails(words) => return Err(self.fails(words)),
+                FailsWithout(needed, words) if !self.has_heard(needed) => return Err(self.fails(words)),
+                FailsOnce(words) if !self.has_heard(words) => {
+                    self.said.lock().unwrap().push(words);
+                    return Err(self.fails(words));
+                }
+                FailsWithout(..) | FailsOnce(_) => {}
+                NeverEnds => std::future::pending().await,
+            }
+        }
+        Ok(())
+    }
+
+    fn has_heard(&self, words: &str) -> bool {
+        self.said.lock().unwrap().contains(&words)
+    }
+
+    fn says(&self, line: &str) {
+        let subject = Subject::Cluster("dev".to_owned());
+        self.recorder.report(&Event::Output { subject, line: line.to_owned() });
+    }
+
+    fn fails(&self, words: &str) -> ProvisionError {
+        self.says(words);
+        let last_words = vec![words.to_owned()];
+        ProvisionError::Failed { command: "kind".to_owned(), how: "exited with 1".to_owned(), last_words }
+    }
+
     fn make_node(&self) {
         let outsider = self.engine.outsider();
         at_once(async {
@@ -147,6 +212,33 @@ impl Reacting {
             }
         });
     }
+}
+
+/// Has the node made while something else is at work.
+struct Reacting {
+    stage: Arc<Stage>,
+    appears_after: Option<&'static str>,
+}
+
+impl Reporter for Reacting {
+    fn report(&self, event: &Event) {
+        if matches!(event, Event::Action(report) if self.appears_after == Some(report.action)) {
+            self.stage.make_node();
+        }
+        self.stage.recorder.report(event);
+    }
+}
+
+/// What a file says that has ksail create and delete the cluster.
+fn managed(mirrors: &[(&str, u16)], state: &str) -> Desired {
+    let text = manifest_text(mirrors).replace("lifecycle: External", "lifecycle: Managed");
+    asking_in_words(text.replace("spec:\n", &format!("spec:\n  state: {state}\n")))
+}
+
+/// One with a registry to push to and nothing else.
+fn managed_for_pushes() -> Desired {
+    let text = manifest_text(&[]).replace("External", "Managed");
+    asking_in_words(text + "      - {host: \"localhost:5009\"}\n")
 }
 
 fn node(name: &str, role: &str) -> ContainerSpec {
@@ -179,7 +271,7 @@ fn cluster_ready(status: &Status) -> (ConditionStatus, Reason, String) {
     (condition.status, condition.reason, condition.message.clone())
 }
 
-#[tokio::test]
+#[tokio::test(start_paused = true)]
 async fn a_cluster_is_created_once_when_its_mirrors_serve() {
     let kind = Kind::that_works();
     let Applied::Converged(status) = kind.apply().await else { panic!("not converged") };
@@ -190,10 +282,10 @@ async fn a_cluster_is_created_once_when_its_mirrors_serve() {
     assert_eq!((serving.len(), output.len()), (MIRRORS.len(), 1));
     assert!(serving.iter().all(|place| *place < output[0]), "{serving:?} before {output:?}");
     assert!(matches!(kind.apply().await, Applied::Converged(_)));
-    assert_eq!(kind.said(MAKE), 1);
+    assert_eq!(kind.said(MADE), 1);
 }
 
-#[tokio::test]
+#[tokio::test(start_paused = true)]
 async fn a_mirror_that_fails_does_not_keep_the_cluster_from_being_created() {
     let kind = Kind::that_works();
     kind.world.engine.crash_on_start("ksail-dev-docker-io", Some(1));
@@ -202,9 +294,9 @@ async fn a_mirror_that_fails_does_not_keep_the_cluster_from_being_created() {
     assert!(kind.has_node());
 }
 
-#[tokio::test]
+#[tokio::test(start_paused = true)]
 async fn a_cluster_that_appears_between_plan_and_creation_is_not_touched() {
-    let kind = Kind { appears_after: Some("AwaitServing"), ..Kind::new("echo never; exit 1", "echo never") };
+    let kind = Kind { appears_after: Some("AwaitServing"), ..Kind::new(&[Fails("never")], &[Fails("never")]) };
     let Applied::Converged(_) = kind.apply().await else { panic!("not converged") };
     assert!(kind.has_node());
     assert_eq!(kind.said("never"), 0, "the program was not run, neither to create nor to delete");
@@ -212,52 +304,51 @@ async fn a_cluster_that_appears_between_plan_and_creation_is_not_touched() {
     assert!(kind.world.recorder.has(appeared));
 }
 
-#[tokio::test]
+#[tokio::test(start_paused = true)]
 async fn apply_wires_the_nodes_while_the_program_is_still_at_work() {
-    let kind = Kind::new(&format!("echo {MAKE}; until [ -e wired ]; do sleep 0.02; done"), "echo never");
+    let kind = Kind::new(&[MakesNode, WaitsFor("wired")], &[Says("never")]);
     let let_it_end = async {
         kind.world.until("the node is wired", |_| kind.wired(NODE)).await;
-        std::fs::write(kind.programs.path().join("wired"), "").unwrap();
+        kind.says("wired");
     };
     let (applied, ()) = tokio::join!(kind.apply(), let_it_end);
     assert!(matches!(applied, Applied::Converged(_)), "{applied:?}");
 }
 
-#[tokio::test]
+#[tokio::test(start_paused = true)]
 async fn a_cluster_that_somebody_creates_while_the_program_starts_is_not_deleted() {
-    let refusal = "ERROR: failed to create cluster: node(s) already exist for a cluster with the name \\\"dev\\\"";
-    let kind = Kind::new(&format!("echo {MAKE}; echo \"{refusal}\"; exit 1"), "echo never");
+    let refusal = "ERROR: failed to create cluster: node(s) already exist for a cluster with the name \"dev\"";
+    let kind = Kind::new(&[MakesNode, Fails(refusal)], &[Says("never")]);
     let Applied::Converged(_) = kind.apply().await else { panic!("not converged") };
     assert!(kind.has_node(), "it is somebody else's, and as good as one of ours");
     assert_eq!(kind.said("never"), 0, "nothing was deleted");
 }
 
-#[tokio::test]
+#[tokio::test(start_paused = true)]
 async fn apply_tries_a_creation_that_fails_once_and_deletes_what_it_left() {
-    let kind = Kind::new(&format!("echo {MAKE}; echo no space left; exit 1"), &format!("echo {REMOVE}"));
+    let kind = Kind::new(&[MakesNode, Fails("no space left")], &[RemovesNode]);
     let Applied::Failed(status) = kind.apply().await else { panic!("not failed") };
     let (ready, reason, message) = cluster_ready(&status);
     assert_eq!((ready, reason), (ConditionStatus::False, Reason::ProvisionerFailed));
     assert!(message.contains("no space left"), "{message}");
-    assert_eq!((kind.said(MAKE), kind.said(REMOVE), kind.has_node()), (1, 1, false));
+    assert_eq!((kind.said(MADE), kind.said(REMOVED), kind.has_node()), (1, 1, false));
     assert_eq!(kind.mirrors().len(), MIRRORS.len(), "they serve all the same");
     assert!(!kind.world.recorder.has(|event| matches!(event, Event::Retry { .. })), "nothing is announced");
     let is_stopped = |event: &Event| matches!(event, Event::Condition { condition, .. } if condition.reason == Reason::ClusterStopped);
     assert!(!kind.world.recorder.has(is_stopped), "half-way it is not told to be stopped");
 }
 
-#[tokio::test]
+#[tokio::test(start_paused = true)]
 async fn what_a_failed_creation_left_is_tried_again_when_its_deletion_fails() {
-    let delete = format!("[ -e twice ] && echo {REMOVE} || {{ echo directory not empty; touch twice; exit 1; }}");
-    let kind = Kind::new(&format!("echo {MAKE}; echo no space left; exit 1"), &delete);
+    let delete = [FailsOnce("directory not empty"), RemovesNode];
+    let kind = Kind::new(&[MakesNode, Fails("no space left")], &delete);
     let Applied::Failed(_) = kind.apply().await else { panic!("not failed") };
-    assert_eq!((kind.said("directory not empty"), kind.said(REMOVE), kind.has_node()), (1, 1, false));
+    assert_eq!((kind.said("directory not empty"), kind.said(REMOVED), kind.has_node()), (1, 1, false));
 }
 
-#[tokio::test]
+#[tokio::test(start_paused = true)]
 async fn half_a_cluster_that_cannot_be_deleted_does_not_pass_for_a_whole_one() {
-    let create = format!("echo {MAKE}; echo no space left; exit 1");
-    let kind = Kind::new(&create, "echo directory not empty; exit 1");
+    let kind = Kind::new(&[MakesNode, Fails("no space left")], &[Fails("directory not empty")]);
     let Applied::Failed(status) = kind.apply().await else { panic!("not failed") };
     let (ready, reason, message) = cluster_ready(&status);
     assert_eq!((ready, reason), (ConditionStatus::False, Reason::ProvisionerFailed));
@@ -267,13 +358,11 @@ async fn half_a_cluster_that_cannot_be_deleted_does_not_pass_for_a_whole_one() {
     assert!(kind.has_node());
 }
 
-#[tokio::test]
+#[tokio::test(start_paused = true)]
 async fn a_watch_goes_on_deleting_what_a_creation_has_left_and_creates_it_then() {
-    let create = format!("echo {MAKE}; [ -e healed ] || {{ echo no space left; exit 1; }}");
-    let delete = format!("[ -e healed ] && echo {REMOVE} || {{ echo directory not empty; exit 1; }}");
-    let kind = Kind::new(&create, &delete);
-    let text = manifest_text(&[]).replace("External", "Managed") + "      - {host: \"localhost:5009\"}\n";
-    std::fs::write(kind.world.path(), text).unwrap();
+    let create = [MakesNode, FailsWithout("healed", "no space left")];
+    let kind = Kind::new(&create, &[FailsWithout("healed", "directory not empty"), RemovesNode]);
+    kind.asks(managed_for_pushes());
     let watch = kind.watch();
     kind.world.until("another try than the creation's own", |_| kind.said("directory not empty") > 3).await;
     let of_cluster = |world: &World, is_so: &dyn Fn(&Condition) -> bool| {
@@ -288,17 +377,16 @@ async fn a_watch_goes_on_deleting_what_a_creation_has_left_and_creates_it_then()
     };
     assert!(of_cluster(&kind.world, &says_both));
     assert!(!of_cluster(&kind.world, &is_true), "half a cluster does not pass for a whole one");
-    assert_eq!(kind.said(MAKE), 1);
-    std::fs::write(kind.programs.path().join("healed"), "").unwrap();
+    assert_eq!(kind.said(MADE), 1);
+    kind.says("healed");
     kind.world.until("it is there", |world| of_cluster(world, &is_true)).await;
-    assert_eq!((kind.said(MAKE), kind.said(REMOVE)), (2, 1));
-    kind.world.stop.cancel();
-    watch.await.unwrap();
+    assert_eq!((kind.said(MADE), kind.said(REMOVED)), (2, 1));
+    kind.ends(watch).await;
 }
 
-#[tokio::test]
+#[tokio::test(start_paused = true)]
 async fn a_cluster_that_is_being_deleted_says_so_and_since_when() {
-    let kind = Kind::new(&format!("echo {MAKE}"), &format!("until [ -e go ]; do sleep 0.02; done; echo {REMOVE}"));
+    let kind = Kind::new(&[MakesNode], &[WaitsFor("go"), RemovesNode]);
     kind.apply().await;
     let watch = kind.watch();
     let ready = |world: &World| {
@@ -309,26 +397,24 @@ async fn a_cluster_that_is_being_deleted_says_so_and_since_when() {
         });
         last.cloned().unwrap()
     };
-    let watches = |world: &World| world.recorder.has(|event| matches!(event, Event::Watching { .. }));
+    let watches = |world: &World| world.recorder.has(|event| matches!(event, Event::EngineFound(_)));
     kind.world.until("it is there", |world| watches(world) && ready(world).status == ConditionStatus::True).await;
-    kind.quiet().await;
+    kind.settles().await;
     let asked = kind.world.engine.now();
-    kind.save("Absent");
+    kind.asks_for("Absent");
     kind.world.until("it is being deleted", |world| ready(world).message == "it is being deleted").await;
     let told = ready(&kind.world);
     assert_eq!((told.status, told.reason), (ConditionStatus::False, Reason::Progressing));
-    assert!(told.since > asked, "{} > {asked}", told.since);
-    std::fs::write(kind.programs.path().join("go"), "").unwrap();
+    assert!(told.since >= asked, "{} >= {asked}", told.since);
+    kind.says("go");
     kind.world.until("all is gone", |world| world.engine.snapshot().containers.is_empty()).await;
-    kind.world.stop.cancel();
-    watch.await.unwrap();
+    kind.ends(watch).await;
 }
 
-#[tokio::test]
+#[tokio::test(start_paused = true)]
 async fn a_cluster_stays_ready_while_it_is_told_of_its_registry() {
     let kind = Kind::that_works();
-    let text = manifest_text(&[]).replace("External", "Managed") + "      - {host: \"localhost:5009\"}\n";
-    std::fs::write(kind.world.path(), text).unwrap();
+    kind.asks(managed_for_pushes());
     // The cluster says nothing yet, and cannot be told.
     kind.world.engine.on_exec(|_, exec| {
         let is_asked = exec.command.iter().any(|word| word == "get");
@@ -353,42 +439,39 @@ async fn a_cluster_stays_ready_while_it_is_told_of_its_registry() {
     assert_eq!(became, [ConditionStatus::True], "once, and for good");
 }
 
-#[tokio::test]
+#[tokio::test(start_paused = true)]
 async fn an_engine_that_cannot_be_asked_for_a_moment_does_not_keep_what_is_left() {
-    let create = format!("echo {MAKE}; echo {REFUSE}; exit 1");
-    let kind = Kind::new(&create, &format!("echo {REMOVE}"));
+    let kind = Kind::new(&[MakesNode, HasListsRefused, Fails("no space left")], &[RemovesNode]);
     let Applied::Failed(_) = kind.apply().await else { panic!("not failed") };
-    assert_eq!((kind.said(REFUSE), kind.said(REMOVE), kind.has_node()), (1, 1, false));
+    assert_eq!((kind.said("no space left"), kind.said(REMOVED), kind.has_node()), (1, 1, false));
 }
 
-#[tokio::test]
+#[tokio::test(start_paused = true)]
 async fn nobody_touches_a_cluster_while_it_is_being_deleted() {
-    let create = format!("echo {MAKE}; until [ -e wired ]; do sleep 0.02; done; exit 1");
-    let delete = format!("echo begun; until [ -e go ]; do sleep 0.02; done; echo {REMOVE}");
-    let kind = Kind::new(&create, &delete);
+    let create = [MakesNode, WaitsFor("wired"), Fails("no space left")];
+    let kind = Kind::new(&create, &[Says("begun"), WaitsFor("go"), RemovesNode]);
     let engine = &kind.world.engine;
     let watch = kind.watch();
     kind.world.until("the node is there", |_| kind.has_node()).await;
-    std::fs::write(kind.programs.path().join("wired"), "").unwrap();
+    kind.says("wired");
     kind.world.until("the deletion has begun", |_| kind.said("begun") == 1).await;
     engine.clear_calls();
     engine.outsider().kill("ksail-dev-ghcr-io", 137).unwrap();
     let passes = |world: &World| world.engine.calls().iter().filter(|call| call.name == "list_containers").count();
     kind.world.until("a pass has seen it", |world| passes(world) > 0).await;
-    std::fs::write(kind.world.path(), manifest_text(&MIRRORS[..1]).replace("External", "Managed")).unwrap();
+    kind.asks(managed(&MIRRORS[..1], "Present"));
     kind.world.until("another has", |world| passes(world) > 1).await;
     let touching = ["get_archive", "put_archive", "stat_path", "exec", "connect_network"];
     let touched = |call: &Call| touching.contains(&call.name);
     assert!(!engine.calls().iter().any(touched), "{:?}", engine.calls());
     assert!(passes(&kind.world) < 10, "it waits, and does not look again and again");
 
-    std::fs::write(kind.programs.path().join("go"), "").unwrap();
+    kind.says("go");
     kind.world.until("the rest follows", |_| !kind.has_node() && kind.mirrors().len() == 1).await;
-    kind.world.stop.cancel();
-    watch.await.unwrap();
+    kind.ends(watch).await;
 }
 
-#[tokio::test]
+#[tokio::test(start_paused = true)]
 async fn when_a_node_is_told_to_end_the_others_are_left_alone_for_a_moment() {
     let kind = Kind::that_works();
     let engine = &kind.world.engine;
@@ -406,30 +489,28 @@ async fn when_a_node_is_told_to_end_the_others_are_left_alone_for_a_moment() {
         calls.iter().any(|call| touching.contains(&call.name) && call.object == id)
     };
     // The patrol looks once a second: right after it has, with no pass under way, nobody would look for a while.
-    kind.quiet().await;
+    kind.settles().await;
     engine.clear_calls();
     kind.world.until("the patrol has looked", touched).await;
-    kind.quiet().await;
+    kind.settles().await;
     engine.clear_calls();
     let removed = Instant::now();
     engine.outsider().remove_container(&other).await.unwrap();
     kind.world.until("it is looked at again", touched).await;
     assert!(removed.elapsed() > Duration::from_millis(900), "{:?}: {:?}", removed.elapsed(), engine.calls());
-    kind.world.stop.cancel();
-    watch.await.unwrap();
+    kind.ends(watch).await;
 }
 
-#[tokio::test]
+#[tokio::test(start_paused = true)]
 async fn what_a_failed_creation_did_not_make_is_not_deleted() {
-    let kind = Kind::new("echo no such image; exit 1", "echo never");
+    let kind = Kind::new(&[Fails("no such image")], &[Says("never")]);
     let Applied::Failed(_) = kind.apply().await else { panic!("not failed") };
     assert_eq!((kind.said("no such image"), kind.said("never")), (1, 0));
 }
 
-#[tokio::test]
+#[tokio::test(start_paused = true)]
 async fn a_watch_tries_again_later_and_later_until_the_creation_succeeds() {
-    let create = format!("[ -e healed ] && echo {MAKE} || {{ echo no space left; exit 1; }}");
-    let kind = Kind::new(&create, "echo never");
+    let kind = Kind::new(&[FailsWithout("healed", "no space left"), MakesNode], &[Says("never")]);
     let watch = kind.watch();
     kind.world.until("the third try", |_| kind.said("no space left") == 3).await;
     let before = kind.mirrors();
@@ -442,69 +523,66 @@ async fn a_watch_tries_again_later_and_later_until_the_creation_succeeds() {
         of_cluster.collect()
     };
     assert!(waits.windows(2).all(|pair| pair[0] < pair[1]), "{waits:?}");
-    std::fs::write(kind.programs.path().join("healed"), "").unwrap();
+    kind.says("healed");
     let is_ready = |event: &Event| {
         matches!(event, Event::Condition { condition, .. }
             if condition.kind == ConditionType::ClusterReady && condition.status == ConditionStatus::True)
     };
     kind.world.until("the cluster is there", |world| world.recorder.has(is_ready)).await;
     assert_eq!(kind.mirrors(), before, "nothing happened to the mirrors meanwhile");
-    kind.world.stop.cancel();
-    watch.await.unwrap();
+    kind.ends(watch).await;
 }
 
-#[tokio::test]
+#[tokio::test(start_paused = true)]
 async fn a_creation_is_stopped_and_taken_back_when_ksail_is_or_when_the_file_says_absent() {
     for absent in [false, true] {
-        let kind = Kind::new(&format!("echo {MAKE}; sleep 300"), &format!("echo {REMOVE}"));
+        let kind = Kind::new(&[MakesNode, NeverEnds], &[RemovesNode]);
         let watch = kind.watch();
         kind.world.until("the node is there", |_| kind.has_node()).await;
         if absent {
-            kind.save("Absent");
+            kind.asks_for("Absent");
             kind.world.until("the mirrors are gone", |_| kind.mirrors().is_empty()).await;
         }
         kind.world.stop.cancel();
         watch.await.unwrap();
-        assert_eq!((kind.said(MAKE), kind.said(REMOVE), kind.has_node()), (1, 1, false));
+        assert_eq!((kind.said(MADE), kind.said(REMOVED), kind.has_node()), (1, 1, false));
         assert_eq!(kind.mirrors().len(), if absent { 0 } else { MIRRORS.len() });
     }
 }
 
-#[tokio::test]
+#[tokio::test(start_paused = true)]
 async fn registries_leave_the_network_before_the_cluster_is_deleted_and_go_after_it() {
     let kind = Kind::that_works();
     kind.apply().await;
-    kind.save("Absent");
+    kind.asks_for("Absent");
     assert!(matches!(kind.apply().await, Applied::Converged(_)));
-    let deletion = kind.places(|event| matches!(event, Event::Output { line, .. } if line == REMOVE));
+    let deletion = kind.places(|event| matches!(event, Event::Output { line, .. } if line == REMOVED));
     let left = kind.places(|event| is_action(event, "DisconnectNetwork"));
     let gone = kind.places(|event| is_action(event, "RemoveContainer"));
     assert_eq!((left.len(), deletion.len(), gone.len()), (MIRRORS.len(), 1, MIRRORS.len()));
     assert!(left.iter().all(|place| *place < deletion[0]), "{left:?} before {deletion:?}");
     assert!(gone.iter().all(|place| *place > deletion[0]), "{gone:?} after {deletion:?}");
     assert!(matches!(kind.apply().await, Applied::Converged(_)));
-    assert_eq!(kind.said(REMOVE), 1);
+    assert_eq!(kind.said(REMOVED), 1);
 }
 
-#[tokio::test]
+#[tokio::test(start_paused = true)]
 async fn a_cluster_that_cannot_be_deleted_keeps_its_registries_until_it_can() {
-    let delete = format!("[ -e healed ] && echo {REMOVE} || {{ echo in use; exit 1; }}");
-    let kind = Kind::new(&format!("echo {MAKE}"), &delete);
+    let kind = Kind::new(&[MakesNode], &[FailsWithout("healed", "in use"), RemovesNode]);
     kind.apply().await;
     let before = kind.mirrors();
-    kind.save("Absent");
+    kind.asks_for("Absent");
     let watch = kind.watch();
     kind.world.until("the second try", |_| kind.said("in use") == 2).await;
     kind.world.until("they are back on the network", |_| kind.mirrors() == before).await;
-    std::fs::write(kind.programs.path().join("healed"), "").unwrap();
+    kind.says("healed");
     kind.world.until("all is gone", |world| world.engine.snapshot().containers.is_empty()).await;
-    kind.world.stop.cancel();
-    watch.await.unwrap();
+    kind.ends(watch).await;
 }
 
-#[tokio::test]
+#[tokio::test(start_paused = true)]
 async fn a_program_that_makes_nothing_is_run_once_by_apply_and_later_and_later_by_a_watch() {
-    let kind = Kind::new("echo tried", "echo never");
+    let kind = Kind::new(&[Says("tried")], &[Says("never")]);
     let Applied::Failed(status) = kind.apply().await else { panic!("not failed") };
     assert!((1..=3).contains(&kind.said("tried")), "{}", kind.said("tried"));
     let (ready, reason, message) = cluster_ready(&status);
@@ -516,57 +594,119 @@ async fn a_program_that_makes_nothing_is_run_once_by_apply_and_later_and_later_b
     let tried = kind.said("tried") - before;
     assert!((2..=4).contains(&tried), "{tried} times in five seconds");
     assert_eq!(kind.mirrors().len(), MIRRORS.len(), "they serve all the same");
-    kind.world.stop.cancel();
-    watch.await.unwrap();
+    kind.ends(watch).await;
 }
 
-#[tokio::test]
+#[tokio::test(start_paused = true)]
 async fn a_removal_that_failed_and_waits_for_a_cluster_in_backoff_is_not_looked_at_without_a_pause() {
     let passes = Passes::default();
     let _counting = tracing::subscriber::set_default(passes.clone());
-    let kind = Kind::new(&format!("echo {MAKE}"), "echo in use; exit 1");
+    let kind = Kind::new(&[MakesNode], &[Fails("in use")]);
     kind.apply().await;
     let refusal = EngineError::Refused { status: 500, message: "busy".to_owned() };
     kind.world.engine.fail(|call| call.name == "disconnect_network", 1, refusal);
-    kind.save("Absent");
+    kind.asks_for("Absent");
     let watch = kind.watch();
     kind.world.until("the third try", |_| kind.said("in use") >= 3).await;
-    kind.quiet().await;
+    kind.settles().await;
     let before = passes.so_far();
     kind.world.engine.clear_calls();
     sleep(Duration::from_millis(1500)).await;
     let (passes, calls) = (passes.so_far() - before, kind.world.engine.calls().len());
     assert!(passes < 15 && calls < 60, "{passes} passes and {calls} calls");
-    kind.world.stop.cancel();
-    watch.await.unwrap();
+    kind.ends(watch).await;
 }
 
-#[tokio::test]
+#[tokio::test(start_paused = true)]
 async fn a_cluster_that_the_file_hands_over_is_created_at_once() {
     let kind = Kind::that_works();
-    std::fs::write(kind.world.path(), manifest_text(&MIRRORS)).unwrap();
+    kind.asks(asking_in_words(manifest_text(&MIRRORS)));
     let watch = kind.watch();
     kind.world.until("the mirrors run", |_| kind.mirrors().len() == MIRRORS.len()).await;
-    kind.quiet().await;
-    kind.save("Present");
+    kind.settles().await;
+    kind.asks_for("Present");
     let saved = Instant::now();
     kind.world.until("the node is there", |_| kind.has_node()).await;
     assert!(saved.elapsed() < Duration::from_secs(5), "{:?}", saved.elapsed());
     let is_missing = |event: &Event| matches!(event, Event::Condition { condition, .. } if condition.reason == Reason::ProvisionerNotFound);
     assert!(!kind.world.recorder.has(is_missing));
-    kind.world.stop.cancel();
-    watch.await.unwrap();
+    kind.ends(watch).await;
 }
 
-#[tokio::test]
+#[tokio::test(start_paused = true)]
 async fn a_cluster_is_not_deleted_before_its_registries_have_been_looked_at() {
     let kind = Kind::that_works();
     kind.apply().await;
     kind.world.engine.delay(|call| call.name == "inspect_container", usize::MAX, Duration::from_millis(300));
-    kind.save("Absent");
+    kind.asks_for("Absent");
     assert!(matches!(kind.apply().await, Applied::Converged(_)));
-    let deletion = kind.places(|event| matches!(event, Event::Output { line, .. } if line == REMOVE));
+    let deletion = kind.places(|event| matches!(event, Event::Output { line, .. } if line == REMOVED));
     let left = kind.places(|event| is_action(event, "DisconnectNetwork"));
     assert_eq!((left.len(), deletion.len()), (MIRRORS.len(), 1));
     assert!(left.iter().all(|place| *place < deletion[0]), "{left:?} before {deletion:?}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn apply_ends_although_what_a_creation_has_left_cannot_be_deleted_since_the_program_has_gone() {
+    let programs = tempfile::tempdir().unwrap();
+    let program = programs.path().join("kind");
+    std::fs::write(&program, "").unwrap();
+    std::fs::set_permissions(&program, std::os::unix::fs::PermissionsExt::from_mode(0o755)).unwrap();
+    let mut kind = Kind::new(&[MakesNode, WaitsFor("gone"), Fails("no space left")], &[RemovesNode]);
+    kind.world.provisioner.path = Some(programs.path().into());
+    let goes = async {
+        kind.world.until("the node is there", |_| kind.has_node()).await;
+        std::fs::remove_file(&program).unwrap();
+        kind.says("gone");
+    };
+    let began = Instant::now();
+    let (applied, ()) = tokio::join!(kind.apply(), goes);
+    let Applied::Failed(status) = applied else { panic!("{applied:?}") };
+    assert!(began.elapsed() < LONG_ENOUGH, "{:?}", began.elapsed());
+    assert!(cluster_ready(&status).2.contains("no space left"), "{status:?}");
+    assert!(kind.has_node() && kind.is_told_to_be_left_behind());
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_watch_ends_although_the_engine_does_not_say_what_a_creation_has_left() {
+    let kind = Kind::new(&[MakesNode, NeverEnds], &[RemovesNode]);
+    let watch = kind.watch();
+    kind.world.until("the node is wired", |_| kind.wired(NODE)).await;
+    kind.world.engine.delay(|call| call.name.starts_with("list_"), usize::MAX, Duration::from_secs(3600));
+    kind.world.engine.delay(|call| call.name.starts_with("inspect_"), usize::MAX, Duration::from_secs(3600));
+    kind.world.stop.cancel();
+    let ended = tokio::time::timeout(LONG_ENOUGH, watch).await;
+    assert!(ended.is_ok(), "it ends");
+    assert!(kind.is_told_to_be_left_behind());
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_watch_ends_although_another_ksail_works_on_the_cluster_that_its_creation_has_left() {
+    let kind = Kind::new(&[MakesNode, FailsWithout("healed", "no space left")], &[Fails("in use")]);
+    let watch = kind.watch();
+    kind.world.until("its deletion waits", |_| kind.said("in use") == 2).await;
+    let lock = kind.controller().lock;
+    let other = tokio::time::timeout(LONG_ENOUGH, lock.acquire()).await.unwrap().unwrap();
+    kind.world.stop.cancel();
+    let ended = tokio::time::timeout(LONG_ENOUGH, watch).await;
+    assert!(ended.is_ok(), "it ends");
+    assert!(kind.has_node() && kind.is_told_to_be_left_behind());
+    drop(other);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_cluster_that_the_file_wants_back_while_its_deletion_is_prepared_stays() {
+    let kind = Kind::that_works();
+    kind.apply().await;
+    let watch = kind.watch();
+    kind.settles().await;
+    kind.world.engine.delay(|call| call.name == "list_containers", usize::MAX, Duration::from_secs(2));
+    kind.asks_for("Absent");
+    let begins = |event: &Event| matches!(event, Event::ActionStarted(report) if report.action == "DeleteCluster");
+    kind.world.until("it begins", |world| world.recorder.has(begins)).await;
+    kind.asks_for("Present");
+    sleep(Duration::from_secs(30)).await;
+    assert_eq!((kind.said(REMOVED), kind.said(MADE), kind.has_node()), (0, 1, true));
+    assert_eq!(kind.mirrors().len(), MIRRORS.len());
+    kind.ends(watch).await;
 }

@@ -66,12 +66,12 @@ fn asking_and_cleaning_up(mirrors: &[(&str, u16)]) -> Desired {
     asking_in_words(manifest_text(mirrors).replace("  registries:\n", "  registries:\n    volumePolicy: Delete\n"))
 }
 
-fn asking_in_words(text: String) -> Desired {
+pub(super) fn asking_in_words(text: String) -> Desired {
     let manifest = load_contents(Path::new("ksail.yaml"), Ok(text.into_bytes()), &|_| None).unwrap();
     resolve(&manifest, &ResolveContext::default())
 }
 
-fn refusal(message: &str) -> EngineError {
+pub(super) fn refusal(message: &str) -> EngineError {
     EngineError::Refused { status: 500, message: message.to_owned() }
 }
 
@@ -675,4 +675,41 @@ async fn a_volume_that_somebody_has_made_anew_by_then_stays() {
         assert_eq!(watch.world.has_volume(GHCR), made_anew_with.is_some(), "{row}");
         watch.ends().await;
     }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_volume_that_the_file_wants_back_while_it_is_looked_at_stays() {
+    let watch = Watch::has_converged(World::new(), &BOTH).await;
+    watch.asks(asking_and_cleaning_up(&BOTH));
+    watch.world.engine.delay(|call| call.name == "inspect_volume", usize::MAX, Duration::from_secs(2));
+    watch.asks(asking_and_cleaning_up(&BOTH[..1]));
+    let begins = |event: &Event| matches!(event, Event::ActionStarted(report) if report.action == "RemoveVolume");
+    watch.world.until("it begins", |world| world.recorder.has(begins)).await;
+    watch.asks(asking_and_cleaning_up(&BOTH));
+    watch.world.until("it is back", |world| world.runs(GHCR)).await;
+    sleep(Duration::from_secs(30)).await;
+    let calls = watch.world.engine.calls();
+    assert!(!calls.iter().any(|call| call.name == "remove_volume"), "{calls:#?}");
+    watch.ends().await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_waits_for_its_turn_to_be_removed_stays_when_the_file_wants_it_back() {
+    let three = [BOTH[0], BOTH[1], ("quay.io", 5003)];
+    let world = World::new();
+    world.applies(&three).await;
+    let (asked, intents) = watch::channel(Intent::careful(asking(&three)));
+    let (controller, stop) = (Controller { concurrency: 1, ..world.controller() }, world.stop.clone());
+    let task = tokio::spawn(async move { controller.reconcile(intents, &stop).await });
+    sleep(Duration::from_secs(1)).await;
+    world.engine.delay(|call| call.name == "remove_container", usize::MAX, Duration::from_secs(2));
+    asked.send_replace(Intent::careful(asking(&three[..1])));
+    let removals = |world: &World| world.engine.calls().iter().filter(|call| call.name == "remove_container").count();
+    world.until("one is being removed, and the other waits", |world| removals(world) == 1).await;
+    asked.send_replace(Intent::careful(asking(&three)));
+    sleep(Duration::from_secs(30)).await;
+    assert_eq!(removals(&world), 1);
+    assert!(three.iter().all(|(host, _)| world.runs(&name(host))));
+    world.stop.cancel();
+    task.await.unwrap();
 }

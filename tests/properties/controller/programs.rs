@@ -1,5 +1,6 @@
 //! `kind`, played: what it does to the engine, in virtual time, and what goes wrong with it.
 
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
@@ -9,6 +10,7 @@ use ksail::engine::memory::Memory;
 use ksail::provisioner::{Played, ProvisionError, Provisioner};
 use tokio::time::sleep;
 
+use super::witness::Witness;
 use crate::nodes::{add_node, nodes_of};
 use crate::world::World;
 
@@ -30,7 +32,10 @@ pub(super) enum Behaviour {
 
 /// Clones share it.
 #[derive(Debug, Clone, Default)]
-pub(super) struct Program(Arc<Mutex<Behaviour>>);
+pub(super) struct Program(Arc<Mutex<Behaviour>>, Whole);
+
+/// Whether the last creation made a whole cluster.
+type Whole = Arc<AtomicBool>;
 
 impl Program {
     pub(super) fn behaves(&self, behaviour: Behaviour) {
@@ -38,15 +43,23 @@ impl Program {
     }
 
     /// Plays it in a world.
-    pub(super) fn played_in(&self, world: &World) -> Provisioner {
+    pub(super) fn played_in(&self, world: &World, witness: &Witness) -> Provisioner {
         let (program, engine, hosting) = (self.clone(), world.engine.clone(), Arc::clone(&world.nodes.hosting));
+        let witness = witness.clone();
         let play = move |arguments: Vec<String>| {
             let (behaviour, engine, hosting) = (*program.0.lock().unwrap(), engine.clone(), Arc::clone(&hosting));
+            let (whole, witness) = (Arc::clone(&program.1), witness.clone());
             async move {
                 if arguments[0] == "create" {
                     *hosting.lock().unwrap() = None;
-                    create(behaviour, &engine).await
+                    if nodes_of(&engine).is_empty() {
+                        whole.store(false, Ordering::Relaxed);
+                    }
+                    create(behaviour, &engine).await.inspect(|()| whole.store(true, Ordering::Relaxed))
                 } else {
+                    if whole.swap(false, Ordering::Relaxed) {
+                        witness.sees_deletion();
+                    }
                     delete(behaviour, &engine).await
                 }
             }

@@ -92,7 +92,7 @@ impl Stage {
         let controller = Controller {
             engine: world.engine.clone(),
             probe: world.probe(),
-            provisioner: program.played_in(&world),
+            provisioner: program.played_in(&world, &witness),
             reporter: Arc::new(witness.clone()),
             concurrency: DEFAULT_CONCURRENCY,
             lock: ClusterLock::new(directory.path(), &"dev".parse().unwrap(), "memory"),
@@ -519,7 +519,7 @@ fn put(world: &World, witness: &Witness, asked: &Asked) {
     world.setting.set(Setting { state, volume_policy, ..world.setting.get() });
     let goes = state == State::Purged || (state == State::Present && volume_policy == VolumePolicy::Delete);
     let names = || world.desired().mirrors.values().map(|mirror| mirror.name.clone()).collect::<BTreeSet<_>>();
-    witness.wants(goes.then(names));
+    witness.wants(goes.then(names), state == State::Present);
 }
 
 impl Refusal {

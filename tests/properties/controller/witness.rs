@@ -43,6 +43,8 @@ struct Seen {
     at_once: (Instant, usize),
     /// Names of volumes that nobody may remove, as of the last edits.
     wanted: Vec<(Instant, Option<BTreeSet<String>>)>,
+    /// Whether the cluster is to be there, as of the last edits.
+    wants_cluster: Vec<(Instant, bool)>,
     wrongs: Vec<String>,
     lines: Vec<String>,
 }
@@ -57,6 +59,7 @@ impl Witness {
             last_write: None,
             at_once: (Instant::now(), 0),
             wanted: Vec::new(),
+            wants_cluster: Vec::new(),
             wrongs: Vec::new(),
             lines: Vec::new(),
         })))
@@ -76,9 +79,19 @@ impl Witness {
         engine.fail(sees, usize::MAX, EngineError::Refused { status: 0, message: "never told".to_owned() });
     }
 
-    /// Volumes that stay from now on: those of these names, or all.
-    pub(super) fn wants(&self, volumes: Option<BTreeSet<String>>) {
-        self.seen().wanted.push((Instant::now(), volumes));
+    /// Volumes that stay from now on: those of these names, or all; and whether the cluster does.
+    pub(super) fn wants(&self, volumes: Option<BTreeSet<String>>, cluster: bool) {
+        let (now, mut seen) = (Instant::now(), self.seen());
+        seen.wanted.push((now, volumes));
+        seen.wants_cluster.push((now, cluster));
+    }
+
+    /// A whole cluster is about to be deleted.
+    pub(super) fn sees_deletion(&self) {
+        let mut seen = self.seen();
+        if since_before_now(&seen.wants_cluster).iter().all(|(_, is_wanted)| *is_wanted) {
+            seen.wrongs.push("the cluster is deleted: it is wanted".to_owned());
+        }
     }
 
     pub(super) fn note(&self, what: &str) {
@@ -168,15 +181,19 @@ impl Seen {
         if is_node && !matches!(*name, "put_archive" | "exec") {
             self.wrongs.push(format!("{what}: nodes are not ksail's"));
         }
-        // Who decided at the moment of an edit did not know of it.
-        let before = self.wanted.iter().rposition(|(since, _)| *since < now).unwrap_or(0);
         let stays = |(_, wanted): &(Instant, Option<BTreeSet<String>>)| {
             wanted.as_ref().is_none_or(|names| names.contains(object))
         };
-        if *name == "remove_volume" && self.wanted[before..].iter().all(stays) {
+        if *name == "remove_volume" && since_before_now(&self.wanted).iter().all(stays) {
             self.wrongs.push(format!("{what}: it is wanted"));
         }
     }
+}
+
+/// What was asked for last, and what before: who decided at the moment of an edit did not know of it.
+fn since_before_now<T>(asked: &[(Instant, T)]) -> &[(Instant, T)] {
+    let now = Instant::now();
+    &asked[asked.iter().rposition(|(since, _)| *since < now).unwrap_or(0)..]
 }
 
 impl Reporter for Witness {
