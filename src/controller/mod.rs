@@ -34,6 +34,7 @@
 
 mod apply;
 mod backoff;
+mod ending;
 mod in_force;
 mod intent;
 mod lease;

@@ -53,8 +53,9 @@ impl<E: Engine, P: Probe> Reconciler<E, P> {
 
         // The newest that is asked for, under the names that exist, compared with what is.
         self.newest_intent();
-        self.names = observed.names(self.intent.borrow().desired.cluster.as_str());
-        let desired = Desired::clone(&self.intent.borrow().desired).with_names(&self.names);
+        let desired = Desired::clone(&self.intent.borrow().desired);
+        let names = observed.names(desired.cluster.as_str());
+        let desired = desired.with_names(&names);
         let (plan, ending) = (plan(&desired, &observed), self.store().ending_nodes());
         let mut view = View { desired, observed, unsettled, ending, plan, now };
 
@@ -185,25 +186,20 @@ impl<E: Engine, P: Probe> Reconciler<E, P> {
     /// Hosts of caches of which it has to be known whether they would start again. Renewals are made one after the other,
     /// so that the first that may be made is enough.
     fn to_ask(&self, plan: &Plan) -> BTreeSet<String> {
-        let of_mirror =
-            |(subject, sequence): (&Subject, &Sequence)| Some((subject.host()?.to_owned(), sequence.clone()));
-        let sequences: Vec<(String, Sequence)> = plan.sequences.iter().filter_map(of_mirror).collect();
-        let may_be_renewed = sequences.iter().any(|(_, sequence)| sequence.renews && !sequence.asks);
+        let of_mirrors = || plan.sequences.iter().filter_map(|(subject, sequence)| Some((subject.host()?, sequence)));
+        let may_be_renewed = of_mirrors().any(|(_, sequence)| sequence.renews && !sequence.asks);
         let runs = self.subjects.values().any(|tracked| tracked.run().is_some_and(|run| run.kind.renews));
         let mut asks_for_renewal = !may_be_renewed && !runs;
-        let asked = sequences.into_iter().filter(|(_, sequence)| {
+        let asked = of_mirrors().filter(|(_, sequence)| {
             let is_asked = sequence.asks && (!sequence.renews || std::mem::take(&mut asks_for_renewal));
             is_asked || sequence.waits_for_upstream()
         });
-        asked.map(|(host, _)| host).collect()
+        asked.map(|(host, _)| host.to_owned()).collect()
     }
 
     pub(super) fn cancel_outdated(&self) {
-        for (subject, tracked) in &self.subjects {
-            if let (Some(run), Decision::Cancel) = (tracked.run(), tracked.decide_running(subject)) {
-                run.cancel.cancel();
-            }
-        }
+        let outdated = self.subjects.values().filter(|tracked| tracked.is_outdated());
+        outdated.filter_map(Tracked::run).for_each(|run| run.cancel.cancel());
     }
 
     fn readiness<'a>(&'a self, view: &'a View) -> Readiness<'a> {

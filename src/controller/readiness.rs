@@ -91,7 +91,7 @@ impl Readiness<'_> {
             Decision::Start => self.now,
             Decision::Wait { until: Some(until), .. } => until,
             Decision::Wait { until: None, why } => return Err(why),
-            Decision::Rest | Decision::Cancel | Decision::GoOn => return Err(Why::Needs),
+            Decision::Rest | Decision::Cancel => return Err(Why::Needs),
         };
         if self.is_stopping && !(kind.deletes_cluster() && self.has_left(subject)) {
             return Err(Why::Stopping);

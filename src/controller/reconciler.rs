@@ -8,7 +8,7 @@ use futures_util::future::join_all;
 use jiff::Timestamp;
 use tokio::sync::{mpsc, watch};
 use tokio::task::{JoinError, JoinSet};
-use tokio::time::{Instant, sleep_until, timeout};
+use tokio::time::{Instant, sleep_until};
 use tokio_util::sync::CancellationToken;
 
 use super::in_force::Claim;
@@ -21,7 +21,6 @@ use crate::engine::{Engine, EngineError};
 use crate::event::{Event, Reporter};
 use crate::execute::Executor;
 use crate::manifest::Upstream;
-use crate::names;
 use crate::observed::{Link, Observer, Store};
 use crate::outcome::{Ended, Outcome};
 use crate::plan::{Plan, Subject};
@@ -38,10 +37,6 @@ const RESYNCS_TO_LOOK_DEEP: u32 = 10;
 const RESYNC_JITTER: Duration = Duration::from_secs(3);
 /// Why nothing can be done is looked at again after this long.
 pub(super) const TRY_AGAIN: Duration = Duration::from_millis(1500);
-/// The engine has this long to say how everything is in the end.
-const LAST_LOOK: Duration = Duration::from_secs(10);
-/// The deletion of what a creation has left has this long to begin, or to be tried again, when everything else has ended.
-const BEGINS_WITHIN: Duration = Duration::from_secs(10);
 
 /// How long it goes on.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -94,7 +89,6 @@ pub(super) struct Reconciler<E, P> {
     pub(super) status: Option<Status>,
     /// As of the last pass.
     pub(super) last_plan: Plan,
-    pub(super) names: names::Existing,
     /// When the next pass is due, if nothing happens.
     pub(super) wake: Option<Instant>,
     pub(super) last_pass: Option<Instant>,
@@ -153,7 +147,6 @@ impl<E: Engine, P: Probe> Reconciler<E, P> {
             triggers: Vec::new(),
             status: None,
             last_plan: Plan::default(),
-            names: names::Existing::new(),
             wake: None,
             last_pass: None,
             is_due: true,
@@ -238,7 +231,7 @@ impl<E: Engine, P: Probe> Reconciler<E, P> {
     }
 
     /// The next pass: soon, when something has changed; otherwise when something is due.
-    fn next_pass(&self) -> Option<Instant> {
+    pub(super) fn next_pass(&self) -> Option<Instant> {
         let soonest = self.last_pass.map_or_else(Instant::now, |last| last + BETWEEN_PASSES);
         if self.is_due { Some(soonest) } else { self.wake.map(|wake| wake.max(soonest)) }
     }
@@ -268,7 +261,7 @@ impl<E: Engine, P: Probe> Reconciler<E, P> {
     }
 
     /// A sequence has ended: what it was about is read again, and looked at by the next pass.
-    fn ended(&mut self, ended: Result<(Subject, Outcome), JoinError>) {
+    pub(super) fn ended(&mut self, ended: Result<(Subject, Outcome), JoinError>) {
         let (subject, outcome) = match ended {
             Ok(ended) => ended,
             // A panic is a defect of ksail's own and must not look like success.
@@ -323,62 +316,6 @@ impl<E: Engine, P: Probe> Reconciler<E, P> {
         }
     }
 
-    /// Lets what is under way finish or take itself back, and deletes what a creation has left.
-    async fn wind_up(&mut self, learned: &mut watch::Receiver<u64>) {
-        self.is_stopping = true;
-        self.is_due = true;
-        for run in self.subjects.values().filter_map(Tracked::run) {
-            // A deletion is gone through with.
-            if !(run.kind.deletes_cluster() && self.subjects.values().any(Tracked::has_left)) {
-                run.cancel.cancel();
-            }
-        }
-        let mut idle_since = Instant::now();
-        while !self.running.is_empty() || self.is_clearing_up() {
-            let next_pass = self.next_pass();
-            let gives_up = self.running.is_empty().then(|| idle_since + BEGINS_WITHIN);
-            tokio::select! {
-                biased;
-                Some(ended) = self.running.join_next() => {
-                    self.ended(ended);
-                    idle_since = Instant::now();
-                }
-                Some(()) = at(gives_up) => break,
-                // Without it nothing begins.
-                lease = self.lease.acquired(), if self.lease.is_waited_for() => drop(lease),
-                _ = learned.changed() => self.is_due = true,
-                Some(()) = at(next_pass), if !matches!(self.store().link(), Link::Down(_)) => self.pass(),
-            }
-        }
-        for (subject, _) in self.subjects.iter().filter(|(_, tracked)| tracked.has_left()) {
-            self.reporter.report(&Event::LeftBehind { subject: subject.clone() });
-        }
-        self.is_over();
-    }
-
-    /// Whether something is left of a creation that is still to be deleted.
-    fn is_clearing_up(&self) -> bool {
-        let is_there = !matches!(self.store().link(), Link::Down(_));
-        is_there && self.subjects.values().any(|tracked| tracked.has_left() && !tracked.has_been_tried_enough())
-    }
-
-    /// What is now, rather than what was planned when time was up.
-    async fn look_once_more(&mut self, learned: &mut watch::Receiver<u64>) {
-        let store = self.store().clone();
-        store.list_anew();
-        let looking = async { while !store.has_settled() && learned.changed().await.is_ok() {} };
-        // An engine that does not say so in time leaves what was known.
-        let _ = timeout(LAST_LOOK, looking).await;
-        self.pass();
-    }
-
-    /// Everything that a pass began has ended: the account is closed.
-    pub(super) fn is_over(&mut self) {
-        if let Some(Tally { since, actions, failed }) = self.told.tally.take() {
-            self.reporter.report(&Event::PassFinished { actions, failed, duration: since.elapsed() });
-        }
-    }
-
     /// Upstreams to be asked whether they are reachable, by the mirror's host.
     fn upstreams_to_ask(&self) -> BTreeMap<String, Upstream> {
         let desired = Arc::clone(&self.intent.borrow().desired);
@@ -395,21 +332,6 @@ impl<E: Engine, P: Probe> Reconciler<E, P> {
                 self.because(format!("the upstream of {host} answers differently"));
             }
         }
-    }
-
-    /// What is being done when time is up, and what is waited for.
-    fn waited_for(&self) -> Vec<String> {
-        let now = Instant::now();
-        let subjects = self.subjects.iter();
-        let mut waited_for: Vec<String> =
-            subjects.filter_map(|(subject, tracked)| Some(format!("{subject}: {}", tracked.waits_for(now)?))).collect();
-        if self.lease.is_waited_for() {
-            waited_for.push("another ksail that works on this cluster".to_owned());
-        }
-        if self.status.is_none() {
-            waited_for.push("the engine to say what there is".to_owned());
-        }
-        waited_for
     }
 
     pub(super) fn runs(&self, subject: &Subject) -> bool {

@@ -218,7 +218,7 @@ pub(super) enum Planned<'a> {
 /// What is to be done about a subject now.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Decision {
-    /// Nothing.
+    /// Nothing; what is under way goes on.
     Rest,
     /// It may start.
     Start,
@@ -226,8 +226,6 @@ pub(super) enum Decision {
     Wait { until: Option<Instant>, why: Why },
     /// What is under way is for another spec.
     Cancel,
-    /// What is under way goes on.
-    GoOn,
 }
 
 /// A subject: its spec, its state and its pace.
@@ -283,15 +281,15 @@ impl Tracked {
         }
     }
 
-    /// What is to be done about what is under way.
-    pub(super) fn decide_running(&self, subject: &Subject) -> Decision {
-        self.decide(subject, Planned::Nothing, Instant::now())
+    /// Whether what is under way is for another spec.
+    pub(super) fn is_outdated(&self) -> bool {
+        self.run().is_some_and(|run| run.spec.is_given_up_for(&self.spec))
     }
 
     /// What is to be done about it by itself; what others have to say is not looked at here.
     pub(super) fn decide(&self, subject: &Subject, planned: Planned<'_>, now: Instant) -> Decision {
-        if let State::Running(run) = &self.state {
-            return if run.spec.is_given_up_for(&self.spec) { Decision::Cancel } else { Decision::GoOn };
+        if self.run().is_some() {
+            return if self.is_outdated() { Decision::Cancel } else { Decision::Rest };
         }
         match planned {
             Planned::Nothing => Decision::Rest,

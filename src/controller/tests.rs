@@ -13,8 +13,9 @@ use std::time::Duration;
 use tokio::task::JoinHandle;
 use tokio::time::{Instant, sleep};
 use tokio_util::sync::CancellationToken;
-use tracing::span::{Attributes, Id, Record};
-use tracing::{Metadata, Subscriber};
+use tracing::subscriber::DefaultGuard;
+use tracing_subscriber::layer::{Context, Layer, SubscriberExt as _};
+use tracing_subscriber::registry::Registry;
 
 use super::*;
 use crate::desired::{ResolveContext, resolve};
@@ -62,31 +63,20 @@ impl Recorder {
 struct Passes(Arc<AtomicUsize>);
 
 impl Passes {
+    /// Counts those of this thread, until what this returns is dropped.
+    fn are_counted(&self) -> DefaultGuard {
+        tracing::subscriber::set_default(Registry::default().with(self.clone()))
+    }
+
     fn so_far(&self) -> usize {
         self.0.load(Ordering::Relaxed)
     }
 }
 
-impl Subscriber for Passes {
-    fn enabled(&self, metadata: &Metadata<'_>) -> bool {
-        metadata.is_event() && metadata.target() == "ksail::pass"
+impl Layer<Registry> for Passes {
+    fn on_event(&self, event: &tracing::Event<'_>, _: Context<'_, Registry>) {
+        self.0.fetch_add(usize::from(event.metadata().target() == "ksail::pass"), Ordering::Relaxed);
     }
-
-    fn event(&self, _: &tracing::Event<'_>) {
-        self.0.fetch_add(1, Ordering::Relaxed);
-    }
-
-    fn new_span(&self, _: &Attributes<'_>) -> Id {
-        Id::from_u64(1)
-    }
-
-    fn record(&self, _: &Id, _: &Record<'_>) {}
-
-    fn record_follows_from(&self, _: &Id, _: &Id) {}
-
-    fn enter(&self, _: &Id) {}
-
-    fn exit(&self, _: &Id) {}
 }
 
 /// Registries in memory answer while they run, unless their name is in the list.

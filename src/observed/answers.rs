@@ -10,6 +10,7 @@ use super::contents::{Answer, Contents, Inspected, Record};
 use super::nodes::NodeReading;
 use super::object::Object;
 use super::ownership;
+use crate::distribution::registry_hosting::Advertised;
 use crate::engine::{Container, ContainerSummary, EngineError};
 use crate::labels::{HOST, is_ours};
 use crate::subject::Subject;
@@ -63,7 +64,15 @@ impl Contents {
                 }
             }
             (Object::Node(id), Answer::Node(reading)) => self.learn_node(id, *reading),
-            (_, Answer::Hosting(run, hosting)) => self.hosting = Some((run, hosting)),
+            (object, Answer::Hosting(run, hosting)) => {
+                // An API server that does not answer is about to come up, or away for long.
+                let is_silent = matches!(hosting.advertised, Advertised::Unknown(_));
+                self.unanswered = if is_silent { self.unanswered + 1 } else { 0 };
+                if is_silent {
+                    self.marks.at(object.clone(), Instant::now() + unreadable_for(self.unanswered));
+                }
+                self.hosting = Some((run, hosting));
+            }
             (Object::Glance(id), Answer::Glance { is_changed: true, .. }) => {
                 self.marks.now(Object::Node(id.clone()), self.node_of(id));
             }
@@ -117,14 +126,14 @@ impl Contents {
         let images: BTreeSet<&String> = self.containers.values().map(|record| &record.summary.image_id).collect();
         self.inherits.retain(|image, _| images.contains(image));
         let objects: BTreeSet<&String> = self.containers.keys().collect();
-        let is_there = |object: &Object| match object {
-            Object::Node(id) | Object::Glance(id) | Object::StartsAgain(id) => objects.contains(id),
-            _ => true,
+        let is_gone = |object: &Object| match object {
+            Object::Node(id) | Object::Glance(id) | Object::StartsAgain(id) => !objects.contains(id),
+            _ => false,
         };
-        self.marks.retain(is_there);
+        self.marks.retain(|object| !is_gone(object));
         self.unreadable.retain(|object, _| match object {
-            Object::Container(id) | Object::Node(id) => objects.contains(id),
-            _ => true,
+            Object::Container(id) => objects.contains(id),
+            object => !is_gone(object),
         });
     }
 

@@ -48,6 +48,8 @@ pub(super) struct Contents {
     pub(super) inherits: BTreeMap<String, bool>,
     /// What the cluster says, and the run of the node that it was asked on.
     pub(super) hosting: Option<(Run, Hosting)>,
+    /// How often in a row it did not say.
+    pub(super) unanswered: u32,
     pub(super) ports: BTreeMap<(IpAddr, u16), bool>,
     /// Sequences run for them: what happens to them meanwhile is looked at afterwards.
     pub(super) busy: BTreeSet<Subject>,

@@ -66,7 +66,7 @@ impl Contents {
             _ => Instant::now(),
         };
         let asked: BTreeMap<String, Instant> = asked.map(|(id, record)| (id.clone(), due(record))).collect();
-        self.marks.retain(|object| !matches!(object, Object::StartsAgain(id) if !asked.contains_key(id)));
+        self.forget(|object| matches!(object, Object::StartsAgain(id) if !asked.contains_key(id)));
         let mut is_marked = false;
         for (id, due) in asked {
             let object = Object::StartsAgain(id);
@@ -109,11 +109,14 @@ impl Contents {
             }
         }
         if !wants_nodes {
-            self.marks.retain(|object| !object.is_in_node());
+            self.forget(Object::is_in_node);
         }
         let api_run = self.api_node().map(|(id, started)| (id.to_owned(), started));
         match (api_run, &self.hosting) {
-            (None, _) => self.hosting = None,
+            (None, _) => {
+                (self.hosting, self.unanswered) = (None, 0);
+                self.forget(|object| *object == Object::Hosting);
+            }
             (Some(run), Some((known, _))) if *known == run => {}
             (Some(_), _) if wants_nodes => {
                 self.mark_unless_known(Object::Hosting, None);
@@ -131,15 +134,22 @@ impl Contents {
         let unheld: BTreeMap<(IpAddr, u16), Subject> =
             unheld.map(|(host, listen)| ((listen.host_address, listen.host_port), Subject::mirror(host))).collect();
         self.ports.retain(|port, _| unheld.contains_key(port));
-        self.marks.retain(|object| match object {
-            Object::Port(address, port) => unheld.contains_key(&(*address, *port)),
-            _ => true,
+        self.forget(|object| match object {
+            Object::Port(address, port) => !unheld.contains_key(&(*address, *port)),
+            _ => false,
         });
         for ((address, port), mirror) in unheld {
             if !self.ports.contains_key(&(address, port)) {
                 self.mark_unless_known(Object::Port(address, port), Some(mirror));
             }
         }
+    }
+
+    /// Nobody wants to know of them any more. That they could not be read is forgotten as well: what is unreadable is
+    /// tried again, and would not be without its mark.
+    pub(super) fn forget(&mut self, is_forgotten: impl Fn(&Object) -> bool) {
+        self.marks.retain(|object| !is_forgotten(object));
+        self.unreadable.retain(|object, _| !is_forgotten(object));
     }
 
     pub(super) fn mark_unless_known(&mut self, object: Object, holds: Option<Subject>) {

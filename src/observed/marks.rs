@@ -105,6 +105,12 @@ impl Marks {
         self.marked.contains_key(object) || self.reading.contains_key(object)
     }
 
+    /// Whether it is to be read now, or is being read.
+    pub(super) fn is_due(&self, object: &Object) -> bool {
+        let now = Instant::now();
+        self.reading.contains_key(object) || self.marked.get(object).is_some_and(|mark| mark.due <= now)
+    }
+
     /// Whether something is being read of which this is true.
     pub(super) fn reads(&self, is_so: impl Fn(&Object) -> bool) -> bool {
         self.reading.keys().any(is_so)

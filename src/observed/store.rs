@@ -169,9 +169,11 @@ impl Store {
         contents.is_complete() && contents.marks.held().next().is_none() && !contents.marks.reads(|_| true)
     }
 
-    /// Whether the cluster is to be asked, or is being asked, what it says of its registry.
+    /// Whether the cluster is still to be asked, or is being asked, what it says of its registry. One whose API server
+    /// does not answer has been asked.
     pub fn asks_cluster(&self) -> bool {
-        self.contents().marks.contains(&Object::Hosting)
+        let contents = self.contents();
+        contents.marks.is_due(&Object::Hosting) || contents.error(&Object::Hosting).is_some()
     }
 
     /// When the next node need no longer be left alone.

@@ -14,7 +14,7 @@ use crate::archive;
 use crate::desired::{ResolveContext, resolve};
 use crate::engine::memory::Memory;
 use crate::engine::{
-    ContainerSpec, ContainerState, Engine, EngineError, EngineInfo, Event, EventKind, PublishedPort, Volume,
+    ContainerSpec, ContainerState, Engine, EngineError, EngineInfo, Event, EventKind, Executed, PublishedPort, Volume,
 };
 use crate::labels::{KIND_CLUSTER, KIND_ROLE};
 use crate::manifest::{Upstream, load_contents};
@@ -62,6 +62,11 @@ impl Scene {
         engine.add_image("registry:3", Image { id: "sha256:registry".to_owned(), ..Image::default() });
         engine.add_image("other:1", Image { id: "sha256:other".to_owned(), ..Image::default() });
         engine.create_network("kind");
+        // The cluster says nothing of its registry.
+        engine.on_exec(|_, exec| {
+            let is_asked = exec.command.iter().any(|word| word == "kubectl");
+            is_asked.then(|| Executed { exit_code: 0, stdout: String::new(), stderr: String::new() })
+        });
         let probe = Answering::default();
         let observer = Observer::new(engine.clone(), Prober::new(probe.clone()), Provisioner::default());
         let scene = Self { engine, desired, probe, store: observer.store().clone(), observer };
@@ -672,7 +677,7 @@ async fn a_glance_finds_a_file_that_somebody_has_changed_in_a_node() {
     scene.engine.on_exec(|_, exec| {
         let is_asked = exec.command.iter().any(|word| word == "dump");
         let stdout = format!("[plugins.\"io.containerd.grpc.v1.cri\".registry]\nconfig_path = \"{HOSTS}\"\n");
-        is_asked.then_some(crate::engine::Executed { exit_code: 0, stdout, stderr: String::new() })
+        is_asked.then_some(Executed { exit_code: 0, stdout, stderr: String::new() })
     });
     scene.connects();
     let reading = scene.is_read(true);

@@ -17,6 +17,8 @@ use ksail::manifest::{State, VolumePolicy};
 use proptest::prelude::*;
 use proptest::test_runner::{RngAlgorithm, TestRng, TestRunner};
 use tracing::subscriber::set_default;
+use tracing_subscriber::layer::SubscriberExt as _;
+use tracing_subscriber::registry::Registry;
 
 use crate::on_paused_clock;
 use crate::world::Entry;
@@ -72,7 +74,7 @@ fn run(script: &Script) -> Result<(), TestCaseError> {
     let alone = script.has_favourite.then(|| alone(script)).flatten();
     on_paused_clock(async {
         let mut stage = Stage::new(script).await;
-        let _witnessing = set_default(stage.witness.clone());
+        let _witnessing = set_default(Registry::default().with(stage.witness.clone()));
         let outcome = stage.play(script, alone).await;
         outcome.map_err(|error| TestCaseError::fail(format!("{error}\n{}", stage.witness.story())))
     })

@@ -137,7 +137,7 @@ enum Expected {
 #[test]
 #[expect(clippy::too_many_lines, reason = "one row for each decision")]
 fn what_is_decided_follows_from_what_is_planned_and_where_the_subject_stands() {
-    use Decision::{Cancel, GoOn, Rest, Start};
+    use Decision::{Cancel, Rest, Start};
     use Expected::{Is, Waits};
     let new = Story::new;
     let half_a_second = Duration::from_millis(500);
@@ -153,7 +153,7 @@ fn what_is_decided_follows_from_what_is_planned_and_where_the_subject_stands() {
         ("nothing, idle", new(), Planned::Nothing, Is(Rest)),
         ("nothing, after a failure", new().has_run(KILLED, fails()), Planned::Nothing, Is(Rest)),
         ("nothing, while it waits", new().has_run(KILLED, fails()).put_off(KILLED), Planned::Nothing, Is(Rest)),
-        ("nothing, while it runs: somebody mended it", new().runs(KILLED), Planned::Nothing, Is(GoOn)),
+        ("nothing, while it runs: somebody mended it", new().runs(KILLED), Planned::Nothing, Is(Rest)),
         ("steps, no run before", new(), steps(KILLED), Is(Start)),
         (
             "steps, no run in the last minute",
@@ -161,7 +161,7 @@ fn what_is_decided_follows_from_what_is_planned_and_where_the_subject_stands() {
             steps(KILLED),
             Is(Start),
         ),
-        ("steps, while it runs", new().runs(KILLED), steps(KILLED), Is(GoOn)),
+        ("steps, while it runs", new().runs(KILLED), steps(KILLED), Is(Rest)),
         (
             "steps, a run that ended well and was seen cured",
             new().has_run(KILLED, Ended::Done).seen_cured(),
@@ -216,7 +216,7 @@ fn what_is_decided_follows_from_what_is_planned_and_where_the_subject_stands() {
         ("steps, one run regained", new().has_been_repaired(9).after(MINUTE), steps(KILLED), Is(Start)),
         ("an obstacle, idle", new(), Planned::Blocked, Is(blocked)),
         ("an obstacle, after a failure", new().has_run(KILLED, fails()), Planned::Blocked, Is(blocked)),
-        ("an obstacle, while it runs", new().runs(KILLED), Planned::Blocked, Is(GoOn)),
+        ("an obstacle, while it runs", new().runs(KILLED), Planned::Blocked, Is(Rest)),
         (
             "steps of another aim, while a mirror runs",
             new().becomes(Spec::Gone).runs(KILLED).becomes(node_files(1)),
@@ -233,7 +233,7 @@ fn what_is_decided_follows_from_what_is_planned_and_where_the_subject_stands() {
             "steps of other files, while a node's run: the next goes on with them",
             new().runs(KILLED).becomes(node_files(2)),
             steps(KILLED),
-            Is(GoOn),
+            Is(Rest),
         ),
         (
             "the cluster is to go, while it is being created",

@@ -3,11 +3,12 @@
 use futures_util::FutureExt;
 use tokio::sync::watch;
 
-use super::uncooperative::{asking_in_words, refusal};
+use super::uncooperative::{Said, asking_in_words, cut_off, refusal};
 use super::*;
 use crate::engine::memory::Call;
 use crate::engine::{Executed, Image};
 use crate::labels::{KIND_CLUSTER, KIND_ROLE};
+use crate::manifest::State;
 use crate::provisioner::{Played, ProvisionError};
 
 const NODE: &str = "dev-control-plane";
@@ -600,7 +601,7 @@ async fn a_program_that_makes_nothing_is_run_once_by_apply_and_later_and_later_b
 #[tokio::test(start_paused = true)]
 async fn a_removal_that_failed_and_waits_for_a_cluster_in_backoff_is_not_looked_at_without_a_pause() {
     let passes = Passes::default();
-    let _counting = tracing::subscriber::set_default(passes.clone());
+    let _counting = passes.are_counted();
     let kind = Kind::new(&[MakesNode], &[Fails("in use")]);
     kind.apply().await;
     let refusal = EngineError::Refused { status: 500, message: "busy".to_owned() };
@@ -708,5 +709,40 @@ async fn a_cluster_that_the_file_wants_back_while_its_deletion_is_prepared_stays
     sleep(Duration::from_secs(30)).await;
     assert_eq!((kind.said(REMOVED), kind.said(MADE), kind.has_node()), (0, 1, true));
     assert_eq!(kind.mirrors().len(), MIRRORS.len());
+    kind.ends(watch).await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_cluster_that_could_not_be_asked_is_asked_again_when_the_file_has_wanted_it_gone_meanwhile() {
+    let kind = Kind::that_works();
+    let said = Said::in_nodes_of(&kind.world);
+    kind.world.engine.fail(|call| call.name == "exec", usize::MAX, cut_off());
+    let pushes = managed_for_pushes();
+    kind.asks(pushes.clone());
+    let watch = kind.watch();
+    kind.world.until("it was asked", |world| world.engine.calls().iter().any(|call| call.name == "exec")).await;
+    kind.settles().await;
+    kind.asks(Desired { state: State::Absent, ..pushes.clone() });
+    kind.settles().await;
+    kind.world.engine.clear_faults();
+    kind.asks(pushes);
+    kind.world.until("the cluster says so", |_| said.now().contains("localhost:5009")).await;
+    kind.ends(watch).await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_cluster_whose_api_server_does_not_answer_yet_is_asked_again_soon() {
+    let kind = Kind::that_works();
+    let said = Said::in_nodes_of(&kind.world);
+    let asks = |call: &Call| call.name == "exec";
+    kind.world.engine.fail(asks, usize::MAX, refusal("the connection to the server was refused"));
+    kind.asks(managed_for_pushes());
+    let watch = kind.watch();
+    kind.world.until("it was asked", |world| world.engine.calls().iter().any(asks)).await;
+    sleep(Duration::from_secs(3)).await;
+    kind.world.engine.clear_faults();
+    let answers = Instant::now();
+    kind.world.until("the cluster says so", |_| said.now().contains("localhost:5009")).await;
+    assert!(answers.elapsed() < Duration::from_secs(5), "{:?}", answers.elapsed());
     kind.ends(watch).await;
 }

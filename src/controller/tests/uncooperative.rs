@@ -75,7 +75,7 @@ pub(super) fn refusal(message: &str) -> EngineError {
     EngineError::Refused { status: 500, message: message.to_owned() }
 }
 
-fn cut_off() -> EngineError {
+pub(super) fn cut_off() -> EngineError {
     EngineError::Unavailable { address: "memory".to_owned(), reason: "connection reset".to_owned() }
 }
 
@@ -212,7 +212,7 @@ async fn an_engine_that_tells_its_events_again_is_listened_to_again() {
 #[tokio::test(start_paused = true)]
 async fn a_flood_of_events_of_strangers_holds_nothing_up_and_has_nobody_looked_at() {
     let passes = Passes::default();
-    let _counting = tracing::subscriber::set_default(passes.clone());
+    let _counting = passes.are_counted();
     let watch = Watch::has_converged(World::new(), &BOTH).await;
     watch.world.engine.flood(50_000);
     watch.world.engine.kill(DOCKER, 137).unwrap();
@@ -543,7 +543,7 @@ async fn an_apply_beside_a_watch_converges_and_the_watch_leaves_it_so() {
 #[tokio::test(start_paused = true)]
 async fn what_can_only_be_waited_for_is_waited_for_in_peace() {
     let passes = Passes::default();
-    let _counting = tracing::subscriber::set_default(passes.clone());
+    let _counting = passes.are_counted();
     let hosts = [("blocked.io", 5001), ("failing.io", 5002), ("unreadable.io", 5003), ("well.io", 5004)];
     let world = World::new();
     world.applies(&hosts[2..3]).await;
@@ -569,10 +569,10 @@ async fn what_can_only_be_waited_for_is_waited_for_in_peace() {
 
 /// What a cluster says of its registry: `kubectl` in its nodes reads and writes this.
 #[derive(Clone, Default)]
-struct Said(Arc<Mutex<String>>);
+pub(super) struct Said(Arc<Mutex<String>>);
 
 impl Said {
-    fn in_nodes_of(world: &World) -> Self {
+    pub(super) fn in_nodes_of(world: &World) -> Self {
         let said = Self::default();
         let here = said.clone();
         world.engine.on_exec(move |_, exec| {
@@ -601,7 +601,7 @@ impl Said {
         said.clone()
     }
 
-    fn now(&self) -> String {
+    pub(super) fn now(&self) -> String {
         self.0.lock().unwrap().clone()
     }
 }

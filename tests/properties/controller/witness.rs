@@ -9,9 +9,10 @@ use ksail::engine::EngineError;
 use ksail::engine::memory::{Call, CallKind, Memory};
 use ksail::event::{Event as Told, Reporter};
 use tokio::time::Instant;
+use tracing::Event;
 use tracing::field::{Field, Visit};
-use tracing::span::{Attributes, Id, Record};
-use tracing::{Event, Metadata, Subscriber};
+use tracing_subscriber::layer::{Context, Layer};
+use tracing_subscriber::registry::Registry;
 
 use crate::nodes::NAMES;
 
@@ -214,33 +215,21 @@ impl Reporter for Witness {
 }
 
 /// The traces of the loop.
-impl Subscriber for Witness {
-    fn enabled(&self, metadata: &Metadata<'_>) -> bool {
-        matches!(metadata.target(), "ksail::pass" | "ksail::run")
-    }
-
-    fn event(&self, event: &Event<'_>) {
+impl Layer<Registry> for Witness {
+    fn on_event(&self, event: &Event<'_>, _: Context<'_, Registry>) {
         let mut seen = self.seen();
-        if event.metadata().target() == "ksail::pass" {
-            return seen.passes.push(Instant::now());
+        match event.metadata().target() {
+            "ksail::pass" => seen.passes.push(Instant::now()),
+            "ksail::run" => {
+                let mut run = Run::default();
+                event.record(&mut run);
+                let free = if run.is_counted { "" } else { " (free)" };
+                seen.line(&format!("  {} runs: {}{free}", run.subject, run.cause));
+                seen.runs.entry(run.subject).or_default().push((Instant::now(), run.is_counted));
+            }
+            _ => {}
         }
-        let mut run = Run::default();
-        event.record(&mut run);
-        seen.line(&format!("  {} runs: {}{}", run.subject, run.cause, if run.is_counted { "" } else { " (free)" }));
-        seen.runs.entry(run.subject).or_default().push((Instant::now(), run.is_counted));
     }
-
-    fn new_span(&self, _: &Attributes<'_>) -> Id {
-        Id::from_u64(1)
-    }
-
-    fn record(&self, _: &Id, _: &Record<'_>) {}
-
-    fn record_follows_from(&self, _: &Id, _: &Id) {}
-
-    fn enter(&self, _: &Id) {}
-
-    fn exit(&self, _: &Id) {}
 }
 
 /// What the trace of a run says.

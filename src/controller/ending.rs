@@ -1,0 +1,92 @@
+//! How a reconciliation ends: what is under way finishes, and what was waited for is told.
+
+use std::time::Duration;
+
+use tokio::sync::watch;
+use tokio::time::{Instant, timeout};
+
+use super::reconciler::{Reconciler, Tally};
+use super::subject::Tracked;
+use super::timer::at;
+use crate::engine::Engine;
+use crate::event::Event;
+use crate::observed::Link;
+use crate::probe::Probe;
+
+/// The engine has this long to say how everything is in the end.
+const LAST_LOOK: Duration = Duration::from_secs(10);
+/// The deletion of what a creation has left has this long to begin, or to be tried again, when everything else has ended.
+const BEGINS_WITHIN: Duration = Duration::from_secs(10);
+
+impl<E: Engine, P: Probe> Reconciler<E, P> {
+    /// What is being done when time is up, and what is waited for.
+    pub(super) fn waited_for(&self) -> Vec<String> {
+        let now = Instant::now();
+        let subjects = self.subjects.iter();
+        let mut waited_for: Vec<String> =
+            subjects.filter_map(|(subject, tracked)| Some(format!("{subject}: {}", tracked.waits_for(now)?))).collect();
+        if self.lease.is_waited_for() {
+            waited_for.push("another ksail that works on this cluster".to_owned());
+        }
+        if self.status.is_none() {
+            waited_for.push("the engine to say what there is".to_owned());
+        }
+        waited_for
+    }
+
+    /// Lets what is under way finish or take itself back, and deletes what a creation has left.
+    pub(super) async fn wind_up(&mut self, learned: &mut watch::Receiver<u64>) {
+        self.is_stopping = true;
+        self.is_due = true;
+        for run in self.subjects.values().filter_map(Tracked::run) {
+            // A deletion is gone through with.
+            if !(run.kind.deletes_cluster() && self.subjects.values().any(Tracked::has_left)) {
+                run.cancel.cancel();
+            }
+        }
+        let mut idle_since = Instant::now();
+        while !self.running.is_empty() || self.is_clearing_up() {
+            let next_pass = self.next_pass();
+            let gives_up = self.running.is_empty().then(|| idle_since + BEGINS_WITHIN);
+            tokio::select! {
+                biased;
+                Some(ended) = self.running.join_next() => {
+                    self.ended(ended);
+                    idle_since = Instant::now();
+                }
+                Some(()) = at(gives_up) => break,
+                // Without it nothing begins.
+                lease = self.lease.acquired(), if self.lease.is_waited_for() => drop(lease),
+                _ = learned.changed() => self.is_due = true,
+                Some(()) = at(next_pass), if !matches!(self.store().link(), Link::Down(_)) => self.pass(),
+            }
+        }
+        for (subject, _) in self.subjects.iter().filter(|(_, tracked)| tracked.has_left()) {
+            self.reporter.report(&Event::LeftBehind { subject: subject.clone() });
+        }
+        self.is_over();
+    }
+
+    /// Whether something is left of a creation that is still to be deleted.
+    fn is_clearing_up(&self) -> bool {
+        let is_there = !matches!(self.store().link(), Link::Down(_));
+        is_there && self.subjects.values().any(|tracked| tracked.has_left() && !tracked.has_been_tried_enough())
+    }
+
+    /// What is now, rather than what was planned when time was up.
+    pub(super) async fn look_once_more(&mut self, learned: &mut watch::Receiver<u64>) {
+        let store = self.store().clone();
+        store.list_anew();
+        let looking = async { while !store.has_settled() && learned.changed().await.is_ok() {} };
+        // An engine that does not say so in time leaves what was known.
+        let _ = timeout(LAST_LOOK, looking).await;
+        self.pass();
+    }
+
+    /// Everything that a pass began has ended: the account is closed.
+    pub(super) fn is_over(&mut self) {
+        if let Some(Tally { since, actions, failed }) = self.told.tally.take() {
+            self.reporter.report(&Event::PassFinished { actions, failed, duration: since.elapsed() });
+        }
+    }
+}
