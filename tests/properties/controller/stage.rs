@@ -22,7 +22,7 @@ use super::programs::{Behaviour, Program};
 use super::script::{Asked, FAVOURITE, Happening, Lie, Refusal, Script, Struck, Trouble, Whose};
 use super::witness::Witness;
 use crate::nodes::NAMES;
-use crate::world::{LOCALHOST, Setting, World};
+use crate::world::{LOCALHOST, Setting, What, World};
 
 /// When everything works again, the longest wait for the next try is one minute, jitter aside, and a bucket that is
 /// empty regains a run each minute.
@@ -200,7 +200,15 @@ impl Stage {
             Happening::Edit(asked) => self.edit(asked, Intent::careful),
             Happening::Say(asked) => self.edit(asked, Intent::at_once),
             Happening::Spoil => self.intents.send_modify(|intent| intent.removals = Removals::Never),
-            Happening::Drift(drift) if !is_away => self.world.drift(drift).await,
+            Happening::Drift(drift) if !is_away => {
+                self.world.drift(drift).await;
+                let volumes = self.world.engine.snapshot().volumes;
+                if let (What::RemoveWithVolume, Some(name)) = (drift.what, self.name_of(drift.index))
+                    && !volumes.contains_key(&name)
+                {
+                    self.witness.loses(name);
+                }
+            }
             // What is under way to a node for seconds cannot know of it.
             Happening::Node(drift) if drift.is_foreign_file() && Instant::now() < self.late => {}
             Happening::Node(drift) if !is_away => {

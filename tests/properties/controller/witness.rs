@@ -44,6 +44,9 @@ struct Seen {
     at_once: (Instant, usize),
     /// Names of volumes that nobody may remove, as of the last edits.
     wanted: Vec<(Instant, Option<BTreeSet<String>>)>,
+    /// Names of volumes that somebody else has removed, until a registry is started on new ones: what the engine puts in
+    /// their place for a container is nobody's and empty.
+    lost: BTreeSet<String>,
     /// Whether the cluster is to be there, as of the last edits.
     wants_cluster: Vec<(Instant, bool)>,
     wrongs: Vec<String>,
@@ -60,6 +63,7 @@ impl Witness {
             last_write: None,
             at_once: (Instant::now(), 0),
             wanted: Vec::new(),
+            lost: BTreeSet::new(),
             wants_cluster: Vec::new(),
             wrongs: Vec::new(),
             lines: Vec::new(),
@@ -85,6 +89,11 @@ impl Witness {
         let (now, mut seen) = (Instant::now(), self.seen());
         seen.wanted.push((now, volumes));
         seen.wants_cluster.push((now, cluster));
+    }
+
+    /// Somebody else has removed a volume, with all that was in it.
+    pub(super) fn loses(&self, volume: String) {
+        self.seen().lost.insert(volume);
     }
 
     /// A whole cluster is about to be deleted.
@@ -177,6 +186,7 @@ impl Seen {
         self.last_write = Some((now, what.clone()));
         if *name == "start_container" {
             self.starts.entry(shown.clone()).or_default().push(now);
+            self.lost.remove(shown.trim_end_matches(".next"));
         }
         let is_node = NAMES.iter().any(|(node, _)| node == shown);
         if is_node && !matches!(*name, "put_archive" | "exec") {
@@ -185,7 +195,7 @@ impl Seen {
         let stays = |(_, wanted): &(Instant, Option<BTreeSet<String>>)| {
             wanted.as_ref().is_none_or(|names| names.contains(object))
         };
-        if *name == "remove_volume" && since_before_now(&self.wanted).iter().all(stays) {
+        if *name == "remove_volume" && since_before_now(&self.wanted).iter().all(stays) && !self.lost.contains(object) {
             self.wrongs.push(format!("{what}: it is wanted"));
         }
     }
