@@ -176,8 +176,13 @@ impl Desired {
     /// The same under the names that hosts have already: what exists keeps its name for life.
     #[must_use]
     pub fn with_names(mut self, existing: &names::Existing) -> Self {
+        let mut holders: BTreeMap<&str, Vec<&str>> = BTreeMap::new();
+        for (host, name) in existing {
+            holders.entry(name).or_default().push(host);
+        }
         for mirror in self.mirrors.values_mut() {
-            let is_anothers = existing.iter().any(|(host, name)| host != mirror.host.as_str() && *name == mirror.name);
+            let holders = holders.get(mirror.name.as_str()).into_iter().flatten();
+            let is_anothers = holders.into_iter().any(|host| *host != mirror.host.as_str());
             let own = existing.get(mirror.host.as_str()).cloned();
             let beside = || is_anothers.then(|| names::beside_another(&self.cluster, &mirror.host));
             let usual = std::mem::take(&mut mirror.aliases);

@@ -1,13 +1,14 @@
 //! One pass: what is known is compared with what is asked for, and what is ready begins. Nothing here waits.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 
 use tokio::time::Instant;
 use tracing::debug;
 
 use super::in_force::Claim;
 use super::readiness::{Readiness, is_of_removal, kind_of};
-use super::reconciler::{Reconciler, Tally, Until, Verdict};
+use super::reconciler::{Named, Reconciler, Tally, Until, Verdict};
 use super::subject::{Decision, Spec, State, ToCluster, Tracked, Why};
 use crate::desired::Desired;
 use crate::engine::Engine;
@@ -25,7 +26,7 @@ type Ready = BTreeMap<Subject, Result<Instant, Why>>;
 /// What one pass goes by.
 struct View {
     /// What is asked for, under the names that exist.
-    desired: Desired,
+    desired: Arc<Desired>,
     /// What is known.
     observed: Observed,
     /// What is known of them is outdated.
@@ -53,9 +54,7 @@ impl<E: Engine, P: Probe> Reconciler<E, P> {
 
         // The newest that is asked for, under the names that exist, compared with what is.
         self.newest_intent();
-        let desired = Desired::clone(&self.intent.borrow().desired);
-        let names = observed.names(desired.cluster.as_str());
-        let desired = desired.with_names(&names);
+        let desired = self.desired(&observed);
         let (plan, ending) = (plan(&desired, &observed), self.store().ending_nodes());
         let mut view = View { desired, observed, unsettled, ending, plan, now };
 
@@ -95,6 +94,20 @@ impl<E: Engine, P: Probe> Reconciler<E, P> {
             self.is_over();
         }
         self.last_plan = view.plan;
+    }
+
+    /// What is asked for, under the names that exist: made anew when either has changed.
+    fn desired(&mut self, observed: &Observed) -> Arc<Desired> {
+        let asked = Arc::clone(&self.intent.borrow().desired);
+        let names = observed.names(asked.cluster.as_str());
+        if let Some(named) =
+            self.named.as_ref().filter(|named| Arc::ptr_eq(&named.asked, &asked) && named.names == names)
+        {
+            return Arc::clone(&named.desired);
+        }
+        let desired = Arc::new(Desired::clone(&asked).with_names(&names));
+        self.named = Some(Named { asked, names, desired: Arc::clone(&desired) });
+        desired
     }
 
     /// Whether the engine answers; that it does not any more, or does again, is told.

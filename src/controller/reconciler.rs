@@ -17,10 +17,12 @@ use super::lease::Lease;
 use super::subject::Tracked;
 use super::timer::at;
 use super::{Controller, Reread, reflector};
+use crate::desired::Desired;
 use crate::engine::{Engine, EngineError};
 use crate::event::{Event, Reporter};
 use crate::execute::Executor;
 use crate::manifest::Upstream;
+use crate::names;
 use crate::observed::{Link, Observer, Store};
 use crate::outcome::{Ended, Outcome};
 use crate::plan::{Plan, Subject};
@@ -89,6 +91,8 @@ pub(super) struct Reconciler<E, P> {
     pub(super) status: Option<Status>,
     /// As of the last pass.
     pub(super) last_plan: Plan,
+    /// As of the last pass.
+    pub(super) named: Option<Named>,
     /// When the next pass is due, if nothing happens.
     pub(super) wake: Option<Instant>,
     pub(super) last_pass: Option<Instant>,
@@ -112,6 +116,13 @@ pub(super) struct Told {
     /// The removal that was announced, by when the file last changed.
     pub(super) removal: Option<Instant>,
     pub(super) tally: Option<Tally>,
+}
+
+/// What is asked for, under the names that exist.
+pub(super) struct Named {
+    pub(super) asked: Arc<Desired>,
+    pub(super) names: names::Existing,
+    pub(super) desired: Arc<Desired>,
 }
 
 /// What has been done since something was found to do.
@@ -147,6 +158,7 @@ impl<E: Engine, P: Probe> Reconciler<E, P> {
             triggers: Vec::new(),
             status: None,
             last_plan: Plan::default(),
+            named: None,
             wake: None,
             last_pass: None,
             is_due: true,

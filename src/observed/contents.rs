@@ -83,7 +83,7 @@ pub(super) struct Record {
 /// What an inspect says, and when.
 #[derive(Debug, Clone)]
 pub(super) struct Inspected {
-    pub(super) container: Container,
+    pub(super) container: Arc<Container>,
     /// Digest of the secret files in it, `None` where it has none.
     pub(super) secrets: Option<String>,
     pub(super) up: Option<Uptime>,
@@ -93,7 +93,7 @@ pub(super) struct Inspected {
 impl Inspected {
     pub(super) fn new(container: Container, secrets: Option<String>, now: jiff::Timestamp) -> Self {
         let up = container.started_at.map(|started| Uptime::of(started, now));
-        Self { container, secrets, up, since: Instant::now() }
+        Self { container: Arc::new(container), secrets, up, since: Instant::now() }
     }
 }
 

@@ -21,6 +21,7 @@ mod wiring;
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 use std::path::PathBuf;
+use std::sync::Arc;
 use std::time::Duration;
 
 pub use self::network::NetworkRef;
@@ -97,7 +98,7 @@ impl Observed {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct OwnContainer {
     /// What inspect says.
-    pub container: Container,
+    pub container: Arc<Container>,
     /// Digest of the secret files in it, `None` where it has none.
     pub secrets: Option<String>,
     /// Whether it answers.

@@ -1,6 +1,7 @@
 //! Reads what the store has marked.
 
 use std::collections::BTreeSet;
+use std::sync::Arc;
 use std::time::Duration;
 
 use futures_util::future::{BoxFuture, FutureExt, OptionFuture, join_all};
@@ -254,20 +255,20 @@ impl Store {
     }
 
     /// Containers of the cluster's registries that run.
-    fn running(&self) -> Vec<(Container, Option<crate::probe::Uptime>)> {
+    fn running(&self) -> Vec<(Arc<Container>, Option<crate::probe::Uptime>)> {
         let contents = self.contents();
         let ours = contents.containers.values().filter(|record| contents.is_ours(record));
         let running = ours.filter_map(|record| record.inspected.as_ref());
         let running = running.filter(|found| found.container.state == ContainerState::Running);
-        running.map(|found| (found.container.clone(), found.up)).collect()
+        running.map(|found| (Arc::clone(&found.container), found.up)).collect()
     }
 
-    fn desired(&self) -> Option<std::sync::Arc<Desired>> {
+    fn desired(&self) -> Option<Arc<Desired>> {
         self.contents().desired.clone()
     }
 
     /// A cache by its container's id, and its upstream.
-    fn cache(&self, id: &str) -> Option<(Container, Upstream)> {
+    fn cache(&self, id: &str) -> Option<(Arc<Container>, Upstream)> {
         let contents = self.contents();
         let container = contents.containers.get(id)?.inspected.as_ref()?.container.clone();
         let host = container.labels.get(HOST)?;
@@ -277,12 +278,12 @@ impl Store {
     }
 
     /// A running node by its container's id, and what was read in it.
-    fn node(&self, id: &str) -> Option<(Container, Option<nodes::NodeReading>, bool)> {
+    fn node(&self, id: &str) -> Option<(Arc<Container>, Option<nodes::NodeReading>, bool)> {
         let contents = self.contents();
         let record = contents.containers.get(id)?;
         let container = &record.inspected.as_ref()?.container;
         let runs = container.state == ContainerState::Running;
-        runs.then(|| (container.clone(), record.node.clone(), contents.patrols))
+        runs.then(|| (Arc::clone(container), record.node.clone(), contents.patrols))
     }
 
     /// The node whose `kubectl` is asked: its run and its name.

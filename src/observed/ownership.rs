@@ -59,7 +59,7 @@ impl Observed {
     }
 
     fn on_volume<'a>(&'a self, volume: &'a Volume) -> impl Iterator<Item = &'a Container> {
-        let containers = self.containers.iter().map(|found| &found.container);
+        let containers = self.containers.iter().map(|found| &*found.container);
         containers.filter(|container| volumes_of(container).any(|name| *name == volume.name))
     }
 }

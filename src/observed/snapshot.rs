@@ -1,6 +1,7 @@
 //! A snapshot of the store: what is known, without asking anybody. Pure.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 
 use tokio::time::Instant;
 
@@ -50,7 +51,7 @@ impl Contents {
             containers.push(found);
         }
         containers.sort_by(|a, b| a.container.name.cmp(&b.container.name));
-        let running = containers.iter().map(|found| &found.container);
+        let running = containers.iter().map(|found| &*found.container);
         prober.keep_only(running.filter(|container| container.state == ContainerState::Running));
 
         let cluster = cluster(desired, &others);
@@ -59,7 +60,7 @@ impl Contents {
         let mut all_nodes: Vec<&Record> = of_nodes.copied().collect();
         all_nodes.sort_by(|a, b| a.summary.name.cmp(&b.summary.name));
         let inspected = all_nodes.iter().filter_map(|record| record.inspected.as_ref());
-        let node_containers: Vec<&Container> = inspected.map(|found| &found.container).collect();
+        let node_containers: Vec<&Container> = inspected.map(|found| &*found.container).collect();
         let stopped = node_containers.iter().filter(|node| node.state != ContainerState::Running);
         let nodes = all_nodes.iter().filter_map(|record| self.node(record, desired));
         let mounted: BTreeSet<String> =
@@ -102,7 +103,7 @@ impl Contents {
             |(asked, answer): &&(Instant, StartsAgain)| *answer != StartsAgain::Yes || asked.elapsed() < ANSWER_HOLDS;
         let starts_again = record.starts_again.as_ref().filter(holds).map(|(_, answer)| answer.clone());
         let found = OwnContainer {
-            container: container.clone(),
+            container: Arc::clone(container),
             secrets: inspected.secrets.clone(),
             serving: serving.unwrap_or(Serving::Overdue),
             starting: inspected.up.is_some_and(|up| up.so_far() < STARTING),

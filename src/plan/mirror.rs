@@ -488,7 +488,7 @@ impl Builder<'_> {
         let port = self.mirror.listen.host_port;
         let holds =
             move |container: &Container| container.bound_ports.iter().any(|bound| port != 0 && bound.host_port == port);
-        let containers = self.observed.containers.iter().map(|found| &found.container);
+        let containers = self.observed.containers.iter().map(|found| &*found.container);
         containers.filter(move |other| holds(other) && !own.contains(&other.name.as_str()))
     }
 

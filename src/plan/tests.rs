@@ -85,6 +85,11 @@ fn converged(desired: &Desired) -> Observed {
     observed
 }
 
+/// What inspect says, to be changed.
+fn inside(found: &mut OwnContainer) -> &mut Container {
+    std::sync::Arc::make_mut(&mut found.container)
+}
+
 fn container_of(mirror: &crate::desired::Mirror) -> OwnContainer {
     let spec = &mirror.container;
     let mut env = image().env;
@@ -116,7 +121,7 @@ fn container_of(mirror: &crate::desired::Mirror) -> OwnContainer {
         endpoints: BTreeMap::from([("kind".to_owned(), endpoint)]),
     };
     OwnContainer {
-        container,
+        container: container.into(),
         secrets: mirror.files.as_ref().map(SecretFiles::digest),
         serving: Serving::Answers,
         starting: false,
@@ -138,9 +143,9 @@ fn made_from(other: &Desired) -> String {
 }
 
 fn exited(found: &mut OwnContainer, code: i64) {
-    found.container.state = ContainerState::Exited;
-    found.container.exit_code = Some(code);
-    found.container.bound_ports.clear();
+    inside(found).state = ContainerState::Exited;
+    inside(found).exit_code = Some(code);
+    inside(found).bound_ports.clear();
     found.serving = Serving::Unknown;
 }
 
@@ -230,7 +235,7 @@ fn a_stopped_container_is_started() {
 
 #[test]
 fn a_container_that_was_never_started_is_started() {
-    assert_snapshot!(after(|found| { exited(found, 0); found.container.state = ContainerState::Created; }), @r"
+    assert_snapshot!(after(|found| { exited(found, 0); inside(found).state = ContainerState::Created; }), @r"
     ghcr.io
       start ksail-dev-ghcr-io: container was never started
       wait until ksail-dev-ghcr-io serves: container was never started
@@ -239,7 +244,7 @@ fn a_container_that_was_never_started_is_started() {
 
 #[test]
 fn a_paused_container_is_unpaused() {
-    assert_snapshot!(after(|found| found.container.state = ContainerState::Paused), @r"
+    assert_snapshot!(after(|found| inside(found).state = ContainerState::Paused), @r"
     ghcr.io
       unpause ksail-dev-ghcr-io: container is paused
       wait until ksail-dev-ghcr-io serves: container is paused
@@ -248,7 +253,7 @@ fn a_paused_container_is_unpaused() {
 
 #[test]
 fn a_container_in_a_crash_loop_is_restarted() {
-    assert_snapshot!(after(|found| { exited(found, 2); found.container.state = ContainerState::Restarting; }), @r"
+    assert_snapshot!(after(|found| { exited(found, 2); inside(found).state = ContainerState::Restarting; }), @r"
     ghcr.io
       restart ksail-dev-ghcr-io: container keeps exiting (2)
       wait until ksail-dev-ghcr-io serves: container keeps exiting (2)
@@ -260,7 +265,7 @@ fn a_container_in_a_crash_loop_that_differs_is_removed_before_its_successor_is_m
     let desired = one();
     let mut observed = converged(&wanted(vec![mirror("ghcr.io", 5009)]));
     exited(&mut observed.containers[0], 2);
-    observed.containers[0].container.state = ContainerState::Restarting;
+    inside(&mut observed.containers[0]).state = ContainerState::Restarting;
     assert_snapshot!(plan(&desired, &observed), @r"
     ghcr.io
       remove container ksail-dev-ghcr-io: port changed 5009 -> 5001
@@ -273,7 +278,7 @@ fn a_container_in_a_crash_loop_that_differs_is_removed_before_its_successor_is_m
 
 #[test]
 fn a_dead_container_is_replaced() {
-    assert_snapshot!(after(|found| { exited(found, 1); found.container.state = ContainerState::Dead; }), @r"
+    assert_snapshot!(after(|found| { exited(found, 1); inside(found).state = ContainerState::Dead; }), @r"
     ghcr.io
       remove container ksail-dev-ghcr-io: container is dead
       create container ksail-dev-ghcr-io: container is missing
@@ -313,7 +318,7 @@ fn a_registry_nobody_can_ask_from_here_is_left_alone() {
 
 #[test]
 fn a_detached_network_is_connected_in_place() {
-    assert_snapshot!(after(|found| found.container.endpoints.clear()), @r"
+    assert_snapshot!(after(|found| inside(found).endpoints.clear()), @r"
     ghcr.io
       connect ksail-dev-ghcr-io to network kind: not attached to the cluster's network
     ");
@@ -321,7 +326,7 @@ fn a_detached_network_is_connected_in_place() {
 
 #[test]
 fn a_lost_alias_is_given_back_by_connecting_anew() {
-    assert_snapshot!(after(|found| found.container.endpoints.get_mut("kind").unwrap().aliases.clear()), @r"
+    assert_snapshot!(after(|found| inside(found).endpoints.get_mut("kind").unwrap().aliases.clear()), @r"
     ghcr.io
       disconnect ksail-dev-ghcr-io from network kind: its network alias is missing
       connect ksail-dev-ghcr-io to network kind: its network alias is missing
@@ -331,7 +336,7 @@ fn a_lost_alias_is_given_back_by_connecting_anew() {
 #[test]
 fn a_network_that_was_made_anew_is_joined_before_the_start_it_would_prevent() {
     assert_snapshot!(after(|found| {
-        found.container.endpoints.get_mut("kind").unwrap().network_id = "gone".to_owned();
+        inside(found).endpoints.get_mut("kind").unwrap().network_id = "gone".to_owned();
         exited(found, 137);
     }), @r"
     ghcr.io
@@ -346,9 +351,9 @@ fn a_network_that_was_made_anew_is_joined_before_the_start_it_would_prevent() {
 fn a_network_that_went_before_the_first_start_is_left() {
     let plan = after(|found| {
         exited(found, 0);
-        found.container.state = ContainerState::Created;
+        inside(found).state = ContainerState::Created;
         let endpoint = Endpoint { network_id: String::new(), aliases: Vec::new(), address: None };
-        found.container.endpoints.insert("gone".to_owned(), endpoint);
+        inside(found).endpoints.insert("gone".to_owned(), endpoint);
     });
     assert!(plan.contains("disconnect ksail-dev-ghcr-io from network gone: network gone was removed"), "{plan}");
 }
@@ -369,7 +374,7 @@ fn one_of_several_networks_of_a_name_is_joined_after_the_start() {
 
 #[test]
 fn a_changed_restart_policy_is_set_in_place() {
-    assert_snapshot!(after(|found| found.container.restart_policy = "no".to_owned()), @r"
+    assert_snapshot!(after(|found| inside(found).restart_policy = "no".to_owned()), @r"
     ghcr.io
       set the restart policy of ksail-dev-ghcr-io to always: restart policy changed to no
     ");
@@ -377,7 +382,7 @@ fn a_changed_restart_policy_is_set_in_place() {
 
 #[test]
 fn a_renamed_container_gets_its_name_back() {
-    assert_snapshot!(after(|found| found.container.name = "mine".to_owned()), @r"
+    assert_snapshot!(after(|found| inside(found).name = "mine".to_owned()), @r"
     ghcr.io
       rename mine to ksail-dev-ghcr-io: it was renamed behind ksail's back
     ");
@@ -423,7 +428,7 @@ fn each_setting_that_cannot_be_changed_in_place_recreates_with_a_cause_of_its_ow
 #[test]
 fn each_thing_changed_on_the_container_itself_recreates() {
     let cause = |drift: fn(&mut Container)| {
-        let plan = after(|found| drift(&mut found.container));
+        let plan = after(|found| drift(inside(found)));
         plan.lines().nth(1).unwrap_or_default().trim().split_once(": ").unwrap_or_default().1.to_owned()
     };
     assert_snapshot!(cause(|c| c.image = "registry:2".to_owned()), @"image changed registry:2 -> registry:3");
@@ -455,7 +460,7 @@ fn each_thing_changed_on_the_container_itself_recreates() {
 fn variables_of_the_image_are_no_drift() {
     assert_eq!(
         after(|found| {
-            found.container.env.insert("SOMETHING_OF_THE_IMAGE".to_owned(), "1".to_owned());
+            inside(found).env.insert("SOMETHING_OF_THE_IMAGE".to_owned(), "1".to_owned());
         }),
         ""
     );
@@ -467,9 +472,9 @@ fn an_interrupted_recreate_goes_on_where_it_stopped() {
     let mut observed = converged(&wanted(vec![mirror("ghcr.io", 5009)]));
     exited(&mut observed.containers[0], 2);
     let mut next = container_of(&desired.mirrors.values().next().unwrap().clone());
-    next.container.name.push_str(".next");
-    next.container.id = "id-next".to_owned();
-    next.container.restart_policy = "no".to_owned();
+    inside(&mut next).name.push_str(".next");
+    inside(&mut next).id = "id-next".to_owned();
+    inside(&mut next).restart_policy = "no".to_owned();
     observed.containers.push(next);
     assert_snapshot!(plan(&desired, &observed), @r"
     ghcr.io
@@ -492,7 +497,7 @@ fn what_an_earlier_ksail_left_serving_half_way_gets_its_name_before_it_is_renewe
     let desired = one();
     let mut observed = converged(&desired);
     made_by_an_earlier_ksail(&mut observed.containers[0]);
-    observed.containers[0].container.name.push_str(".next");
+    inside(&mut observed.containers[0]).name.push_str(".next");
     assert_snapshot!(plan(&desired, &observed), @r"
     ghcr.io
       rename ksail-dev-ghcr-io.next to ksail-dev-ghcr-io: an interrupted recreate goes on
@@ -506,8 +511,8 @@ fn what_serves_half_way_is_kept_whatever_the_file_says_by_now() {
     let mut observed = converged(&desired);
     exited(&mut observed.containers[0], 0);
     let mut next = container_of(&wanted(vec![mirror("ghcr.io", 5009)]).mirrors.into_values().next().unwrap());
-    next.container.name.push_str(".next");
-    next.container.id = "id-next".to_owned();
+    inside(&mut next).name.push_str(".next");
+    inside(&mut next).id = "id-next".to_owned();
     observed.containers.push(next);
     assert_snapshot!(plan(&desired, &observed), @r"
     ghcr.io
@@ -529,7 +534,7 @@ fn credentials_are_not_put_into_a_cache_that_may_not_be_restarted() {
     made_by_an_earlier_ksail(&mut observed.containers[0]);
     let waits = plan(&with("new"), &observed).to_string();
     assert!(waits.contains("blocked: credentials changed: waits"), "{waits}");
-    observed.containers[0].container.state = ContainerState::Paused;
+    inside(&mut observed.containers[0]).state = ContainerState::Paused;
     let unpaused = plan(&with("new"), &observed).to_string();
     assert!(unpaused.contains("unpause") && !unpaused.contains("put credentials"), "{unpaused}");
 }
@@ -559,8 +564,10 @@ fn a_host_whose_usual_name_is_anothers_already_has_one_of_its_own() {
 fn a_volume_of_another_name_on_a_container_of_ours_stays() {
     let purged = resolve(&Manifest { state: State::Purged, ..manifest(vec![]) }, &ResolveContext::default());
     let mut observed = converged(&one());
-    observed.containers[0].container.created_at = jiff::Timestamp::from_second(100).ok();
-    observed.containers[0].container.mounts.push(Mount { volume: Some("mine".to_owned()), target: "/data".to_owned() });
+    inside(&mut observed.containers[0]).created_at = jiff::Timestamp::from_second(100).ok();
+    inside(&mut observed.containers[0])
+        .mounts
+        .push(Mount { volume: Some("mine".to_owned()), target: "/data".to_owned() });
     observed.volumes.insert("mine".to_owned(), bare_volume("mine", 100));
     let plan = plan(&purged, &observed).to_string();
     assert!(plan.contains("remove volume ksail-dev-ghcr-io") && !plan.contains("mine"), "{plan}");
@@ -571,8 +578,8 @@ fn a_leftover_that_is_of_no_use_is_removed() {
     let desired = one();
     let mut observed = converged(&desired);
     let mut next = observed.containers[0].clone();
-    next.container.name.push_str(".next");
-    next.container.id = "id-next".to_owned();
+    inside(&mut next).name.push_str(".next");
+    inside(&mut next).id = "id-next".to_owned();
     observed.containers.push(next);
     assert_snapshot!(plan(&desired, &observed), @r"
     ghcr.io
@@ -720,7 +727,7 @@ fn an_adopted_volume_is_purged_only_if_it_is_not_older_than_the_container() {
     let purged = resolve(&Manifest { state: State::Purged, ..manifest(vec![]) }, &ResolveContext::default());
     let removes = |volume_created: i64| {
         let mut observed = converged(&one());
-        observed.containers[0].container.created_at = jiff::Timestamp::from_millisecond(100_900).ok();
+        inside(&mut observed.containers[0]).created_at = jiff::Timestamp::from_millisecond(100_900).ok();
         observed.volumes.insert("ksail-dev-ghcr-io".to_owned(), bare_volume("ksail-dev-ghcr-io", volume_created));
         plan(&purged, &observed).to_string().contains("remove volume")
     };
@@ -730,11 +737,11 @@ fn an_adopted_volume_is_purged_only_if_it_is_not_older_than_the_container() {
 /// As the first version made it: every setting of ours is another, and the log has no limit.
 fn made_by_an_earlier_ksail(found: &mut OwnContainer) {
     for (name, _) in crate::registry::SHAPE {
-        found.container.env.remove(name);
+        inside(found).env.remove(name);
     }
-    found.container.env.insert("REGISTRY_HTTP_DEBUG_ADDR".to_owned(), ":5001".to_owned());
-    found.container.log.options.clear();
-    found.container.labels.insert("ksail.dev/spec-hash".to_owned(), "0".to_owned());
+    inside(found).env.insert("REGISTRY_HTTP_DEBUG_ADDR".to_owned(), ":5001".to_owned());
+    inside(found).log.options.clear();
+    inside(found).labels.insert("ksail.dev/spec-hash".to_owned(), "0".to_owned());
 }
 
 #[test]
@@ -780,7 +787,7 @@ fn a_cache_that_would_not_start_again_is_asked_for_and_then_not_stopped() {
     let away = || StartsAgain::No("https://ghcr.io: connection refused".to_owned());
     let drifts: [Told; 4] = [
         (made_by_an_earlier_ksail, "later: made by an earlier ksail: log capped, debug port closed; cache kept"),
-        (|found| found.container.ports[0].host_port = 5009, "blocked: port changed 5009 -> 5001"),
+        (|found| inside(found).ports[0].host_port = 5009, "blocked: port changed 5009 -> 5001"),
         (
             |found| found.serving = Serving::Silent,
             "blocked: registry hangs: no answer to /v2/ within 2 s, nor within 8 s",

@@ -53,7 +53,7 @@ pub struct MirrorStatus {
     /// What nodes dial.
     pub alias: String,
     /// Its container.
-    pub container: Option<Container>,
+    pub container: Option<std::sync::Arc<Container>>,
     /// Cache counters, where they were asked for and could be read.
     pub cache: Option<CacheCounters>,
     /// Conditions, `Ready` first.
@@ -141,41 +141,33 @@ impl Status {
 
     /// Conditions that are not what they were in `before`, apart from their time.
     pub fn changes_since<'a>(&'a self, before: Option<&Status>) -> Vec<(Subject, &'a Condition)> {
-        let is_new = |(subject, condition): &(Subject, &Condition)| {
-            before.and_then(|before| before.condition(subject, condition.kind)) != Some(condition)
-        };
-        self.all_conditions().filter(is_new).collect()
+        let of_mirrors = before.map(Self::by_host).unwrap_or_default();
+        let mirrors = self.mirrors.iter().flat_map(|mirror| {
+            let before = of_mirrors.get(mirror.host.as_str()).map_or(&[][..], |before| &before.conditions);
+            let changed = mirror.conditions.iter().filter(|condition| !before.contains(condition));
+            changed.map(|condition| (Subject::mirror(&mirror.host), condition))
+        });
+        let before = before.map_or(&[][..], |before| &before.conditions);
+        let changed = self.conditions.iter().filter(|condition| !before.contains(condition));
+        mirrors.chain(changed.map(|condition| (Subject::Cluster(self.cluster.clone()), condition))).collect()
     }
 
-    fn all_conditions(&self) -> impl Iterator<Item = (Subject, &Condition)> {
-        let of_mirror = |mirror: &MirrorStatus| Subject::mirror(&mirror.host);
-        let of_mirrors = self
-            .mirrors
-            .iter()
-            .flat_map(move |mirror| mirror.conditions.iter().map(move |condition| (of_mirror(mirror), condition)));
-        let cluster = Subject::Cluster(self.cluster.clone());
-        of_mirrors.chain(self.conditions.iter().map(move |condition| (cluster.clone(), condition)))
-    }
-
-    fn condition(&self, subject: &Subject, kind: ConditionType) -> Option<&Condition> {
-        let conditions = match subject {
-            Subject::Mirror(host) => &self.mirrors.iter().find(|mirror| mirror.host == *host)?.conditions,
-            Subject::Cluster(_) => &self.conditions,
-            Subject::Node(_) | Subject::Volume(_) => return None,
-        };
-        conditions.iter().find(|condition| condition.kind == kind)
+    fn by_host(&self) -> BTreeMap<&str, &MirrorStatus> {
+        self.mirrors.iter().map(|mirror| (mirror.host.as_str(), mirror)).collect()
     }
 
     fn keep_times(&mut self, before: &Status) {
-        let cluster = Subject::Cluster(self.cluster.clone());
-        let keep = |subject: &Subject, condition: &mut Condition| {
-            let old = before.condition(subject, condition.kind).filter(|old| old.status == condition.status);
-            condition.since = old.map_or(condition.since, |old| old.since);
+        let keep = |conditions: &mut [Condition], before: &[Condition]| {
+            for condition in conditions {
+                let is_same = |old: &&Condition| old.kind == condition.kind && old.status == condition.status;
+                condition.since = before.iter().find(is_same).map_or(condition.since, |old| old.since);
+            }
         };
-        self.conditions.iter_mut().for_each(|condition| keep(&cluster, condition));
+        keep(&mut self.conditions, &before.conditions);
+        let of_mirrors = before.by_host();
         for mirror in &mut self.mirrors {
-            let subject = Subject::mirror(&mirror.host);
-            mirror.conditions.iter_mut().for_each(|condition| keep(&subject, condition));
+            let before = of_mirrors.get(mirror.host.as_str()).map_or(&[][..], |before| &before.conditions);
+            keep(&mut mirror.conditions, before);
         }
     }
 }

@@ -90,8 +90,8 @@ fn a_cluster_is_deleted_when_the_registries_have_left_its_network_and_they_go_af
 fn all_containers_of_a_mirror_leave_before_one_of_them_waits_for_the_cluster() {
     let mut observed = Observed { nodes: Vec::new(), ..with_program(up()) };
     let mut next = observed.containers[0].clone();
-    next.container.id += "-next";
-    next.container.name += ".next";
+    inside(&mut next).id += "-next";
+    inside(&mut next).name += ".next";
     observed.containers.push(next);
     assert_snapshot!(plan(&managed(State::Absent), &observed), @r"
     ghcr.io
