@@ -31,6 +31,7 @@
 //! | [`subject`] | what is reconciled by itself |
 //! | [`engine`] | the Docker-compatible daemon, and one in memory for tests |
 //! | [`manifest`] | the bytes of `ksail.yaml`: strict load with positions, edits in place |
+//! | [`printable`] | what may leave the program as text |
 //! | [`labels`] | names other programs may rely on, and what makes an object ours |
 //!
 //! One imports only what stands below it; `tests/rooms.rs` holds that. To follow one mirror from the file to the engine: [`manifest::load`],
@@ -51,6 +52,7 @@ pub mod names;
 pub mod observed;
 pub mod outcome;
 pub mod plan;
+pub mod printable;
 pub mod probe;
 pub mod provisioner;
 pub mod reference;

@@ -42,6 +42,8 @@ impl Registry {
 pub(super) fn upstream(text: &str) -> Result<String, String> {
     if !text.contains("${") {
         text.parse::<Upstream>().map_err(words)?;
+    } else if text.contains('@') {
+        return Err(words(InvalidValue::user_info_in_upstream()));
     }
     Ok(text.to_owned())
 }

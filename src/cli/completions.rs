@@ -40,7 +40,7 @@ pub(super) fn run(arguments: &Arguments) -> Result<u8, Exit> {
     let mut script = Vec::new();
     let written = completer.write_registration(ASKED_BY, "ksail", "ksail", "ksail", &mut script);
     written.map_err(|error| cannot(error.to_string()))?;
-    print(String::from_utf8_lossy(&script));
+    print(String::from_utf8_lossy(&script))?;
     Ok(OK)
 }
 

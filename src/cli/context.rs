@@ -8,7 +8,7 @@ use futures_util::future::OptionFuture;
 use tokio::signal;
 use tokio_util::sync::CancellationToken;
 
-use super::{BAD_INPUT, Exit, FAILED, Global, color_on_stderr};
+use super::{BAD_INPUT, Exit, FAILED, Global};
 use crate::controller::{Claim, ClusterLock, Controller, InForce, NotInForce, Reread, private_directory};
 use crate::desired::{ResolveContext, resolve};
 use crate::engine::docker::Docker;
@@ -36,7 +36,7 @@ pub(super) fn manifest_path(global: &Global) -> Result<PathBuf, Exit> {
 
 /// The manifest; everything wrong with it otherwise.
 pub(super) fn load(path: &Path) -> Result<Manifest, Exit> {
-    manifest::load(path, &variable).map_err(|problems| Exit::new(BAD_INPUT, problems.render(color_on_stderr())))
+    manifest::load(path, &variable).map_err(Exit::problems)
 }
 
 /// The engine, and how its containers are reached.

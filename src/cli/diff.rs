@@ -23,8 +23,8 @@ pub(super) async fn run(global: &Global, arguments: &Arguments) -> Result<u8, Ex
     let seen = survey(&observer(global)?, &desired).await;
     let Survey { desired, plan, .. } = seen.map_err(|error| Exit::new(NO_ANSWER, error.to_string()))?;
     match arguments.output {
-        Output::Text => print(plan_as_text(&plan)),
-        Output::Json => print(format!("{:#}\n", plan_as_json(&desired, &plan))),
+        Output::Text => print(plan_as_text(&plan))?,
+        Output::Json => print(format!("{:#}\n", plan_as_json(&desired, &plan)))?,
     }
     Ok(if plan.is_empty() { OK } else { FAILED })
 }

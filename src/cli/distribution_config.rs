@@ -64,7 +64,7 @@ pub(super) fn change(manifest: &Path, outline: &Outline) -> Result<Change, Exit>
 pub(super) fn bring_up_to_date(manifest: &Path) -> Result<Change, Exit> {
     let target = fs::canonicalize(manifest).unwrap_or_else(|_| manifest.to_owned());
     let _lock = manifest::lock(directory_of(&target), manifest).map_err(refused)?;
-    let outline = Outline::load(manifest).map_err(|problems| Exit::new(BAD_INPUT, problems.render(false)))?;
+    let outline = Outline::load(manifest).map_err(Exit::problems)?;
     let change = change(manifest, &outline)?;
     if let Change::Lines { path, before, after } = &change {
         let target = fs::canonicalize(path).unwrap_or_else(|_| path.clone());

@@ -9,13 +9,13 @@ use super::arguments::{MirrorRegistry, Registry};
 use super::distribution_config::{Change, bring_up_to_date, change};
 use super::files::refused;
 use super::ports::FreePorts;
-use super::{BAD_INPUT, Exit, note, print};
+use super::{Exit, note, print};
 pub(super) use crate::manifest::shown;
 use crate::manifest::{self, Edit, EditError, Edited, MirrorEntry, MirrorField, Outline, edit_file};
 
 /// Tells what became of the files.
-pub(super) fn tell(lines: &[String]) {
-    print(lines.iter().fold(String::new(), |text, line| text + line + "\n"));
+pub(super) fn tell(lines: &[String]) -> Result<(), Exit> {
+    print(lines.iter().fold(String::new(), |text, line| text + line + "\n"))
 }
 
 /// What became of the files, a line each; none when they say so already.
@@ -25,13 +25,11 @@ pub(super) fn edit(path: &Path, edits: &[Edit]) -> Result<Vec<String>, Exit> {
         Edited::Changed => vec![format!("{}: {}", shown(path), described(edits))],
         Edited::Unchanged => Vec::new(),
     };
-    let followed = bring_up_to_date(path).map_err(|exit| Exit {
-        message: if edited == Edited::Changed {
-            format!("{} is edited, and its distributionConfig could not follow: {}", shown(path), exit.message)
-        } else {
-            exit.message
-        },
-        ..exit
+    let followed = bring_up_to_date(path).map_err(|exit| match edited {
+        Edited::Changed => {
+            exit.meaning(&format!("{} was edited, and its distributionConfig could not follow", shown(path)))
+        }
+        Edited::Unchanged => exit,
     })?;
     match followed {
         Change::None => {}
@@ -47,7 +45,7 @@ pub(super) fn preview(path: &Path, edits: &[Edit]) -> Result<String, Exit> {
     let after = manifest::apply(&before, edits).map_err(refused)?;
     let (old, new) = (String::from_utf8_lossy(&before), String::from_utf8_lossy(&after));
     let mut diff = unified(path, &old, &new);
-    let outline = Outline::parse(path, &after).map_err(|problems| Exit::new(BAD_INPUT, problems.render(false)))?;
+    let outline = Outline::parse(path, &after).map_err(Exit::problems)?;
     match change(path, &outline)? {
         Change::None => {}
         Change::Lines { path, before, after } => diff += &unified(&path, &before, &after),
@@ -60,9 +58,7 @@ pub(super) fn preview(path: &Path, edits: &[Edit]) -> Result<String, Exit> {
 pub(super) fn check(path: &Path, edits: &[Edit]) -> Result<(), Exit> {
     let after = manifest::apply(&read(path)?, edits).map_err(refused)?;
     let checked = manifest::parse(path, &after, &super::context::variable);
-    checked.map(drop).map_err(|problems| {
-        Exit::new(BAD_INPUT, format!("{}\n{} was not edited", problems.render(false).trim_end(), shown(path)))
-    })
+    checked.map(drop).map_err(|problems| Exit::problems(problems).meaning(&format!("{} was not edited", shown(path))))
 }
 
 fn read(path: &Path) -> Result<Vec<u8>, Exit> {
@@ -103,5 +99,5 @@ pub(super) fn free_ports(outline: &Outline) -> FreePorts {
 
 /// The outline of a manifest; everything wrong with it otherwise.
 pub(super) fn outline(path: &Path) -> Result<Outline, Exit> {
-    Outline::load(path).map_err(|problems| Exit::new(BAD_INPUT, problems.render(super::color_on_stderr())))
+    Outline::load(path).map_err(Exit::problems)
 }

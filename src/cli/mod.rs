@@ -11,6 +11,7 @@ mod editing;
 mod files;
 mod man;
 mod mirror;
+mod not_parsed;
 mod ports;
 mod reporting;
 mod schema;
@@ -19,7 +20,8 @@ mod validate;
 mod verify;
 mod watch;
 
-use std::io::{IsTerminal, Write};
+use std::env;
+use std::io::{self, ErrorKind, IsTerminal, Write};
 use std::path::PathBuf;
 use std::process::ExitCode;
 
@@ -28,6 +30,8 @@ use clap::{ArgAction, Args, Parser, Subcommand, ValueEnum};
 use tracing_subscriber::EnvFilter;
 
 use crate::event::Importance;
+use crate::manifest::Problems;
+use crate::printable::{printable, printable_message};
 
 /// Nothing to complain about.
 const OK: u8 = 0;
@@ -118,7 +122,10 @@ enum Output {
 /// Parses the arguments, does what they say, and tells how it went.
 pub fn main() -> ExitCode {
     completions::answer();
-    let cli = Cli::parse();
+    let cli = match Cli::try_parse() {
+        Ok(cli) => cli,
+        Err(error) => return ended(not_parsed::tell(&error, &arguments())),
+    };
     if cli.global.no_color {
         ColorChoice::Never.write_global();
     }
@@ -126,20 +133,23 @@ pub fn main() -> ExitCode {
     let runtime = match tokio::runtime::Builder::new_current_thread().enable_all().build() {
         Ok(runtime) => runtime,
         Err(error) => {
-            complain(format!("cannot start: {error}"));
-            return ExitCode::from(FAILED);
+            return ended(Err(Exit::new(FAILED, format!("cannot start: {error}"))));
         }
     };
-    let code = runtime.block_on(run(cli));
+    let outcome = runtime.block_on(run(cli));
     // Calls still under way in other threads (name look-ups) are not waited for.
     runtime.shutdown_background();
-    reporting::finish_stderr();
-    ExitCode::from(code)
+    ended(outcome)
 }
 
-async fn run(cli: Cli) -> u8 {
+/// The arguments as they were typed, as far as they are Unicode.
+fn arguments() -> Vec<String> {
+    env::args_os().skip(1).map(|argument| argument.to_string_lossy().into_owned()).collect()
+}
+
+async fn run(cli: Cli) -> Result<u8, Exit> {
     let global = &cli.global;
-    let outcome = match cli.command {
+    match cli.command {
         Command::Cluster(command) => cluster::run(global, &command).await,
         Command::Watch(arguments) => watch::run(global, &arguments).await,
         Command::Apply(arguments) => apply::run(global, &arguments).await,
@@ -151,44 +161,94 @@ async fn run(cli: Cli) -> u8 {
         Command::Schema => schema::run(),
         Command::Completions(arguments) => completions::run(&arguments),
         Command::Man(arguments) => man::run(&arguments),
-    };
-    match outcome {
-        Ok(code) => code,
-        Err(Exit { code, message }) => {
-            complain(message);
-            code
-        }
     }
+}
+
+/// Tells what there is to tell, and waits until it is written.
+fn ended(outcome: Result<u8, Exit>) -> ExitCode {
+    let code = outcome.unwrap_or_else(|exit| {
+        exit.tell();
+        exit.code
+    });
+    reporting::finish_stderr();
+    ExitCode::from(code)
 }
 
 /// A command that ends early: its exit code, and what to tell about it.
 #[derive(Debug)]
 struct Exit {
     code: u8,
+    /// What is wrong with the manifest, when that is why.
+    problems: Option<Box<Problems>>,
+    /// What else there is to say; the whole of it without problems.
     message: String,
 }
 
 impl Exit {
     fn new(code: u8, message: impl Into<String>) -> Self {
-        Self { code, message: message.into() }
+        Self { code, problems: None, message: message.into() }
+    }
+
+    /// A manifest that does not load.
+    fn problems(problems: Problems) -> Self {
+        Self { code: BAD_INPUT, problems: Some(Box::new(problems)), message: String::new() }
+    }
+
+    /// Says what it means: above what is wrong in words, below problems.
+    fn meaning(self, what: &str) -> Self {
+        let message = if self.message.is_empty() { what.to_owned() } else { format!("{what}: {}", self.message) };
+        Self { message, ..self }
+    }
+
+    fn tell(&self) {
+        if let Some(problems) = &self.problems {
+            let text = problems.render(color_on_stderr());
+            reporting::to_stderr(Importance::Always, format!("{}\n", text.trim_end()).as_bytes());
+        }
+        match (&self.problems, self.message.as_str()) {
+            (Some(_), "") => {}
+            (Some(_), message) => say(message),
+            (None, message) => complain(message),
+        }
     }
 }
 
-/// Writes an error to standard error; a diagnostic with its own heading as it is.
+/// Writes an error to standard error.
 fn complain(message: impl AsRef<str>) {
-    let message = message.as_ref().trim_end();
-    let heading = if message.starts_with("error") || message.starts_with('\u{1b}') { "" } else { "error: " };
-    reporting::to_stderr(Importance::Always, format!("{heading}{message}\n").as_bytes());
+    say(format!("error: {}", message.as_ref()));
 }
 
 /// Writes something worth knowing, which is no error, to standard error.
 fn note(message: impl AsRef<str>) {
-    reporting::to_stderr(Importance::Always, format!("note: {}\n", message.as_ref().trim_end()).as_bytes());
+    say(format!("note: {}", message.as_ref()));
+}
+
+fn say(text: impl AsRef<str>) {
+    reporting::to_stderr(Importance::Always, format!("{}\n", printable_message(text.as_ref().trim_end())).as_bytes());
 }
 
 /// Writes to standard output; a reader that has gone away (`ksail status | head -1`) is not an error.
-fn print(text: impl AsRef<str>) {
-    let _ = anstream::stdout().write_all(text.as_ref().as_bytes());
+///
+/// # Errors
+///
+/// When it cannot be written: whoever asked for it has not got it.
+fn print(text: impl AsRef<str>) -> Result<(), Exit> {
+    written(write(&printable(text.as_ref())))
+}
+
+fn write(text: &str) -> io::Result<()> {
+    let mut stdout = anstream::stdout();
+    stdout.write_all(text.as_bytes())?;
+    stdout.flush()
+}
+
+fn written(outcome: io::Result<()>) -> Result<(), Exit> {
+    match outcome {
+        Err(error) if error.kind() != ErrorKind::BrokenPipe => {
+            Err(Exit::new(FAILED, format!("cannot write to standard output: {error}")))
+        }
+        _ => Ok(()),
+    }
 }
 
 fn color_on_stderr() -> bool {

@@ -12,6 +12,7 @@ use tracing_subscriber::fmt::MakeWriter;
 
 use super::{Exit, FAILED, Output, complain};
 use crate::event::{Importance, Key, Reporter};
+use crate::printable::printable;
 use crate::report::{Json, Text, Writer, Written, left_out_as_json, left_out_as_text};
 
 /// What is still to be read when a command has ended has this long.
@@ -61,9 +62,9 @@ impl Reporting {
     }
 
     /// Shows something to people, after everything that was reported.
-    pub(super) fn show(&self, text: impl Into<Vec<u8>>) {
+    pub(super) fn show(&self, text: impl AsRef<str>) {
         if self.output == Output::Text {
-            self.stdout.push(Importance::Always, text);
+            self.stdout.push(Importance::Always, printable(text.as_ref()).as_bytes());
         }
     }
 

@@ -3,9 +3,8 @@
 use super::{Exit, OK, print};
 use crate::manifest;
 
-#[expect(clippy::unnecessary_wraps, reason = "the same signature for every verb")]
 pub(super) fn run() -> Result<u8, Exit> {
-    print(text());
+    print(text())?;
     Ok(OK)
 }
 

@@ -63,7 +63,7 @@ pub(super) async fn run(global: &Global, arguments: &Arguments) -> Result<u8, Ex
         Format::Wide => status_as_table(&status, true),
         Format::Json => format!("{:#}\n", document()),
         Format::Yaml => serde_yaml::to_string(&document()).map_err(|error| Exit::new(FAILED, error.to_string()))?,
-    });
+    })?;
     Ok(if status.is_ready() { OK } else { FAILED })
 }
 

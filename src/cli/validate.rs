@@ -27,6 +27,6 @@ pub(super) fn run(global: &Global) -> Result<u8, Exit> {
             if mirror.upstream.is_none() { " and push to it" } else { "" }
         );
     }
-    print(text);
+    print(text)?;
     Ok(OK)
 }

@@ -63,7 +63,7 @@ pub(super) async fn run(global: &Global, arguments: &Arguments) -> Result<u8, Ex
             "{:#}\n",
             json!({"cluster": desired.cluster.as_str(), "proofs": proofs.iter().map(object).collect::<Vec<_>>()})
         ),
-    });
+    })?;
     Ok(if proofs.iter().all(|proof| proof.outcome.is_proven()) { OK } else { FAILED })
 }
 

@@ -30,6 +30,7 @@ pub use find::{FILE_NAME, FindError, find};
 pub use load::{load, load_contents, parse};
 pub use outline::{Listed, Outline};
 pub use problems::{Problem, Problems};
+pub(crate) use redact::sounds_secret;
 pub(crate) use rules::PUBLIC;
 pub use schema::schema;
 pub use types::{Connection, Credentials, Distribution, Lifecycle, Manifest, Mirror, Registries, State, VolumePolicy};

@@ -7,6 +7,7 @@ use std::path::Path;
 use annotate_snippets::{AnnotationKind, Group, Level, Renderer, Snippet};
 
 use super::find::shown;
+use crate::printable::{printable, printable_in_place};
 
 /// One thing that is wrong.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -64,6 +65,15 @@ impl Problem {
         Self { of_environment: true, ..self }
     }
 
+    /// Whatever it quotes.
+    fn make_printable(&mut self) {
+        let related = self.related.as_mut().map(|(_, label)| label);
+        let texts = [Some(&mut self.message), self.hint.as_mut(), self.label.as_mut(), related];
+        for text in texts.into_iter().flatten() {
+            *text = printable(text).into_owned();
+        }
+    }
+
     fn place(&self) -> String {
         if self.line == 0 { String::new() } else { format!(":{}:{}", self.line, self.column) }
     }
@@ -81,9 +91,10 @@ pub struct Problems {
 impl Problems {
     /// `text` must no longer contain anything secret, at unchanged positions.
     pub(crate) fn new(path: &Path, text: &str, mut problems: Vec<Problem>) -> Self {
-        // A carriage return would reach the terminal; a space has the same width.
-        let text = text.replace('\r', " ");
+        // A carriage return belongs to its line's end; a space has the same width.
+        let text = printable_in_place(&text.replace('\r', " "));
         for problem in &mut problems {
+            problem.make_printable();
             if let Some(span) = &mut problem.span {
                 *span = visible(&text, span);
                 (problem.line, problem.column) = line_and_column(&text, span.start);
@@ -91,7 +102,7 @@ impl Problems {
         }
         problems.sort_by_key(|problem| (problem.line, problem.column));
         problems.dedup();
-        Self { path: shown(path).to_string(), text, found: problems }
+        Self { path: printable(&shown(path).to_string()).into_owned(), text, found: problems }
     }
 
     /// How many there are.

@@ -3,36 +3,39 @@
 use std::ops::Range;
 
 use super::tree::{Kind, Node};
+use crate::printable::{cover, secrets, without_user_info};
 
 /// The text with every literal secret covered by `*`, byte for byte.
 pub(crate) fn redacted(text: &str, root: Option<&Node>) -> String {
     let mut covered = Vec::new();
     match root {
-        Some(root) => in_tree(root, false, &mut covered),
+        Some(root) => in_tree(text, root, false, &mut covered),
         None => in_lines(text, &mut covered),
     }
     let mut shown = text.to_owned();
     for range in covered {
         cover(&mut shown, range);
     }
-    cover_user_info(&mut shown);
-    shown
+    without_user_info(&shown).into_owned()
 }
 
-fn is_secret(key: &str) -> bool {
+/// Whether a name is that of something secret.
+pub(crate) fn sounds_secret(key: &str) -> bool {
     let key = key.to_ascii_lowercase();
     ["pass", "token", "secret", "credential", "auth", "user"].iter().any(|word| key.contains(word))
 }
 
-fn in_tree(node: &Node, secret: bool, covered: &mut Vec<Range<usize>>) {
+fn in_tree(text: &str, node: &Node, secret: bool, covered: &mut Vec<Range<usize>>) {
     match &node.kind {
         Kind::Scalar { .. } if secret => covered.push(node.span.clone()),
-        Kind::Alias(target) if secret => in_tree(target, secret, covered),
-        Kind::Scalar { .. } | Kind::Alias(_) => {}
-        Kind::Sequence { items, .. } => items.iter().for_each(|item| in_tree(item, secret, covered)),
+        Kind::Alias(target) if secret => in_tree(text, target, secret, covered),
+        // A password may hold spaces and quotes: the scalar is one value.
+        Kind::Scalar { .. } => covered.extend(secrets(text, node.span.clone())),
+        Kind::Alias(_) => {}
+        Kind::Sequence { items, .. } => items.iter().for_each(|item| in_tree(text, item, secret, covered)),
         Kind::Mapping { entries, .. } => {
             for (key, value) in entries {
-                in_tree(value, secret || key.text().is_some_and(is_secret), covered);
+                in_tree(text, value, secret || key.text().is_some_and(sounds_secret), covered);
             }
         }
     }
@@ -50,7 +53,7 @@ fn in_lines(text: &str, covered: &mut Vec<Range<usize>>) {
             continue;
         }
         match line.split_once(':') {
-            Some((key, _)) if is_secret(key) => {
+            Some((key, _)) if sounds_secret(key) => {
                 secret_indent = Some(indent);
                 covered.push(range.start + key.len() + 1..range.end);
             }
@@ -60,51 +63,8 @@ fn in_lines(text: &str, covered: &mut Vec<Range<usize>>) {
                 let word =
                     ["pass", "token", "secret"].iter().filter_map(|word| line.to_ascii_lowercase().find(word)).min();
                 covered.extend(word.map(|at| range.start + at..range.end));
+                covered.extend(secrets(text, range));
             }
         }
-    }
-}
-
-/// Keeps `${NAME}`, quotes, the keys of a flow mapping's punctuation, and all white space.
-fn cover(text: &mut String, range: Range<usize>) {
-    let mut shown = String::with_capacity(range.len());
-    let mut rest = &text[range.clone()];
-    while let Some(first) = rest.chars().next() {
-        let name = rest
-            .strip_prefix("${")
-            .map_or(0, |inside| inside.find(|c: char| !c.is_ascii_alphanumeric() && c != '_').unwrap_or(inside.len()));
-        if name > 0 {
-            let kept = &rest[..2 + name];
-            shown.push_str(kept);
-            rest = &rest[2 + name..];
-            for mark in ["}", ":-"] {
-                if let Some(tail) = rest.strip_prefix(mark) {
-                    shown.push_str(mark);
-                    rest = tail;
-                    break;
-                }
-            }
-            continue;
-        }
-        if first.is_whitespace() || matches!(first, '"' | '\'' | '{' | '}') {
-            shown.push(first);
-        } else {
-            shown.extend(std::iter::repeat_n('*', first.len_utf8()));
-        }
-        rest = &rest[first.len_utf8()..];
-    }
-    text.replace_range(range, &shown);
-}
-
-/// `https://user:password@host`, wherever it stands.
-fn cover_user_info(text: &mut String) {
-    let mut from = 0;
-    while let Some(at) = text[from..].find("://").map(|at| from + at + 3) {
-        let end =
-            text[at..].find(|c: char| c.is_whitespace() || matches!(c, '"' | '\'')).map_or(text.len(), |end| at + end);
-        if let Some(sign) = text[at..end].rfind('@') {
-            cover(text, at..at + sign);
-        }
-        from = at;
     }
 }

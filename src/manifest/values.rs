@@ -57,6 +57,11 @@ macro_rules! text_value {
 text_value!(ClusterName Host);
 
 impl InvalidValue {
+    /// What an upstream with an `@` in it is refused with; nothing of it is repeated.
+    pub(crate) fn user_info_in_upstream() -> Self {
+        Self::hint("an upstream carries no user name or password", "put them into 'credentials', as ${VARIABLES}")
+    }
+
     fn new(problem: impl Into<String>) -> Self {
         Self { problem: problem.into(), hint: None }
     }
@@ -127,9 +132,15 @@ impl FromStr for Host {
                 "write what image references start with, such as docker.io",
             ));
         }
+        // Before anything else is said of the text, which may be a password.
+        if text.contains('@') {
+            return Err(InvalidValue::hint(
+                "a host has no user, password or digest",
+                "write what image references start with, such as docker.io",
+            ));
+        }
         if let Some((_, rest)) = text.split_once("://") {
             let host = rest.split('/').next().unwrap_or_default();
-            let host = host.rsplit('@').next().unwrap_or_default();
             return Err(InvalidValue::hint("a host has no scheme", format!("write '{host}'")));
         }
         if text.contains('*') {
@@ -233,18 +244,16 @@ impl FromStr for Upstream {
         if text.is_empty() {
             return Err(InvalidValue::hint("the upstream is empty", FORM));
         }
+        // Before anything else is said of the text, which may be a password.
+        if text.contains('@') {
+            return Err(InvalidValue::user_info_in_upstream());
+        }
         let Some((scheme, rest)) = text.split_once("://") else {
             return Err(InvalidValue::hint("the upstream has no scheme", format!("write 'https://{}'", root_of(text))));
         };
         if !matches!(scheme, "http" | "https") {
             let problem = format!("'{scheme}' is not a scheme a registry is reached by");
             return Err(InvalidValue::hint(problem, format!("write 'https://{}'", root_of(rest))));
-        }
-        if rest.contains('@') {
-            return Err(InvalidValue::hint(
-                "an upstream carries no user name or password",
-                "put them into 'credentials', as ${VARIABLES}",
-            ));
         }
         if rest.ends_with('/') && rest.matches('/').count() == 1 {
             return Err(InvalidValue::hint(
@@ -263,8 +272,7 @@ impl FromStr for Upstream {
 }
 
 fn root_of(rest: &str) -> &str {
-    let authority = rest.split(['/', '?', '#']).next().unwrap_or_default();
-    authority.rsplit('@').next().unwrap_or_default()
+    rest.split(['/', '?', '#']).next().unwrap_or_default()
 }
 
 fn check_authority(authority: &str) -> Result<(), InvalidValue> {

@@ -7,6 +7,7 @@ use crate::desired::Desired;
 use crate::engine::EngineInfo;
 use crate::event::{ActionReport, ActionResult, Event, Reporter};
 use crate::plan::{Plan, Subject};
+use crate::printable::printable_message;
 use crate::status::{Condition, MirrorStatus, Status};
 
 /// Reports events as one JSON object per line.
@@ -23,7 +24,7 @@ impl Json {
 impl Reporter for Json {
     fn report(&self, event: &Event) {
         if let Some(object) = object(event) {
-            self.0.push(event.importance(), format!("{object}\n"));
+            self.0.push(event.importance(), format!("{}\n", printable_message(&object.to_string())));
         }
     }
 }

@@ -2,6 +2,7 @@
 
 mod backlog;
 mod json;
+mod line;
 mod text;
 mod writer;
 

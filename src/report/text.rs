@@ -6,10 +6,10 @@ use std::io::Write as _;
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
-use anstyle::{AnsiColor, Style};
 use jiff::Zoned;
 use tabwriter::TabWriter;
 
+use super::line::Line;
 use super::writer::Writer;
 use crate::event::{ActionReport, ActionResult, Event, Reporter};
 use crate::manifest::shown;
@@ -17,11 +17,7 @@ use crate::outcome::Failure;
 use crate::plan::{Plan, Subject};
 use crate::status::{Condition, ConditionStatus, ConditionType, MirrorStatus, Reason, Status};
 
-const GOOD: Style = AnsiColor::Green.on_default();
-const BAD: Style = AnsiColor::Red.on_default();
-const QUIET: Style = AnsiColor::BrightBlack.on_default();
-
-/// Reports a line per event. Styles are written always; the stream it writes to strips them where they are not wanted.
+/// Reports a line per event.
 #[derive(Debug)]
 pub struct Text {
     out: Writer,
@@ -37,7 +33,7 @@ impl Text {
     }
 
     /// That an upstream answers is worth a line only when it did not before.
-    fn is_back(&self, event: &Event) -> Option<String> {
+    fn is_back(&self, event: &Event) -> Option<Line> {
         let Event::Condition { subject, condition } = event else { return None };
         if condition.kind != ConditionType::UpstreamReachable {
             return None;
@@ -48,82 +44,82 @@ impl Text {
             return None;
         }
         let is_back = condition.status == ConditionStatus::True && unreachable.remove(&subject.to_string());
-        is_back.then(|| format!("{subject}: upstream reachable: {}", condition.message))
+        is_back.then(|| Line::of(format!("{subject}: upstream reachable: {}", condition.message)))
     }
 }
 
 impl Reporter for Text {
     fn report(&self, event: &Event) {
         let Some(line) = self.is_back(event).or_else(|| line(event)) else { return };
-        let time =
-            if self.clock { format!("{QUIET}{}{QUIET:#} ", Zoned::now().strftime("%H:%M:%S")) } else { String::new() };
-        self.out.push(event.importance(), format!("{time}{line}\n"));
+        let clock = Zoned::now().strftime("%H:%M:%S ");
+        let time = if self.clock { Line::default().quiet(clock) } else { Line::default() };
+        self.out.push(event.importance(), format!("{}\n", time.and(&line)));
     }
 }
 
 /// Says how many lines a reader was too slow for.
 pub fn left_out_as_text(lines: usize) -> String {
     let s = if lines == 1 { "" } else { "s" };
-    format!("{QUIET}… {lines} line{s} left out{QUIET:#}\n")
+    format!("{}\n", Line::default().quiet(format!("… {lines} line{s} left out")))
 }
 
-fn line(event: &Event) -> Option<String> {
+fn line(event: &Event) -> Option<Line> {
     Some(match event {
-        Event::Watching { file, cluster } => format!(
+        Event::Watching { file, cluster } => Line::of(format!(
             "watching {} for cluster {cluster}; Ctrl-C stops watching and leaves the registries running",
             shown(file)
-        ),
-        Event::ManifestLoaded { mirrors: 1 } => "manifest loaded: 1 mirror".to_owned(),
-        Event::ManifestLoaded { mirrors } => format!("manifest loaded: {mirrors} mirrors"),
+        )),
+        Event::ManifestLoaded { mirrors: 1 } => Line::of("manifest loaded: 1 mirror"),
+        Event::ManifestLoaded { mirrors } => Line::of(format!("manifest loaded: {mirrors} mirrors")),
         Event::ManifestRejected { message } => {
-            format!("{BAD}manifest not loaded; the last good one stays in force{BAD:#}\n{}", message.trim_end())
+            let line = Line::default().bad("manifest not loaded; the last good one stays in force");
+            line.then("\n").then(message.trim_end())
         }
         Event::ManifestPolled { file, reason } => {
             let name = file.file_name().unwrap_or_default().display();
-            format!("{name}: no file events here ({reason}); it is read every second")
+            Line::of(format!("{name}: no file events here ({reason}); it is read every second"))
         }
-        Event::EngineFound(info) => format!("{} {} at {}", info.name, info.version, info.address),
-        Event::EngineLost { message } => format!("{BAD}engine lost{BAD:#}: {message}; trying again"),
-        Event::Waiting { message } => message.clone(),
-        Event::LeftBehind { subject } => {
-            format!(
-                "{BAD}{subject}: what its creation left may be there still{BAD:#}; `ksail cluster delete` deletes it"
-            )
-        }
+        Event::EngineFound(info) => Line::of(format!("{} {} at {}", info.name, info.version, info.address)),
+        Event::EngineLost { message } => Line::default().bad("engine lost").then(format!(": {message}; trying again")),
+        Event::Waiting { message } => Line::of(message),
+        Event::LeftBehind { subject } => Line::default()
+            .bad(format!("{subject}: what its creation left may be there still"))
+            .then("; `ksail cluster delete` deletes it"),
         Event::Removing { what, after } => {
             let what: Vec<String> = what.iter().map(ToString::to_string).collect();
-            format!("ksail.yaml does not ask for {} any more: to be removed in {}", what.join(", "), seconds(*after))
+            let (what, after) = (what.join(", "), seconds(*after));
+            Line::of(format!("ksail.yaml does not ask for {what} any more: to be removed in {after}"))
         }
         Event::Action(report) => action(report)?,
         Event::Pulling { image, progress } if progress.id.is_empty() || progress.total.is_none() => {
             let of = if progress.id.is_empty() { String::new() } else { format!(" {}", progress.id) };
-            format!("{QUIET}pulling {image}:{of} {}{QUIET:#}", progress.status)
+            Line::default().quiet(format!("pulling {image}:{of} {}", progress.status))
         }
-        Event::Output { subject, line } => format!("{QUIET}{subject}: {line}{QUIET:#}"),
+        Event::Output { subject, line } => Line::default().quiet(format!("{subject}: {line}")),
         Event::Condition { subject, condition } => self::condition(subject, condition)?,
-        Event::Retry { subject, after } => format!("{subject}: trying again in {}", seconds(*after)),
+        Event::Retry { subject, after } => Line::of(format!("{subject}: trying again in {}", seconds(*after))),
         Event::ActionStarted(_) | Event::PassStarted { .. } | Event::PassFinished { .. } | Event::Pulling { .. } => {
             return None;
         }
     })
 }
 
-fn action(report: &ActionReport) -> Option<String> {
+fn action(report: &ActionReport) -> Option<Line> {
     let ActionReport { subject, text, cause, .. } = report;
+    let about = Line::of(format!("{subject}: "));
     match &report.result {
         // That it serves shows in its condition.
         ActionResult::Done if report.action == "AwaitServing" => None,
         ActionResult::Done => {
-            Some(format!("{subject}: {text}: {cause} {QUIET}({}){QUIET:#}", seconds(report.duration)))
+            let took = format!("({})", seconds(report.duration));
+            Some(about.then(format!("{text}: {cause} ")).quiet(took))
         }
-        ActionResult::Failed(failure) if report.action == "AwaitServing" => {
-            Some(format!("{subject}: {BAD}{failure}{BAD:#}"))
-        }
+        ActionResult::Failed(failure) if report.action == "AwaitServing" => Some(about.bad(failure)),
         ActionResult::Failed(failure) => {
-            Some(format!("{subject}: {BAD}could not {text}{BAD:#}: {}", without_output(failure)))
+            Some(about.bad(format!("could not {text}")).then(": ").then(without_output(failure)))
         }
         ActionResult::Cancelled => {
-            Some(format!("{subject}: {text}: given up, ksail was told to stop or the file changed"))
+            Some(about.then(format!("{text}: given up, ksail was told to stop or the file changed")))
         }
     }
 }
@@ -139,26 +135,26 @@ fn without_output(failure: &Failure) -> String {
     }
 }
 
-fn condition(subject: &Subject, condition: &Condition) -> Option<String> {
+fn condition(subject: &Subject, condition: &Condition) -> Option<Line> {
     let Condition { kind, reason, message, .. } = condition;
     let name = kind.as_str();
+    let about = Line::of(format!("{subject}: "));
+    let why = format!(": {}: {message}", reason.as_str());
     match (kind, condition.status) {
         (ConditionType::Ready, _) if *reason == Reason::Progressing => None,
-        (ConditionType::Ready, ConditionStatus::True) => Some(format!("{subject}: {GOOD}Ready{GOOD:#}")),
-        (ConditionType::Ready, _) => Some(format!("{subject}: {BAD}not Ready{BAD:#}: {}: {message}", reason.as_str())),
+        (ConditionType::Ready, ConditionStatus::True) => Some(about.good("Ready")),
+        (ConditionType::Ready, _) => Some(about.bad("not Ready").then(why)),
         (ConditionType::UpstreamReachable, ConditionStatus::False) => {
-            Some(format!("{subject}: upstream unreachable: {message}"))
+            Some(about.then("upstream unreachable: ").then(message))
         }
         (ConditionType::NetworkAttached, ConditionStatus::False) if *reason == Reason::NetworkNotFound => {
-            Some(format!("{subject}: {message}"))
+            Some(about.then(message))
         }
-        (ConditionType::ClusterReady, ConditionStatus::True) => Some(format!("{subject}: {GOOD}{name}{GOOD:#}")),
+        (ConditionType::ClusterReady, ConditionStatus::True) => Some(about.good(name)),
         (ConditionType::ClusterReady, _) if is_passing(*reason) => None,
-        (ConditionType::ClusterReady, _) => {
-            Some(format!("{subject}: {BAD}not {name}{BAD:#}: {}: {message}", reason.as_str()))
-        }
+        (ConditionType::ClusterReady, _) => Some(about.bad(format!("not {name}")).then(why)),
         (ConditionType::RegistryAdvertised, ConditionStatus::False) if *reason == Reason::AdvertisedByOthers => {
-            Some(format!("{subject}: {message}"))
+            Some(about.then(message))
         }
         _ => None,
     }

@@ -657,7 +657,7 @@ fn an_upstream_with_a_query() {
     error: an upstream is the root of a registry and has no query
      --> ksail.yaml:9:17
       |
-    9 |       upstream: https://registry-1.docker.io?a=b
+    9 |       upstream: https://registry-1.docker.io?***
       |                 ^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^
       |
       = help: write 'https://registry-1.docker.io'

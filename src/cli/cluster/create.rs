@@ -31,7 +31,7 @@ pub(super) async fn run(global: &Global, arguments: &Arguments) -> Result<u8, Ex
     claim(global, &path, &outline.name, arguments.converging.adopt)?;
     let lines = edit(&path, &edits)?;
     if arguments.converging.output == Output::Text {
-        tell(&lines);
+        tell(&lines)?;
     }
     converge(global, &load(&path)?, &arguments.converging).await
 }

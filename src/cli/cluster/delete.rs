@@ -23,7 +23,7 @@ pub(super) async fn run(global: &Global, arguments: &Arguments) -> Result<u8, Ex
     let state = if arguments.delete_registry_volumes { State::Purged } else { State::Absent };
     let lines = edit(&path, &[Edit::SetState(state)])?;
     if arguments.converging.output == Output::Text {
-        tell(&lines);
+        tell(&lines)?;
     }
     // What is to go needs no credentials: variables that are not set do not stand in the way.
     let code = converge(global, outline(&path)?.emptied(), &arguments.converging).await?;

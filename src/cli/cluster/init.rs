@@ -120,7 +120,7 @@ pub(super) fn run(global: &Global, arguments: &Arguments) -> Result<u8, Exit> {
         ));
     }
     write(directory, &files)?;
-    print(report(&files, &outline));
+    print(report(&files, &outline))?;
     Ok(OK)
 }
 
@@ -211,11 +211,8 @@ fn mirrors(arguments: &Arguments, path: &Path) -> Result<Vec<document::Mirror>, 
 /// The new manifest passes every check, or nothing is written.
 fn checked(path: &Path, text: &str) -> Result<Outline, Exit> {
     let wrong = |problems: manifest::Problems| {
-        let problems = problems.render(false);
-        Exit::new(
-            BAD_INPUT,
-            format!("{}\nwith these flags {} would be wrong; nothing was written", problems.trim_end(), path.display()),
-        )
+        let what = format!("with these flags {} would be wrong; nothing was written", path.display());
+        Exit::problems(problems).meaning(&what)
     };
     manifest::parse(path, text.as_bytes(), &variable).map_err(wrong)?;
     Outline::parse(path, text.as_bytes()).map_err(wrong)

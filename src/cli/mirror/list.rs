@@ -24,7 +24,7 @@ pub(super) fn run(global: &Global, arguments: &Arguments) -> Result<u8, Exit> {
     print(match arguments.output {
         Output::Text => table(&outline),
         Output::Json => format!("{:#}\n", outline.mirrors.iter().map(object).collect::<serde_json::Value>()),
-    });
+    })?;
     Ok(OK)
 }
 

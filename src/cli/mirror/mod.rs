@@ -38,13 +38,13 @@ pub(super) fn run(global: &Global, command: &Command) -> Result<u8, Exit> {
 /// Edits the files, or shows how they would change.
 fn carry_out(path: &Path, edits: &[Edit], dry_run: bool) -> Result<u8, Exit> {
     if dry_run {
-        print(preview(path, edits)?);
+        print(preview(path, edits)?)?;
         return Ok(OK);
     }
     let lines = edit(path, edits)?;
     if lines.is_empty() {
-        print(format!("{}: nothing to change\n", shown(path)));
+        print(format!("{}: nothing to change\n", shown(path)))?;
     }
-    tell(&lines);
+    tell(&lines)?;
     Ok(OK)
 }
