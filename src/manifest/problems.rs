@@ -7,7 +7,7 @@ use std::path::Path;
 use annotate_snippets::{AnnotationKind, Group, Level, Renderer, Snippet};
 
 use super::find::shown;
-use crate::printable::{printable, printable_in_place};
+use crate::printable::{printable_in_place, printable_message};
 
 /// One thing that is wrong.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -70,7 +70,7 @@ impl Problem {
         let related = self.related.as_mut().map(|(_, label)| label);
         let texts = [Some(&mut self.message), self.hint.as_mut(), self.label.as_mut(), related];
         for text in texts.into_iter().flatten() {
-            *text = printable(text).into_owned();
+            *text = printable_message(text);
         }
     }
 
@@ -102,7 +102,7 @@ impl Problems {
         }
         problems.sort_by_key(|problem| (problem.line, problem.column));
         problems.dedup();
-        Self { path: printable(&shown(path).to_string()).into_owned(), text, found: problems }
+        Self { path: printable_message(&shown(path).to_string()), text, found: problems }
     }
 
     /// How many there are.

@@ -110,7 +110,8 @@ pub fn plan_as_json(desired: &Desired, plan: &Plan) -> Value {
     json!({"cluster": desired.cluster.as_str(), "changes": changes, "blocked": blocked, "later": later})
 }
 
-/// A status as one document.
+/// A status as one document. `ready` is what `ksail status` exits 0 for, and everything that decides it is in the
+/// document: the conditions of the cluster and of each mirror, and what is left to be removed.
 pub fn status_as_json(status: &Status, engine: Option<&EngineInfo>) -> Value {
     let engine = engine.map(|info| json!({"name": info.name, "version": info.version, "address": info.address}));
     json!({
@@ -120,7 +121,13 @@ pub fn status_as_json(status: &Status, engine: Option<&EngineInfo>) -> Value {
         "conditions": status.conditions.iter().map(condition).collect::<Vec<_>>(),
         "nodes": status.nodes,
         "mirrors": status.mirrors.iter().map(mirror).collect::<Vec<_>>(),
+        "leftovers": status.leftovers.iter().map(leftover).collect::<Vec<_>>(),
+        "ready": status.is_ready(),
     })
+}
+
+fn leftover((what, why): (&String, &String)) -> Value {
+    json!({"what": what, "message": why})
 }
 
 fn mirror(mirror: &MirrorStatus) -> Value {

@@ -11,3 +11,5 @@ mod mirror;
 mod on_the_engine;
 mod ran;
 mod schema;
+mod secrets;
+mod writes;

@@ -32,6 +32,7 @@ mod second_apply;
 mod slow_answers;
 mod stand_in_works;
 mod ten_nodes;
+mod told;
 mod turns;
 mod uncooperative;
 mod upgrade;
