@@ -52,11 +52,21 @@ pub(super) fn host(text: &str) -> Result<Host, String> {
     text.parse().map_err(words)
 }
 
+/// A year; a deadline further away could not be told from none, and the far end of time has no clock.
+const LONGEST: Duration = Duration::from_secs(365 * 24 * 60 * 60);
+
 /// A time to wait, as commands take it.
 pub(super) fn duration(text: &str) -> Result<Duration, String> {
     let duration: SignedDuration =
         text.parse().map_err(|_| "write a number and a unit, as in 30s, 5m or 1h".to_owned())?;
-    Duration::try_from(duration).map_err(|_| "a duration is not negative".to_owned())
+    let duration = Duration::try_from(duration).map_err(|_| "a duration is not negative".to_owned())?;
+    if duration.is_zero() {
+        return Err("a time to wait is longer than zero".to_owned());
+    }
+    if duration > LONGEST {
+        return Err("nobody waits that long; write at most 8760h, a year".to_owned());
+    }
+    Ok(duration)
 }
 
 /// A refusal and what to write instead, in one line.

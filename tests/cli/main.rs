@@ -7,6 +7,7 @@ mod editing;
 mod examples;
 mod help;
 mod init;
+mod mangled;
 mod mirror;
 mod on_the_engine;
 mod ran;

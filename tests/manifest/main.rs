@@ -7,6 +7,7 @@ mod editing;
 mod finding;
 mod generated;
 mod loading;
+mod mangled;
 mod refusals;
 mod schema;
 
