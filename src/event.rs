@@ -117,8 +117,10 @@ pub struct ActionReport {
     pub action: &'static str,
     /// Name of the object it is about.
     pub object: String,
-    /// The action in words.
+    /// The action in words: `create container ksail-dev-docker-io`.
     pub text: String,
+    /// The same when it has been done, and its subject is known: `created its container`.
+    pub done: String,
     /// Why.
     pub cause: String,
     /// How it ended.
@@ -146,6 +148,7 @@ impl ActionReport {
             action: action.name(),
             object: action.object().to_owned(),
             text: action.to_string(),
+            done: action.done(),
             cause: cause.to_owned(),
             result: ActionResult::Done,
             duration: Duration::ZERO,
@@ -229,9 +232,9 @@ mod tests {
 
     fn action(result: ActionResult) -> Importance {
         let (subject, object) = (Subject::mirror("docker.io"), String::new());
-        let (text, cause, duration) = (String::new(), String::new(), Duration::ZERO);
-        Event::Action(ActionReport { subject, action: "StartContainer", object, text, cause, result, duration })
-            .importance()
+        let (text, done, cause, duration) = (String::new(), String::new(), String::new(), Duration::ZERO);
+        let action = "StartContainer";
+        Event::Action(ActionReport { subject, action, object, text, done, cause, result, duration }).importance()
     }
 
     #[test]

@@ -103,14 +103,19 @@ impl Reader {
     /// Reads for ever. Ends when the file is not followed any more.
     pub(super) async fn run(self, mut file: mpsc::UnboundedReceiver<Contents>) {
         let mut rejected: Option<(Instant, String)> = None;
+        // The last that was told of the file is that it does not load.
+        let mut is_told_bad = false;
         loop {
             tokio::select! {
                 contents = file.recv() => {
                     let Some(contents) = contents else { return };
-                    rejected = self.read(contents).err().map(|why| (Instant::now() + HALF_WRITTEN, why));
+                    let read = self.read(contents, is_told_bad);
+                    is_told_bad &= read.is_err();
+                    rejected = read.err().map(|why| (Instant::now() + HALF_WRITTEN, why));
                 }
                 Some(()) = at(rejected.as_ref().map(|(due, _)| *due)) => {
                     if let Some((_, message)) = rejected.take() {
+                        is_told_bad = true;
                         self.reporter.report(&Event::ManifestRejected { message });
                     }
                 }
@@ -118,8 +123,9 @@ impl Reader {
         }
     }
 
-    /// The file was saved. One that does not load changes nothing, and nothing is removed until it does.
-    fn read(&self, contents: Contents) -> Result<(), String> {
+    /// The file was saved. One that does not load changes nothing, and nothing is removed until it does. That it loads is
+    /// told when it says something else, and when somebody `waits_to_hear` it.
+    fn read(&self, contents: Contents, waits_to_hear: bool) -> Result<(), String> {
         let read = manifest::load_contents(&self.path, contents, &*self.env).map_err(|problems| problems.render(false));
         let before = Arc::clone(&self.out.borrow().desired);
         let read = read.and_then(|manifest| match &before.cluster {
@@ -131,8 +137,11 @@ impl Reader {
                 .send_if_modified(|intent| std::mem::replace(&mut intent.removals, Removals::Never) != Removals::Never);
         })?;
         let intent = Intent::careful(resolve(&manifest, &self.context));
-        if !is_same(&intent.desired, &before) {
+        let is_same = is_same(&intent.desired, &before);
+        if waits_to_hear || !is_same {
             self.reporter.report(&Event::ManifestLoaded { mirrors: manifest.registries.mirrors.len() });
+        }
+        if !is_same {
             self.out.send_replace(intent);
         } else if self.out.borrow().removals == Removals::Never {
             self.out.send_modify(|before| before.removals = intent.removals);

@@ -285,6 +285,37 @@ impl Action {
         }
     }
 
+    /// What has been done, after the name of the subject it was done for.
+    pub fn done(&self) -> String {
+        match self {
+            Self::PullImage { image } => format!("pulled image {image}"),
+            Self::CreateVolume { .. } => "created its volume".to_owned(),
+            Self::CreateContainer { .. } => "created its container".to_owned(),
+            Self::PutFiles { .. } => "put in its credentials".to_owned(),
+            Self::ConnectNetwork { network, .. } => format!("connected to network {}", network.name),
+            Self::DisconnectNetwork { network, .. } => format!("disconnected from network {}", network.name),
+            Self::StartContainer { .. } => "started".to_owned(),
+            Self::StopContainer { .. } => "stopped".to_owned(),
+            Self::RestartContainer { .. } => "restarted".to_owned(),
+            Self::UnpauseContainer { .. } => "unpaused".to_owned(),
+            Self::RenameContainer { to, .. } => format!("renamed its container to {to}"),
+            Self::UpdateRestartPolicy { policy, .. } => format!("set its restart policy to {policy}"),
+            Self::RemoveContainer { .. } => "removed its container".to_owned(),
+            Self::RemoveVolume { .. } => "removed".to_owned(),
+            Self::AwaitServing { .. } => "serves".to_owned(),
+            Self::WriteNodeFiles { files, .. } => {
+                let hosts: Vec<&str> = files.keys().map(String::as_str).collect();
+                format!("wrote hosts.toml for {}", hosts.join(", "))
+            }
+            Self::RemoveNodeFiles { hosts, .. } => format!("removed hosts.toml for {}", hosts.join(", ")),
+            Self::RemoveNodeDirectories { paths, .. } => format!("removed {}", paths.join(", ")),
+            Self::AdvertiseRegistry { hosting, .. } => format!("told of {} (local-registry-hosting)", hosting.host()),
+            Self::WithdrawRegistry { .. } => "removed local-registry-hosting".to_owned(),
+            Self::CreateCluster { cluster } => format!("created with {}", provisioner(cluster.distribution).name),
+            Self::DeleteCluster { cluster } => format!("deleted with {}", provisioner(cluster.distribution).name),
+        }
+    }
+
     /// Whether the engine is changed by it.
     pub const fn changes(&self) -> bool {
         !matches!(self, Self::AwaitServing { .. })

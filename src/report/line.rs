@@ -3,8 +3,12 @@
 use std::fmt::{self, Display};
 
 use anstyle::{AnsiColor, Style};
+use textwrap::{Options, WordSeparator, WordSplitter, fill};
 
 use crate::printable::printable_message;
+
+/// What fits into the smallest window that people keep open.
+const COLUMNS: usize = 80;
 
 const GOOD: Style = AnsiColor::Green.on_default();
 const BAD: Style = AnsiColor::Red.on_default();
@@ -44,6 +48,19 @@ impl Line {
     pub(super) fn and(mut self, other: &Self) -> Self {
         self.0 += &other.0;
         self
+    }
+
+    /// In lines of at most 80 columns, as far as spaces allow it; what is put on a line of its own is not the first.
+    pub(super) fn wrapped(&self) -> String {
+        let (first, rest) =
+            self.0.split_once('\n').map_or((self.0.as_str(), None), |(first, rest)| (first, Some(rest)));
+        let options = Options::new(COLUMNS)
+            .subsequent_indent("    ")
+            .word_separator(WordSeparator::AsciiSpace)
+            .word_splitter(WordSplitter::NoHyphenation)
+            .break_words(false);
+        let first = fill(first, options);
+        rest.map_or(first.clone(), |rest| format!("{first}\n{rest}"))
     }
 
     fn styled(mut self, style: Style, text: impl Display) -> Self {

@@ -4,6 +4,7 @@ mod backlog;
 mod json;
 mod line;
 mod text;
+mod told;
 mod writer;
 
 pub use json::{Json, left_out_as_json, plan_as_json, status_as_json};

@@ -1,6 +1,5 @@
 //! Text for people: a line per thing that happened, a table for a status.
 
-use std::collections::BTreeSet;
 use std::fmt::Write as _;
 use std::io::Write as _;
 use std::sync::{Mutex, PoisonError};
@@ -10,6 +9,7 @@ use jiff::Zoned;
 use tabwriter::TabWriter;
 
 use super::line::Line;
+use super::told::{News, Told};
 use super::writer::Writer;
 use crate::event::{ActionReport, ActionResult, Event, Reporter};
 use crate::manifest::shown;
@@ -17,43 +17,35 @@ use crate::outcome::Failure;
 use crate::plan::{Plan, Subject};
 use crate::status::{Condition, ConditionStatus, ConditionType, MirrorStatus, Reason, Status};
 
-/// Reports a line per event.
+/// Reports a line per event that is news.
 #[derive(Debug)]
 pub struct Text {
     out: Writer,
     clock: bool,
-    /// Mirrors whose upstream was told to be unreachable, and not that it is back.
-    unreachable: Mutex<BTreeSet<String>>,
+    told: Mutex<Told>,
 }
 
 impl Text {
     /// Writes to `out`; with `clock` each line begins with the time of day.
     pub fn new(out: Writer, clock: bool) -> Self {
-        Self { out, clock, unreachable: Mutex::default() }
-    }
-
-    /// That an upstream answers is worth a line only when it did not before.
-    fn is_back(&self, event: &Event) -> Option<Line> {
-        let Event::Condition { subject, condition } = event else { return None };
-        if condition.kind != ConditionType::UpstreamReachable {
-            return None;
-        }
-        let mut unreachable = self.unreachable.lock().unwrap_or_else(PoisonError::into_inner);
-        if condition.status == ConditionStatus::False {
-            unreachable.insert(subject.to_string());
-            return None;
-        }
-        let is_back = condition.status == ConditionStatus::True && unreachable.remove(&subject.to_string());
-        is_back.then(|| Line::of(format!("{subject}: upstream reachable: {}", condition.message)))
+        Self { out, clock, told: Mutex::default() }
     }
 }
 
 impl Reporter for Text {
     fn report(&self, event: &Event) {
-        let Some(line) = self.is_back(event).or_else(|| line(event)) else { return };
+        let news = self.told.lock().unwrap_or_else(PoisonError::into_inner).hear(event);
+        let line = match (news, event) {
+            (News::Old, _) => None,
+            (News::UpstreamIsBack, Event::Condition { subject, condition }) => {
+                Some(Line::of(format!("{subject}: upstream reachable again: {}", condition.message)))
+            }
+            (News::New | News::UpstreamIsBack, event) => line(event),
+        };
+        let Some(line) = line else { return };
         let clock = Zoned::now().strftime("%H:%M:%S ");
         let time = if self.clock { Line::default().quiet(clock) } else { Line::default() };
-        self.out.push(event.importance(), format!("{}\n", time.and(&line)));
+        self.out.push(event.importance(), format!("{}\n", time.and(&line).wrapped()));
     }
 }
 
@@ -65,14 +57,13 @@ pub fn left_out_as_text(lines: usize) -> String {
 
 fn line(event: &Event) -> Option<Line> {
     Some(match event {
-        Event::Watching { file, cluster } => Line::of(format!(
-            "watching {} for cluster {cluster}; Ctrl-C stops watching and leaves the registries running",
-            shown(file)
-        )),
-        Event::ManifestLoaded { mirrors: 1 } => Line::of("manifest loaded: 1 mirror"),
-        Event::ManifestLoaded { mirrors } => Line::of(format!("manifest loaded: {mirrors} mirrors")),
+        Event::Watching { file, cluster } => {
+            Line::of(format!("watching {} for cluster {cluster}; Ctrl-C leaves the registries running", shown(file)))
+        }
+        Event::ManifestLoaded { mirrors: 1 } => Line::of("ksail.yaml loaded: 1 mirror"),
+        Event::ManifestLoaded { mirrors } => Line::of(format!("ksail.yaml loaded: {mirrors} mirrors")),
         Event::ManifestRejected { message } => {
-            let line = Line::default().bad("manifest not loaded; the last good one stays in force");
+            let line = Line::default().bad("ksail.yaml not loaded; the last good one stays in force");
             line.then("\n").then(message.trim_end())
         }
         Event::ManifestPolled { file, reason } => {
@@ -105,31 +96,31 @@ fn line(event: &Event) -> Option<Line> {
 }
 
 fn action(report: &ActionReport) -> Option<Line> {
-    let ActionReport { subject, text, cause, .. } = report;
+    let ActionReport { subject, text, done, cause, .. } = report;
     let about = Line::of(format!("{subject}: "));
     match &report.result {
         // That it serves shows in its condition.
         ActionResult::Done if report.action == "AwaitServing" => None,
         ActionResult::Done => {
             let took = format!("({})", seconds(report.duration));
-            Some(about.then(format!("{text}: {cause} ")).quiet(took))
+            Some(about.then(format!("{done}: {cause} ")).quiet(took))
         }
         ActionResult::Failed(failure) if report.action == "AwaitServing" => Some(about.bad(failure)),
         ActionResult::Failed(failure) => {
-            Some(about.bad(format!("could not {text}")).then(": ").then(without_output(failure)))
+            Some(about.bad(format!("could not {text}")).then(": ").then(why(failure, text)))
         }
-        ActionResult::Cancelled => {
-            Some(about.then(format!("{text}: given up, ksail was told to stop or the file changed")))
-        }
+        ActionResult::Cancelled => Some(about.then(format!("gave up: {text}: told to stop, or the file changed"))),
     }
 }
 
-/// A failure in one line: what a program said has been shown as it came.
-fn without_output(failure: &Failure) -> String {
+/// Why the action of this text failed: what it was is said, and what a program said has been shown as it came.
+fn why(failure: &Failure, text: &str) -> String {
     match failure {
+        Failure::Engine { what, error } if what.ends_with(text) => error.to_string(),
+        Failure::InNode { what, said } if what.ends_with(text) => said.clone(),
         Failure::Provisioner(error) => error.in_short(),
         Failure::Remains { created, left } => {
-            format!("{}; what it left could not be deleted: {}", created.in_short(), without_output(left))
+            format!("{}; what it left could not be deleted: {}", created.in_short(), why(left, text))
         }
         failure => failure.to_string(),
     }
@@ -259,37 +250,11 @@ fn row(mirror: &MirrorStatus, wide: bool) -> String {
 
 #[cfg(test)]
 mod tests {
-    use std::io::{Read, pipe};
-
-    use jiff::Timestamp;
-
     use super::*;
 
     #[test]
     fn lines_that_were_left_out_are_counted_for_people() {
         let plain = |lines| anstream::adapter::strip_str(&left_out_as_text(lines)).to_string();
         assert_eq!([plain(1), plain(312)], ["… 1 line left out\n", "… 312 lines left out\n"]);
-    }
-
-    #[test]
-    fn that_an_upstream_answers_is_told_only_when_it_did_not_before() {
-        let (mut read, out) = pipe().unwrap();
-        let text = Text::new(Writer::start(out, left_out_as_text, |_| {}).unwrap(), false);
-        let tell = |status, message: &str| {
-            let kind = ConditionType::UpstreamReachable;
-            let (reason, message) = (Reason::UpstreamAnswers, message.to_owned());
-            let condition = Condition { kind, status, reason, message, since: Timestamp::UNIX_EPOCH };
-            text.report(&Event::Condition { subject: Subject::mirror("docker.io"), condition });
-        };
-        tell(ConditionStatus::Unknown, "not tried yet");
-        tell(ConditionStatus::True, "first");
-        tell(ConditionStatus::False, "refused");
-        tell(ConditionStatus::Unknown, "engine away");
-        tell(ConditionStatus::True, "second");
-        tell(ConditionStatus::True, "third");
-        text.out.finish(Duration::from_secs(60));
-        let mut written = String::new();
-        read.read_to_string(&mut written).unwrap();
-        assert_eq!(written, "docker.io: upstream unreachable: refused\ndocker.io: upstream reachable: second\n");
     }
 }

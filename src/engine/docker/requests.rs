@@ -93,7 +93,7 @@ fn log_config(log: &LogDriver) -> Option<HostConfigLogConfig> {
 fn restart_policy(policy: &str) -> Result<RestartPolicy> {
     let name = policy.parse().ok().filter(|_| !policy.is_empty());
     let name = name
-        .ok_or_else(|| EngineError::Refused { status: 400, message: format!("invalid restart policy '{policy}'") })?;
+        .ok_or_else(|| EngineError::Refused { status: 400, message: format!("'{policy}' is not a restart policy") })?;
     Ok(RestartPolicy { name: Some(name), maximum_retry_count: None })
 }
 

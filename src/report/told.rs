@@ -1,0 +1,163 @@
+//! What has been told already, so that a cause is told once: when it appears and when it changes, not at every try.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use crate::event::{ActionReport, ActionResult, Event};
+use crate::plan::Subject;
+use crate::status::{Condition, ConditionStatus, ConditionType};
+
+/// What is known to whoever reads.
+#[derive(Debug, Default)]
+pub(super) struct Told {
+    /// By subject, why its last try failed.
+    failures: BTreeMap<Subject, String>,
+    /// Of these the failure was told last, and not yet when they are tried again.
+    is_waited_for: BTreeSet<Subject>,
+    /// Mirrors whose upstream was told to be away, and not that it is back.
+    upstream_away: BTreeSet<Subject>,
+}
+
+/// What an event is to whoever has heard those before it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum News {
+    /// It is to be told.
+    New,
+    /// It was told.
+    Old,
+    /// That an upstream is back is worth a line only to those who heard that it was away.
+    UpstreamIsBack,
+}
+
+impl Told {
+    pub(super) fn hear(&mut self, event: &Event) -> News {
+        let is_new = match event {
+            Event::Action(report) => self.action(report),
+            Event::Retry { subject, .. } => self.is_waited_for.remove(subject),
+            Event::Condition { subject, condition } if condition.kind == ConditionType::UpstreamReachable => {
+                return self.upstream(subject, condition.status);
+            }
+            Event::Condition { subject, condition } => self.condition(subject, condition),
+            _ => true,
+        };
+        if is_new { News::New } else { News::Old }
+    }
+
+    fn action(&mut self, ActionReport { subject, result, .. }: &ActionReport) -> bool {
+        let ActionResult::Failed(failure) = result else { return true };
+        let why = failure.to_string();
+        let before = self.failures.insert(subject.clone(), why.clone());
+        let is_new = before.is_none_or(|before| before != why);
+        if is_new {
+            self.is_waited_for.insert(subject.clone());
+        }
+        is_new
+    }
+
+    fn condition(&mut self, subject: &Subject, condition: &Condition) -> bool {
+        let is_about_all = matches!(condition.kind, ConditionType::Ready | ConditionType::ClusterReady);
+        match condition.status {
+            ConditionStatus::True if is_about_all => {
+                self.failures.remove(subject);
+                self.is_waited_for.remove(subject);
+                true
+            }
+            // The action that failed has said it.
+            _ => self.failures.get(subject) != Some(&condition.message),
+        }
+    }
+
+    fn upstream(&mut self, subject: &Subject, reachable: ConditionStatus) -> News {
+        match reachable {
+            ConditionStatus::False => {
+                self.upstream_away.insert(subject.clone());
+                News::New
+            }
+            ConditionStatus::True if self.upstream_away.remove(subject) => News::UpstreamIsBack,
+            _ => News::Old,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use jiff::Timestamp;
+
+    use super::*;
+    use crate::outcome::Failure;
+    use crate::status::Reason;
+
+    fn docker_io() -> Subject {
+        Subject::mirror("docker.io")
+    }
+
+    fn failed(exit_code: i64) -> Event {
+        let container = "ksail-dev-docker-io".to_owned();
+        let failure = Failure::Exits { container: container.clone(), exit_code: Some(exit_code) };
+        Event::Action(ActionReport {
+            subject: docker_io(),
+            action: "AwaitServing",
+            object: container,
+            text: String::new(),
+            done: String::new(),
+            cause: String::new(),
+            result: ActionResult::Failed(failure),
+            duration: Duration::ZERO,
+        })
+    }
+
+    fn ready(status: ConditionStatus, message: &str) -> Event {
+        condition(ConditionType::Ready, status, message)
+    }
+
+    fn condition(kind: ConditionType, status: ConditionStatus, message: &str) -> Event {
+        let (reason, message, since) = (Reason::AsDesired, message.to_owned(), Timestamp::UNIX_EPOCH);
+        Event::Condition { subject: docker_io(), condition: Condition { kind, status, reason, message, since } }
+    }
+
+    fn retry() -> Event {
+        Event::Retry { subject: docker_io(), after: Duration::from_secs(1) }
+    }
+
+    /// What each of the events is, in order.
+    fn heard(events: &[Event]) -> Vec<News> {
+        let mut told = Told::default();
+        events.iter().map(|event| told.hear(event)).collect()
+    }
+
+    #[test]
+    fn a_failure_is_told_when_it_appears_and_when_it_changes_and_not_at_every_try() {
+        use News::{New, Old};
+        let events = [failed(1), retry(), failed(1), retry(), failed(2), retry(), failed(2), retry()];
+        assert_eq!(heard(&events), [New, New, Old, Old, New, New, Old, Old]);
+    }
+
+    #[test]
+    fn a_failure_that_comes_back_after_all_was_well_is_told_again() {
+        use News::New;
+        let events = [failed(1), ready(ConditionStatus::True, "as ksail.yaml says"), failed(1)];
+        assert_eq!(heard(&events), [New, New, New]);
+    }
+
+    #[test]
+    fn a_condition_that_says_what_the_action_has_said_is_not_told() {
+        use News::{New, Old};
+        let Event::Action(ActionReport { result: ActionResult::Failed(failure), .. }) = failed(1) else {
+            unreachable!()
+        };
+        let same = ready(ConditionStatus::False, &failure.to_string());
+        let other = ready(ConditionStatus::False, "port 5001 is taken");
+        assert_eq!(heard(&[failed(1), same.clone(), other]), [New, Old, New]);
+        assert_eq!(heard(&[same]), [New]);
+    }
+
+    #[test]
+    fn that_an_upstream_answers_is_told_only_to_who_heard_that_it_did_not() {
+        use ConditionStatus::{False, True, Unknown};
+        use News::{New, Old, UpstreamIsBack};
+        let events = [Unknown, True, False, Unknown, True, True]
+            .map(|status| condition(ConditionType::UpstreamReachable, status, "message"));
+        assert_eq!(heard(&events), [Old, Old, New, Old, UpstreamIsBack, Old]);
+    }
+}
