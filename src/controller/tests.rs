@@ -297,6 +297,28 @@ async fn a_file_that_does_not_load_or_is_gone_removes_nothing() {
 }
 
 #[tokio::test]
+async fn a_file_that_is_mended_is_told_of_though_it_says_what_it_said_before() {
+    let world = World::new();
+    world.save(&[("docker.io", 5001)]);
+    let watch = world.watch();
+    world.until("the mirror runs", |world| world.runs("ksail-dev-docker-io")).await;
+    let (rejected, loaded) = (
+        |event: &Event| matches!(event, Event::ManifestRejected { .. }),
+        |event: &Event| matches!(event, Event::ManifestLoaded { .. }),
+    );
+    let count = |is_meant: fn(&Event) -> bool| world.recorder.0.lock().unwrap().iter().filter(|e| is_meant(e)).count();
+    for times in 1..=2 {
+        std::fs::write(world.path(), "spec: [").unwrap();
+        world.until("the file is refused", |_| count(rejected) == times).await;
+        world.save(&[("docker.io", 5001)]);
+        world.until("it is told that it loads again", |_| count(loaded) == 1 + times).await;
+    }
+    world.stop.cancel();
+    watch.await.unwrap();
+    assert_eq!((count(rejected), count(loaded)), (2, 3));
+}
+
+#[tokio::test]
 async fn an_engine_that_comes_back_is_resynchronised() {
     let world = World::new();
     world.save(&[("docker.io", 5001)]);
