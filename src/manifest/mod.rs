@@ -23,6 +23,7 @@ mod values;
 mod write;
 
 pub(crate) use atomic::{Owner, Prepared, directory_of};
+pub(crate) use edit::LIST_HEADING;
 pub use edit::{Edit, EditError, MirrorChange, MirrorEntry, MirrorField, MirrorFieldName, apply};
 pub use expand::Environment;
 pub(crate) use find::shown;

@@ -2,6 +2,7 @@
 
 #![allow(clippy::unwrap_used, clippy::expect_used)] // A test that meets the unexpected should end there.
 
+mod comments;
 mod corpus;
 mod editing;
 mod finding;

@@ -3,7 +3,7 @@
 use std::fmt::Write as _;
 use std::time::Duration;
 
-use crate::manifest::{ClusterName, Distribution, Host, Lifecycle, VolumePolicy};
+use crate::manifest::{ClusterName, Distribution, Host, LIST_HEADING, Lifecycle, VolumePolicy};
 
 /// Name of the schema's file, beside the manifest.
 pub(super) const SCHEMA: &str = "ksail.schema.json";
@@ -91,9 +91,7 @@ spec:
         text.push_str("    mirrors:\n");
         for (index, Mirror { host, upstream, port }) in self.mirrors.iter().enumerate() {
             if index == 0 {
-                text.push_str(
-                    "      # Pull-through caches: what images are called, where they come from, the port here.\n",
-                );
+                let _ = writeln!(text, "      # {LIST_HEADING}");
             }
             let _ =
                 writeln!(text, "      - host: {host}\n        upstream: {}\n        port: {port}", scalar(upstream));
