@@ -7,6 +7,7 @@ use schemars::JsonSchema;
 use serde::Deserialize;
 
 use super::types::{Distribution, Lifecycle, State, VolumePolicy};
+use super::values::DURATION;
 
 /// The local OCI registries of one Kubernetes development cluster, kept running by ksail.
 #[derive(Debug, Clone, Default, PartialEq, Deserialize, JsonSchema)]
@@ -93,7 +94,7 @@ pub(crate) struct Connection {
     #[schemars(extend("examples" = ["kind-dev", "k3d-dev"]))]
     pub(crate) context: Option<String>,
     /// Longest time to wait for the cluster, as 30s, 5m or 1h30m.
-    #[schemars(regex(pattern = r"^([0-9]+(h|m|s|ms))+$"), extend("examples" = ["5m"]))]
+    #[schemars(regex(pattern = DURATION), extend("examples" = ["5m"]))]
     pub(crate) timeout: Option<String>,
 }
 
@@ -136,7 +137,7 @@ pub(crate) struct Mirror {
     #[schemars(extend("default" = true))]
     pub(crate) fallback: Option<bool>,
     /// How long cached content stays, as 168h; 0s is for ever.
-    #[schemars(regex(pattern = r"^([0-9]+(h|m|s|ms))+$"), extend("default" = "0s", "examples" = ["168h"]))]
+    #[schemars(regex(pattern = DURATION), extend("default" = "0s", "examples" = ["168h"]))]
     pub(crate) ttl: Option<String>,
     /// For the upstream.
     pub(crate) credentials: Option<Credentials>,

@@ -13,6 +13,7 @@ use super::file;
 use super::problems::Problem;
 use super::schema::SCHEMA;
 use super::tree::{Kind, Node};
+use super::values::DURATION;
 
 /// More values than any manifest has, also after every alias has been followed.
 const MOST_VALUES: usize = 10_000;
@@ -203,10 +204,9 @@ fn wrong_type(node: &Node, schema: &Schema, name: &str, found: &str) -> Problem 
     let problem = Problem::new(format!("{name} must be {wanted}, not {found}")).at(node.span.clone());
     let text = node.text().unwrap_or_default();
     if wanted == "text" && !text.is_empty() && (found == "a number" || found == "true or false") {
-        let duration =
-            schema.get("pattern").and_then(Schema::as_str).is_some_and(|pattern| pattern.contains("(h|m|s|ms)"));
+        let duration = schema.get("pattern").and_then(Schema::as_str) == Some(DURATION);
         return if duration {
-            problem.hint("write a number and a unit (h, m, s or ms), such as 0s, 5m, 1h30m or 168h")
+            problem.hint("write a number and a unit (h, m or s), such as 0s, 5m, 1h30m or 168h")
         } else {
             problem.hint(format!("put it in quotes: \"{text}\""))
         };

@@ -60,6 +60,16 @@ fn a_bad_command_line_is_refused() {
 
     For more information, try '--help'.
     ");
+    assert_snapshot!(refused(&project, &["mirror", "set", "docker.io", "--ttl", "500ms"]), @r"
+    error: invalid value '500ms' for '--ttl <DURATION>': '500ms' is not a whole number of seconds; write '1s'
+
+    For more information, try '--help'.
+    ");
+    assert_snapshot!(refused(&project, &["cluster", "init", "--force", "--connection-timeout", "500ms"]), @r"
+    error: invalid value '500ms' for '--connection-timeout <DURATION>': '500ms' is not a whole number of seconds; write '1s'
+
+    For more information, try '--help'.
+    ");
     assert_snapshot!(refused(&project, &["mirror", "set", "docker.io"]), @r"
     error: the following required arguments were not provided:
       <--upstream <URL>|--port <PORT>|--listen-address <ADDRESS>|--fallback <BOOL>|--ttl <DURATION>|--username <${VARIABLE}>|--password <${VARIABLE}>|--unset <FIELD>>

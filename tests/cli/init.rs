@@ -378,7 +378,7 @@ fn what_cannot_be_is_refused_and_nothing_is_written() {
     For more information, try '--help'.
     ");
     assert_snapshot!(refused(&["--connection-timeout", "5"]), @r"
-    error: invalid value '5' for '--connection-timeout <DURATION>': '5' is not a duration; write a number and a unit (h, m, s or ms), such as 0s, 5m, 1h30m or 168h
+    error: invalid value '5' for '--connection-timeout <DURATION>': '5' is not a duration; write a number and a unit (h, m or s), such as 0s, 5m, 1h30m or 168h
 
     For more information, try '--help'.
     ");
