@@ -5,6 +5,10 @@ use std::net::Ipv6Addr;
 use std::str::FromStr;
 use std::time::Duration;
 
+/// Registries nobody can push to by naming them here: without an upstream, that was forgotten.
+pub(crate) const PUBLIC: [&str; 7] =
+    ["docker.io", "gcr.io", "ghcr.io", "mcr.microsoft.com", "public.ecr.aws", "quay.io", "registry.k8s.io"];
+
 /// Why a value was refused, in words that say what to write instead.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("{problem}")]

@@ -6,6 +6,7 @@ mod comments;
 mod corpus;
 mod editing;
 mod finding;
+mod foreign;
 mod generated;
 mod loading;
 mod refusals;

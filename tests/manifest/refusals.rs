@@ -227,15 +227,15 @@ kind: Cluster
 metadata: {name: dev}
 spec:
   replicas: 3
-"), @r#"
+"), @r"
     error: unknown field 'replicas'
      --> ksail.yaml:5:3
       |
     5 |   replicas: 3
       |   ^^^^^^^^
       |
-      = help: known in 'spec': cni, connection, csi, distribution, distributionConfig, gitOpsEngine, lifecycle, localRegistry, metricsServer, options, registries, sourceDirectory, state
-    "#);
+      = help: known in 'spec': certManager, chat, cli, cluster, cni, connection, csi, deploymentTool, distribution, distributionConfig, editor, gatewayController, generator, gitOpsEngine, ingressController, lifecycle, localRegistry, localRegistryOptions, metricsServer, mirrorRegistries, options, policyEngine, project, provider, publication, registries, secretManager, sourceDirectory, state, template, validation, workload
+    ");
 }
 
 #[test]
