@@ -3,7 +3,7 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use super::files::refused;
+use super::files::{refused, tell_in_place};
 use super::{BAD_INPUT, Exit};
 use crate::distribution::{Followed, Route, follow, routes};
 use crate::manifest::{self, Outline, directory_of, shown};
@@ -68,7 +68,8 @@ pub(super) fn bring_up_to_date(manifest: &Path) -> Result<Change, Exit> {
     let change = change(manifest, &outline)?;
     if let Change::Lines { path, before, after } = &change {
         let target = fs::canonicalize(path).unwrap_or_else(|_| path.clone());
-        manifest::replace(path, &target, before.as_bytes(), after.as_bytes()).map_err(refused)?;
+        let in_place = manifest::replace(path, &target, before.as_bytes(), after.as_bytes()).map_err(refused)?;
+        tell_in_place(path, in_place);
     }
     Ok(change)
 }

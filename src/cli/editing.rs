@@ -7,11 +7,11 @@ use similar::TextDiff;
 
 use super::arguments::{MirrorRegistry, Registry};
 use super::distribution_config::{Change, bring_up_to_date, change};
-use super::files::refused;
+use super::files::{self, refused};
 use super::ports::FreePorts;
 use super::{Exit, note, print};
 pub(super) use crate::manifest::shown;
-use crate::manifest::{self, Edit, EditError, Edited, MirrorEntry, MirrorField, Outline, edit_file};
+use crate::manifest::{self, Edit, EditError, Edited, MirrorEntry, MirrorField, Outline};
 
 /// Tells what became of the files.
 pub(super) fn tell(lines: &[String]) -> Result<(), Exit> {
@@ -20,13 +20,13 @@ pub(super) fn tell(lines: &[String]) -> Result<(), Exit> {
 
 /// What became of the files, a line each; none when they say so already.
 pub(super) fn edit(path: &Path, edits: &[Edit]) -> Result<Vec<String>, Exit> {
-    let edited = edit_file(path, edits).map_err(refused)?;
+    let edited = files::edit(path, edits)?;
     let mut lines = match edited {
-        Edited::Changed => vec![format!("{}: {}", shown(path), described(edits))],
+        Edited::Changed | Edited::ChangedInPlace(_) => vec![format!("{}: {}", shown(path), described(edits))],
         Edited::Unchanged => Vec::new(),
     };
     let followed = bring_up_to_date(path).map_err(|exit| match edited {
-        Edited::Changed => {
+        Edited::Changed | Edited::ChangedInPlace(_) => {
             exit.meaning(&format!("{} was edited, and its distributionConfig could not follow", shown(path)))
         }
         Edited::Unchanged => exit,

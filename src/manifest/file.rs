@@ -7,15 +7,16 @@ use schemars::JsonSchema;
 use serde::Deserialize;
 
 use super::types::{Distribution, Lifecycle, State, VolumePolicy};
+use super::values::DURATION;
 
 /// The local OCI registries of one Kubernetes development cluster, kept running by ksail.
 #[derive(Debug, Clone, Default, PartialEq, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
-#[schemars(title = "ksail.yaml", extend("required" = ["apiVersion", "kind"]))]
+#[schemars(title = "ksail.yaml", extend("required" = ["apiVersion", "kind"], "patternProperties" = {"^x-": true}))]
 pub(crate) struct Manifest {
-    /// Version of this format.
+    /// Version of this format: `ksail.dev/v1alpha1`; `ksail.io/v1alpha1`, as `KSail` after KSail-Go writes it, is taken for the same.
     #[serde(rename = "apiVersion")]
-    #[schemars(with = "String", extend("const" = "ksail.dev/v1alpha1"))]
+    #[schemars(with = "String", regex(pattern = r"^ksail\.(dev|io)/v1alpha1$"), extend("examples" = ["ksail.dev/v1alpha1"]))]
     pub(crate) api_version: Option<String>,
     /// Kind of object.
     #[schemars(with = "String", extend("const" = "Cluster"))]
@@ -29,7 +30,7 @@ pub(crate) struct Manifest {
 /// What the cluster is called.
 #[derive(Debug, Clone, Default, PartialEq, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
-#[schemars(extend("required" = ["name"]))]
+#[schemars(extend("required" = ["name"], "patternProperties" = {"^x-": true}))]
 pub(crate) struct Metadata {
     /// Name of the cluster: a DNS label of at most 40 characters. Containers, volumes and network aliases are named after it.
     #[schemars(with = "String", length(min = 1, max = 40), regex(pattern = r"^[a-z0-9]([a-z0-9-]*[a-z0-9])?$"), extend("examples" = ["dev"]))]
@@ -38,11 +39,14 @@ pub(crate) struct Metadata {
     pub(crate) labels: Option<BTreeMap<String, String>>,
     /// Not acted on by ksail.
     pub(crate) annotations: Option<BTreeMap<String, String>>,
+    /// `KSail` after KSail-Go: namespace of its own object. Not acted on by ksail.
+    pub(crate) namespace: Option<String>,
 }
 
 /// What should exist.
 #[derive(Debug, Clone, Default, PartialEq, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, rename_all = "camelCase")]
+#[schemars(extend("patternProperties" = {"^x-": true}))]
 pub(crate) struct Spec {
     /// Whether the cluster's registries should exist.
     #[schemars(extend("default" = "Present"))]
@@ -80,11 +84,69 @@ pub(crate) struct Spec {
     /// KSail-Go: options of its parts. Not acted on by ksail.
     #[schemars(with = "Option<serde_json::Value>")]
     pub(crate) options: Option<serde_yaml::Value>,
+    /// KSail-Go: command of an editor. Not acted on by ksail.
+    #[schemars(with = "Option<serde_json::Value>")]
+    pub(crate) editor: Option<serde_yaml::Value>,
+    /// KSail-Go: certificates. Not acted on by ksail.
+    #[schemars(with = "Option<serde_json::Value>")]
+    pub(crate) cert_manager: Option<serde_yaml::Value>,
+    /// KSail-Go: options of its one local registry. Not acted on by ksail.
+    #[schemars(with = "Option<serde_json::Value>")]
+    pub(crate) local_registry_options: Option<serde_yaml::Value>,
+    /// `KSail` after KSail-Go: policies. Not acted on by ksail.
+    #[schemars(with = "Option<serde_json::Value>")]
+    pub(crate) policy_engine: Option<serde_yaml::Value>,
+    /// `KSail` after KSail-Go: what it deploys. Not acted on by ksail.
+    #[schemars(with = "Option<serde_json::Value>")]
+    pub(crate) workload: Option<serde_yaml::Value>,
+    /// `KSail` after KSail-Go: options of its providers. Not acted on by ksail.
+    #[schemars(with = "Option<serde_json::Value>")]
+    pub(crate) provider: Option<serde_yaml::Value>,
+    /// `KSail` after KSail-Go: its assistant. Not acted on by ksail.
+    #[schemars(with = "Option<serde_json::Value>")]
+    pub(crate) chat: Option<serde_yaml::Value>,
+    /// `KSail` before KSail-Go: ingress. Not acted on by ksail.
+    #[schemars(with = "Option<serde_json::Value>")]
+    pub(crate) ingress_controller: Option<serde_yaml::Value>,
+    /// `KSail` before KSail-Go: gateway. Not acted on by ksail.
+    #[schemars(with = "Option<serde_json::Value>")]
+    pub(crate) gateway_controller: Option<serde_yaml::Value>,
+    /// `KSail` before KSail-Go: secrets. Not acted on by ksail.
+    #[schemars(with = "Option<serde_json::Value>")]
+    pub(crate) secret_manager: Option<serde_yaml::Value>,
+    /// `KSail` before KSail-Go: how it deploys. Not acted on by ksail.
+    #[schemars(with = "Option<serde_json::Value>")]
+    pub(crate) deployment_tool: Option<serde_yaml::Value>,
+    /// `KSail` before KSail-Go: what it generates. Not acted on by ksail.
+    #[schemars(with = "Option<serde_json::Value>")]
+    pub(crate) generator: Option<serde_yaml::Value>,
+    /// `KSail` before KSail-Go: what it publishes. Not acted on by ksail.
+    #[schemars(with = "Option<serde_json::Value>")]
+    pub(crate) publication: Option<serde_yaml::Value>,
+    /// `KSail` before KSail-Go: what it validates. Not acted on by ksail.
+    #[schemars(with = "Option<serde_json::Value>")]
+    pub(crate) validation: Option<serde_yaml::Value>,
+    /// `KSail` before KSail-Go: its templates. Not acted on by ksail.
+    #[schemars(with = "Option<serde_json::Value>")]
+    pub(crate) template: Option<serde_yaml::Value>,
+    /// `KSail` before KSail-Go: its commands. Not acted on by ksail.
+    #[schemars(with = "Option<serde_json::Value>")]
+    pub(crate) cli: Option<serde_yaml::Value>,
+    /// `KSail` after KSail-Go: its cluster. Not acted on by ksail; 'distribution', 'distributionConfig' and 'connection' stand below 'spec'.
+    #[schemars(with = "Option<serde_json::Value>")]
+    pub(crate) cluster: Option<serde_yaml::Value>,
+    /// `KSail` before KSail-Go: its project. Not acted on by ksail; 'distribution' and 'distributionConfig' stand below 'spec'.
+    #[schemars(with = "Option<serde_json::Value>")]
+    pub(crate) project: Option<serde_yaml::Value>,
+    /// `KSail` before KSail-Go: whether it has mirrors. A list of them is written below 'registries', as 'mirrors'.
+    #[schemars(with = "Option<serde_json::Value>", extend("not" = {"type": "array", "minItems": 1}))]
+    pub(crate) mirror_registries: Option<serde_yaml::Value>,
 }
 
 /// How to reach the cluster's API.
 #[derive(Debug, Clone, Default, PartialEq, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
+#[schemars(extend("patternProperties" = {"^x-": true}))]
 pub(crate) struct Connection {
     /// Path of the kubeconfig.
     #[schemars(extend("examples" = ["~/.kube/config"]))]
@@ -93,13 +155,14 @@ pub(crate) struct Connection {
     #[schemars(extend("examples" = ["kind-dev", "k3d-dev"]))]
     pub(crate) context: Option<String>,
     /// Longest time to wait for the cluster, as 30s, 5m or 1h30m.
-    #[schemars(regex(pattern = r"^([0-9]+(h|m|s|ms))+$"), extend("examples" = ["5m"]))]
+    #[schemars(regex(pattern = DURATION), extend("examples" = ["5m"]))]
     pub(crate) timeout: Option<String>,
 }
 
 /// The registries beside the cluster.
 #[derive(Debug, Clone, Default, PartialEq, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, rename_all = "camelCase")]
+#[schemars(extend("patternProperties" = {"^x-": true}))]
 pub(crate) struct Registries {
     /// Image of every registry container.
     #[schemars(length(min = 1), extend("default" = "registry:3", "examples" = ["registry:3", "registry:2"]))]
@@ -116,6 +179,7 @@ pub(crate) struct Registries {
 #[serde(deny_unknown_fields, rename_all = "camelCase")]
 #[schemars(extend(
     "required" = ["host"],
+    "patternProperties" = {"^x-": true},
     "if" = {"required": ["upstream"], "properties": {"upstream": {"type": "string"}}},
     "else" = {"properties": {"host": {"not": {"enum": ["docker.io", "gcr.io", "ghcr.io", "mcr.microsoft.com", "public.ecr.aws", "quay.io", "registry.k8s.io", "localhost"]}}, "ttl": {"type": "null"}, "credentials": {"type": "null"}}}
 ))]
@@ -136,7 +200,7 @@ pub(crate) struct Mirror {
     #[schemars(extend("default" = true))]
     pub(crate) fallback: Option<bool>,
     /// How long cached content stays, as 168h; 0s is for ever.
-    #[schemars(regex(pattern = r"^([0-9]+(h|m|s|ms))+$"), extend("default" = "0s", "examples" = ["168h"]))]
+    #[schemars(regex(pattern = DURATION), extend("default" = "0s", "examples" = ["168h"]))]
     pub(crate) ttl: Option<String>,
     /// For the upstream.
     pub(crate) credentials: Option<Credentials>,
@@ -145,7 +209,7 @@ pub(crate) struct Mirror {
 /// User name and password, taken from the environment.
 #[derive(Debug, Clone, Default, PartialEq, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
-#[schemars(extend("required" = ["username", "password"]))]
+#[schemars(extend("required" = ["username", "password"], "patternProperties" = {"^x-": true}))]
 pub(crate) struct Credentials {
     /// User name. ${VAR} and ${VAR:-default} are taken from the environment.
     #[schemars(with = "String", extend("examples" = ["${HUB_USER}"]))]

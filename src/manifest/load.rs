@@ -34,7 +34,8 @@ pub fn load_contents(
 pub fn parse(path: &Path, bytes: &[u8], environment: Environment) -> Result<Manifest, Problems> {
     let text = text(path, bytes)?;
     let fail = |root: Option<&Node>, problems| Problems::new(path, &redacted(text, root), problems);
-    let root = read_tree(text).map_err(|problem| fail(None, vec![*problem]))?;
+    let document = tree::without_empty_documents(text);
+    let root = read_tree(document).map_err(|problem| fail(None, vec![*problem]))?;
     let (as_written, mut problems) = shape::check(&root);
     if !matches!(root.target().kind, Kind::Mapping { .. }) {
         return Err(fail(Some(&root), problems));
@@ -42,7 +43,7 @@ pub fn parse(path: &Path, bytes: &[u8], environment: Environment) -> Result<Mani
     let (manifest, broken) = rules::apply(path, as_written.clone(), &root, environment);
     problems.extend(broken);
     if problems.is_empty() {
-        problems.extend(second_opinion(text, &as_written, &root));
+        problems.extend(second_opinion(document, &as_written, &root));
     }
     match manifest {
         Some(manifest) if problems.is_empty() => Ok(manifest),
@@ -53,12 +54,13 @@ pub fn parse(path: &Path, bytes: &[u8], environment: Environment) -> Result<Mani
 /// The file as written and its tree, for an edit: every rule holds but those about what variables hold.
 pub(crate) fn parse_written(path: &Path, bytes: &[u8]) -> Result<(file::Manifest, Node), Problems> {
     let text = text(path, bytes)?;
-    let root = read_tree(text).map_err(|problem| Problems::new(path, &redacted(text, None), vec![*problem]))?;
+    let document = tree::without_empty_documents(text);
+    let root = read_tree(document).map_err(|problem| Problems::new(path, &redacted(text, None), vec![*problem]))?;
     let (as_written, mut problems) = shape::check(&root);
     if problems.is_empty() {
         problems = rules::apply(path, as_written.clone(), &root, &|_| None).1;
         problems.retain(|problem| !problem.of_environment);
-        problems.extend(second_opinion(text, &as_written, &root));
+        problems.extend(second_opinion(document, &as_written, &root));
     }
     if problems.is_empty() {
         return Ok((as_written, root));
@@ -68,8 +70,9 @@ pub(crate) fn parse_written(path: &Path, bytes: &[u8]) -> Result<(file::Manifest
 
 /// Two parsers that disagree would let an edit, or a mirror, differ from what its author reads.
 fn second_opinion(text: &str, as_written: &file::Manifest, root: &Node) -> Option<Problem> {
-    match serde_yaml::from_str::<file::Manifest>(text) {
-        Ok(read) if read == *as_written => None,
+    let read = serde_yaml::from_str(text).map(shape::without_extensions).and_then(serde_yaml::from_value);
+    match read {
+        Ok(read) if file::Manifest::eq(&read, as_written) => None,
         Ok(_) => Some(
             Problem::new("YAML 1.1 and YAML 1.2 read this file differently")
                 .at(root.span.clone())

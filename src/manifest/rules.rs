@@ -10,25 +10,18 @@ use secrecy::SecretString;
 
 use super::expand::{Environment, ExpandError, expand, is_reference};
 use super::file;
+use super::foreign;
 use super::problems::Problem;
 use super::tree::{Kind, Node};
 use super::types::{Connection, Credentials, Manifest, Mirror, Registries};
-use super::values::{ClusterName, Host, InvalidValue, Upstream, check_image, parse_duration};
+use super::values::{ClusterName, Host, InvalidValue, PUBLIC, Upstream, check_image, parse_duration};
 
 /// The one version of the format.
 pub(crate) const API_VERSION: &str = "ksail.dev/v1alpha1";
+/// What later KSail calls it. Its files say the rest in other words, which [`foreign`] knows.
+const LATER_API_VERSION: &str = "ksail.io/v1alpha1";
 /// The one kind of object.
 pub(crate) const KIND: &str = "Cluster";
-
-/// Registries nobody can push to by naming them here: without an upstream, that was forgotten.
-pub(crate) const PUBLIC: [&str; 7] =
-    ["docker.io", "gcr.io", "ghcr.io", "mcr.microsoft.com", "public.ecr.aws", "quay.io", "registry.k8s.io"];
-
-/// What KSail-Go acts on and ksail does not.
-const NOT_ACTED_ON: [(&str, &[&str]); 2] = [
-    ("metadata", &["labels", "annotations"]),
-    ("spec", &["sourceDirectory", "cni", "csi", "metricsServer", "gitOpsEngine", "localRegistry", "options"]),
-];
 
 /// Checks every rule; without a problem, the manifest is there.
 pub(crate) fn apply(
@@ -61,18 +54,10 @@ pub(crate) fn apply(
         lifecycle: spec.lifecycle.unwrap_or_default(),
         connection,
         registries,
-        not_acted_on: not_acted_on(root),
+        not_acted_on: foreign::not_acted_on(root),
     });
+    rules.problems.extend(foreign::acted_on_elsewhere(root));
     (manifest, rules.problems)
-}
-
-fn not_acted_on(root: &Node) -> Vec<String> {
-    let listed = NOT_ACTED_ON.iter().flat_map(|(parent, fields)| {
-        let entries = root.get(parent).map(Node::entries).unwrap_or_default();
-        let names = entries.iter().filter_map(|(key, _)| key.text());
-        names.filter(|name| fields.contains(name)).map(move |name| format!("{parent}.{name}"))
-    });
-    listed.collect()
 }
 
 /// kind and k3d name their contexts after the cluster: `kind-dev`, `k3d-dev`.
@@ -111,7 +96,7 @@ impl Rules<'_> {
     fn header(&mut self, file: &file::Manifest, root: &Node) {
         for (key, found, wanted) in [("apiVersion", &file.api_version, API_VERSION), ("kind", &file.kind, KIND)] {
             match found {
-                Some(found) if found == wanted => {}
+                Some(found) if found == wanted || (key == "apiVersion" && found == LATER_API_VERSION) => {}
                 Some(found) => {
                     let problem = Problem::new(format!("'{found}' is not a known {key}"))
                         .hint(format!("write '{key}: {wanted}'"));

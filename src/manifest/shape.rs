@@ -10,9 +10,11 @@ use serde_json::Value as Schema;
 use serde_yaml::Value;
 
 use super::file;
+use super::foreign;
 use super::problems::Problem;
 use super::schema::SCHEMA;
 use super::tree::{Kind, Node};
+use super::values::DURATION;
 
 /// More values than any manifest has, also after every alias has been followed.
 const MOST_VALUES: usize = 10_000;
@@ -89,6 +91,9 @@ impl Form {
                 continue;
             }
             known.push((text, key));
+            if properties.is_some() && is_extension(text) {
+                continue;
+            }
             if text == "<<" && matches!(key.kind, Kind::Scalar { style: ScalarStyle::Plain, .. }) {
                 let problem = Problem::new("the merge key '<<' is not supported").at(key.span.clone());
                 self.problems
@@ -117,6 +122,7 @@ impl Form {
         let item = match schema.get("items") {
             Some(item) => item,
             None if accepts_any(schema) => &Schema::Bool(true),
+            None if name == "registries" => return self.reject(foreign::list(node, "registries")),
             None => return self.reject(wrong_type(node, schema, name, "a list")),
         };
         let in_list = format!("an item of '{name}'");
@@ -174,6 +180,37 @@ impl Form {
     }
 }
 
+/// Whether a key is for its author alone, as those that begin with `x-` are in Compose files.
+fn is_extension(key: &str) -> bool {
+    key.starts_with("x-")
+}
+
+/// What a parser has read without what is for its author alone, as [`check`] leaves it out.
+pub(crate) fn without_extensions(value: Value) -> Value {
+    let mut value = value;
+    leave_out_extensions(&mut value, &SCHEMA);
+    value
+}
+
+fn leave_out_extensions(value: &mut Value, schema: &Schema) {
+    match value {
+        Value::Mapping(fields) => {
+            let Some(properties) = schema.get("properties") else { return };
+            fields.retain(|key, _| !key.as_str().is_some_and(is_extension));
+            for (key, value) in fields.iter_mut() {
+                if let Some(schema) = key.as_str().and_then(|key| properties.get(key)) {
+                    leave_out_extensions(value, schema);
+                }
+            }
+        }
+        Value::Sequence(items) => {
+            let schema = schema.get("items").unwrap_or(&Schema::Null);
+            items.iter_mut().for_each(|item| leave_out_extensions(item, schema));
+        }
+        _ => {}
+    }
+}
+
 /// Saves asking the parser whether a text such as `docker.io` is a number, a truth value or null.
 fn is_no_start_of_number_or_word(first: char) -> bool {
     first.is_ascii_alphabetic() && !matches!(first, 't' | 'T' | 'f' | 'F' | 'n' | 'N')
@@ -203,10 +240,9 @@ fn wrong_type(node: &Node, schema: &Schema, name: &str, found: &str) -> Problem 
     let problem = Problem::new(format!("{name} must be {wanted}, not {found}")).at(node.span.clone());
     let text = node.text().unwrap_or_default();
     if wanted == "text" && !text.is_empty() && (found == "a number" || found == "true or false") {
-        let duration =
-            schema.get("pattern").and_then(Schema::as_str).is_some_and(|pattern| pattern.contains("(h|m|s|ms)"));
+        let duration = schema.get("pattern").and_then(Schema::as_str) == Some(DURATION);
         return if duration {
-            problem.hint("write a number and a unit (h, m, s or ms), such as 0s, 5m, 1h30m or 168h")
+            problem.hint("write a number and a unit (h, m or s), such as 0s, 5m, 1h30m or 168h")
         } else {
             problem.hint(format!("put it in quotes: \"{text}\""))
         };

@@ -253,6 +253,31 @@ impl<'a> Reader<'a> {
     }
 }
 
+/// The text up to where nothing but empty documents follows: a `---` at the end begins one.
+pub(crate) fn without_empty_documents(text: &str) -> &str {
+    if !text.contains("\n---") {
+        return text;
+    }
+    let mut starts = 0;
+    let mut end = None;
+    for event in Parser::new_from_str(text) {
+        match event {
+            Ok((Event::DocumentStart(_), span)) => {
+                starts += 1;
+                if starts == 2 {
+                    end = text.char_indices().nth(span.start.index()).map(|(byte, _)| byte);
+                }
+            }
+            Ok((Event::Scalar(content, ScalarStyle::Plain, 0, None), _))
+                if matches!(content.as_ref(), "" | "~" | "null") => {}
+            Ok((Event::StreamStart | Event::StreamEnd | Event::DocumentEnd | Event::Nothing, _)) => {}
+            Ok(_) if starts < 2 => {}
+            _ => return text,
+        }
+    }
+    end.map_or(text, |end| &text[..end])
+}
+
 /// Byte of the marker that begins a second document.
 pub(crate) fn second_document(text: &str) -> Option<usize> {
     let mut starts = 0;

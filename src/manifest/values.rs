@@ -5,6 +5,10 @@ use std::net::Ipv6Addr;
 use std::str::FromStr;
 use std::time::Duration;
 
+/// Registries nobody can push to by naming them here: without an upstream, that was forgotten.
+pub(crate) const PUBLIC: [&str; 7] =
+    ["docker.io", "gcr.io", "ghcr.io", "mcr.microsoft.com", "public.ecr.aws", "quay.io", "registry.k8s.io"];
+
 /// Why a value was refused, in words that say what to write instead.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("{problem}")]
@@ -343,9 +347,15 @@ fn quoted(c: char) -> String {
     }
 }
 
-/// Reads a duration as Go writes it, in whole numbers: `0s`, `5m`, `1h30m`, `168h`.
+/// What [`parse_duration`] takes, as the published schema says it.
+pub(crate) const DURATION: &str = "^([0-9]+(h|m|s)|([0-9]*000|0+)ms)+$";
+
+/// Reads a duration as Go writes it, in whole numbers and whole seconds: `0s`, `5m`, `1h30m`, `168h`.
+///
+/// Less than a second cannot be handed on: what is left of it after rounding, nothing, means for ever to the registry
+/// and not to wait at all to kind.
 pub fn parse_duration(text: &str) -> Result<Duration, InvalidValue> {
-    const FORM: &str = "write a number and a unit (h, m, s or ms), such as 0s, 5m, 1h30m or 168h";
+    const FORM: &str = "write a number and a unit (h, m or s), such as 0s, 5m, 1h30m or 168h";
     let not = || InvalidValue::hint(format!("'{text}' is not a duration"), FORM);
     let too_long = || InvalidValue::hint(format!("'{text}' is too long"), "the longest is 2562047h (292 years)");
     if text.starts_with('-') {
@@ -354,7 +364,7 @@ pub fn parse_duration(text: &str) -> Result<Duration, InvalidValue> {
     if text.is_empty() {
         return Err(InvalidValue::hint("the duration is empty", FORM));
     }
-    let mut millis: u64 = 0;
+    let mut seconds: u64 = 0;
     let mut rest = text;
     while !rest.is_empty() {
         let digits = rest.find(|c: char| !c.is_ascii_digit()).ok_or_else(not)?;
@@ -365,25 +375,29 @@ pub fn parse_duration(text: &str) -> Result<Duration, InvalidValue> {
         let unit_end = tail.find(|c: char| c.is_ascii_digit()).unwrap_or(tail.len());
         let (unit, tail) = tail.split_at(unit_end);
         let number: u64 = number.parse().map_err(|_| too_long())?;
-        let factor = match unit {
-            "h" => 3_600_000,
-            "m" => 60_000,
-            "s" => 1_000,
-            "ms" => 1,
+        let (number, factor) = match unit {
+            "h" => (number, 3_600),
+            "m" => (number, 60),
+            "s" => (number, 1),
+            "ms" if number.is_multiple_of(1_000) => (number / 1_000, 1),
+            "ms" => {
+                let problem = format!("'{number}ms' is not a whole number of seconds");
+                return Err(InvalidValue::hint(problem, format!("write '{}s'", number / 1_000 + 1)));
+            }
             "d" => {
                 let hint = format!("write '{}h'", number.saturating_mul(24));
                 return Err(InvalidValue::hint("a duration has no unit for days", hint));
             }
             _ => return Err(not()),
         };
-        millis = number.checked_mul(factor).and_then(|part| millis.checked_add(part)).ok_or_else(too_long)?;
+        seconds = number.checked_mul(factor).and_then(|part| seconds.checked_add(part)).ok_or_else(too_long)?;
         rest = tail;
     }
     // Go's time.Duration counts nanoseconds in an i64, and the registry reads this value with it.
-    if millis > 9_223_372_036_854 {
+    if seconds > 9_223_372_036 {
         return Err(too_long());
     }
-    Ok(Duration::from_millis(millis))
+    Ok(Duration::from_secs(seconds))
 }
 
 /// Whether a text can name an image: `[HOST/]NAME[:TAG][@DIGEST]`.

@@ -6,7 +6,7 @@ use std::path::Path;
 use std::thread;
 use std::time::{Duration, Instant};
 
-use super::atomic::{Owner, Prepared, directory_of, sync_directory};
+use super::atomic::{InPlace, NotPlaced, Prepared, directory_of, sync_directory};
 use super::edit::{Edit, EditError, apply_to};
 
 /// Longest wait for another edit of a file in the same directory.
@@ -17,13 +17,16 @@ const PATIENCE: Duration = Duration::from_secs(10);
 pub enum Edited {
     /// It says something else now.
     Changed,
+    /// It says something else now, and was written in place.
+    ChangedInPlace(InPlace),
     /// It said so already, and was not written.
     Unchanged,
 }
 
-/// Edits the manifest at `path`: under a lock, through a temporary file beside it, with its mode and owner.
+/// Edits the manifest at `path`: under a lock, through a temporary file beside it, with its mode and owner, or in place
+/// where that is not possible.
 ///
-/// A symbolic link stays one; the file it leads to is replaced. On any error the file is as it was.
+/// A symbolic link stays one; the file it leads to is replaced. Every error says what the file is like.
 pub fn edit_file(path: &Path, edits: &[Edit]) -> Result<Edited, EditError> {
     let read = |source| EditError::Read { path: path.to_owned(), source };
     let target = fs::canonicalize(path).map_err(read)?;
@@ -34,22 +37,34 @@ pub fn edit_file(path: &Path, edits: &[Edit]) -> Result<Edited, EditError> {
     if after == before {
         return Ok(Edited::Unchanged);
     }
-    replace(path, &target, &before, &after)?;
-    Ok(Edited::Changed)
+    Ok(replace(path, &target, &before, &after)?.map_or(Edited::Changed, Edited::ChangedInPlace))
 }
 
 /// Puts `after` where `target` is, if that still holds `before`; `path` is what the user calls it.
-pub(crate) fn replace(path: &Path, target: &Path, before: &[u8], after: &[u8]) -> Result<(), EditError> {
-    let write = |source| EditError::Write { path: path.to_owned(), source };
-    if fs::metadata(target).map_err(write)?.permissions().readonly() {
-        return Err(write(io::Error::new(io::ErrorKind::PermissionDenied, "the file is write-protected")));
-    }
-    let prepared = Prepared::beside(target, after, Owner::Kept).map_err(write)?;
-    if fs::read(target).map_err(write)? != before {
+pub(crate) fn replace(path: &Path, target: &Path, before: &[u8], after: &[u8]) -> Result<Option<InPlace>, EditError> {
+    let prepared = Prepared::beside(target, after).map_err(|error| not_placed(path, error))?;
+    if prepared.before() != Some(before) {
         return Err(EditError::Changed { path: path.to_owned() });
     }
-    let written = prepared.put_in_place().map_err(write)?;
-    sync_directory(directory_of(&written)).map_err(write)
+    let in_place = prepared.put_in_place().map_err(|error| not_placed(path, error))?;
+    synced(path, sync_directory(directory_of(target)))?;
+    Ok(in_place)
+}
+
+/// The error for the user, who calls the file `path`.
+pub(crate) fn not_placed(path: &Path, error: NotPlaced) -> EditError {
+    let path = path.to_owned();
+    match error {
+        NotPlaced::Unchanged(source) => EditError::Write { path, source },
+        NotPlaced::OfAnother => EditError::OfAnother { path },
+        NotPlaced::Meanwhile => EditError::Changed { path },
+        NotPlaced::Half { whole, source } => EditError::HalfWritten { path, whole, source },
+    }
+}
+
+/// The file has its new contents whether or not its directory could be brought to the disk.
+pub(crate) fn synced(path: &Path, outcome: io::Result<()>) -> Result<(), EditError> {
+    outcome.map_err(|source| EditError::NotSynced { path: path.to_owned(), source })
 }
 
 /// Keeps other edits of files in a directory out until the handle is dropped.
@@ -90,5 +105,24 @@ mod tests {
         );
         assert_eq!(fs::read(&path).unwrap(), b"theirs");
         assert_eq!(fs::read_dir(directory.path()).unwrap().count(), 1, "no temporary file stays");
+    }
+
+    #[test]
+    fn a_directory_that_cannot_be_synced_does_not_make_a_changed_file_an_unchanged_one() {
+        let error = synced(Path::new("ksail.yaml"), Err(io::Error::other("I/O error"))).unwrap_err();
+        assert_eq!(
+            error.to_string(),
+            "ksail.yaml has been changed, but its directory could not be brought to the disk: after a power cut it may be as it was before"
+        );
+    }
+
+    #[test]
+    fn a_file_written_by_half_is_said_to_be_so_with_the_place_of_its_old_contents() {
+        let half = NotPlaced::Half { whole: ".ksail.x".into(), source: io::Error::other("I/O error") };
+        assert_eq!(
+            not_placed(Path::new("ksail.yaml"), half).to_string(),
+            "ksail.yaml was written in place, and that failed half way: it may hold some of the old and some of the new; \
+             what it held before is whole in .ksail.x: copy that back"
+        );
     }
 }

@@ -1,13 +1,12 @@
 //! Edits that are refused, and edits at once.
 
 use std::fs;
-use std::io;
-use std::os::unix::process::CommandExt;
+use std::os::unix::fs::{MetadataExt, PermissionsExt, chown};
 use std::process::{Child, Stdio};
 
 use insta::assert_snapshot;
 
-use crate::ran::Project;
+use crate::ran::{self, Project};
 
 const MANIFEST: &str = "\
 apiVersion: ksail.dev/v1alpha1
@@ -58,6 +57,16 @@ fn a_bad_command_line_is_refused() {
     ");
     assert_snapshot!(refused(&project, &["mirror", "add", "ghcr.io", "--ttl", "7d"]), @r"
     error: invalid value '7d' for '--ttl <DURATION>': a duration has no unit for days; write '168h'
+
+    For more information, try '--help'.
+    ");
+    assert_snapshot!(refused(&project, &["mirror", "set", "docker.io", "--ttl", "500ms"]), @r"
+    error: invalid value '500ms' for '--ttl <DURATION>': '500ms' is not a whole number of seconds; write '1s'
+
+    For more information, try '--help'.
+    ");
+    assert_snapshot!(refused(&project, &["cluster", "init", "--force", "--connection-timeout", "500ms"]), @r"
+    error: invalid value '500ms' for '--connection-timeout <DURATION>': '500ms' is not a whole number of seconds; write '1s'
 
     For more information, try '--help'.
     ");
@@ -197,36 +206,142 @@ fn a_file_is_called_what_someone_in_this_directory_would_call_it() {
     assert_eq!(called("deeper", whole.to_str().unwrap()), "[PROJECT]/ksail.yaml");
 }
 
-/// As a user who may read everything here and write nothing.
+/// As user and group 65534, who may read everything here and write what its mode lets others write.
 #[test]
 fn a_directory_that_may_not_be_written_to_is_refused() {
     let project = Project::with(MANIFEST);
-    let program = project.path.join("ksail");
-    fs::copy(env!("CARGO_BIN_EXE_ksail"), &program).unwrap();
-    open_to_all(&project);
-    let mut command = std::process::Command::new(program);
-    command.args(["mirror", "remove", "docker.io"]).current_dir(&project.path).uid(65_534).gid(65_534);
-    // A child that another test has just forked holds the copy open for writing until it is a program of its own.
-    let output = loop {
-        match command.output() {
-            Err(error) if error.kind() == io::ErrorKind::ExecutableFileBusy => std::thread::yield_now(),
-            output => break output.unwrap(),
-        }
-    };
-    assert_snapshot!(project.shown(&output), @r"
+    assert_snapshot!(ran::as_nobody(&project, &["mirror", "remove", "docker.io"]), @r"
     exit: 2
     --- stdout
     --- stderr
     error: ksail.yaml cannot be written (look at the permissions of the file and of its directory); it is unchanged
     ");
     assert_eq!(project.read("ksail.yaml"), MANIFEST);
+    assert_eq!(project.names(), ["ksail.yaml"]);
 }
 
-fn open_to_all(project: &Project) {
-    use std::os::unix::fs::PermissionsExt;
-    for path in [&project.path, project.path.parent().unwrap()] {
-        fs::set_permissions(path, fs::Permissions::from_mode(0o755)).unwrap();
-    }
+/// Owner, group and mode.
+fn of(project: &Project, name: &str) -> (u32, u32, u32) {
+    let found = fs::metadata(project.path.join(name)).unwrap();
+    (found.uid(), found.gid(), found.mode() & 0o7777)
+}
+
+#[test]
+fn a_file_that_its_owner_lets_the_group_write_is_written_in_place_and_stays_theirs() {
+    let project = Project::with(MANIFEST);
+    let file = project.path.join("ksail.yaml");
+    chown(&file, Some(1234), Some(65_534)).unwrap();
+    fs::set_permissions(&file, fs::Permissions::from_mode(0o664)).unwrap();
+    let edit = |expected: &str| {
+        fs::write(&file, MANIFEST).unwrap();
+        let ran = ran::as_nobody(&project, &["mirror", "remove", "docker.io"]);
+        assert_eq!(project.read("ksail.yaml"), MANIFEST.split_once("mirrors:").unwrap().0.to_owned() + "mirrors: []\n");
+        assert_eq!(of(&project, "ksail.yaml"), (1234, 65_534, 0o664));
+        assert_eq!(project.names(), ["ksail.yaml"]);
+        assert_eq!(
+            ran,
+            format!(
+                "exit: 0\n--- stdout\nksail.yaml: docker.io removed\n--- stderr\nnote: ksail.yaml was written in place: {expected}\n"
+            )
+        );
+    };
+    edit("its directory takes no new file");
+    chown(&project.path, None, Some(65_534)).unwrap();
+    fs::set_permissions(&project.path, fs::Permissions::from_mode(0o775)).unwrap();
+    edit("it belongs to somebody else, and still does");
+}
+
+#[test]
+fn a_file_that_a_rename_would_take_from_its_owner_is_refused() {
+    let project = Project::with(MANIFEST);
+    fs::set_permissions(&project.path, fs::Permissions::from_mode(0o777)).unwrap();
+    let before = (project.files(), of(&project, "ksail.yaml"));
+    assert_snapshot!(ran::as_nobody(&project, &["mirror", "remove", "docker.io"]), @r"
+    exit: 2
+    --- stdout
+    --- stderr
+    error: ksail.yaml belongs to another user, who does not let you write it; it is unchanged
+    ask them to allow it, as in 'chmod g+w', or edit as them
+    ");
+    assert_snapshot!(ran::as_nobody(&project, &["cluster", "init", "--force"]), @r"
+    exit: 2
+    --- stdout
+    --- stderr
+    error: ksail.yaml belongs to another user, who does not let you write it; it is unchanged
+    ask them to allow it, as in 'chmod g+w', or edit as them
+    no other file was changed
+    ");
+    assert_eq!((project.files(), of(&project, "ksail.yaml")), before);
+}
+
+#[test]
+fn both_names_of_a_hard_linked_file_show_the_edit() {
+    let project = Project::with(MANIFEST);
+    fs::hard_link(project.path.join("ksail.yaml"), project.path.join("other.yaml")).unwrap();
+    let inode = fs::metadata(project.path.join("ksail.yaml")).unwrap().ino();
+    assert_snapshot!(project.ksail(&["mirror", "add", "localhost:5999"]), @r"
+    exit: 0
+    --- stdout
+    ksail.yaml: localhost:5999 added
+    --- stderr
+    note: ksail.yaml was written in place: it has more than one name (hard links), and all of them show the change
+    ");
+    assert_eq!(project.read("other.yaml"), format!("{MANIFEST}      - host: localhost:5999\n"));
+    assert_eq!(fs::metadata(project.path.join("other.yaml")).unwrap().ino(), inode);
+    assert_eq!(project.names(), ["ksail.yaml", "other.yaml"]);
+}
+
+/// As root of a mount namespace of its own, in the project's directory.
+fn with_mounts(project: &Project, script: &str) -> String {
+    let mut command = std::process::Command::new("unshare");
+    command.args(["--mount", "sh", "-ec", script]).current_dir(&project.path);
+    command.env("KSAIL", env!("CARGO_BIN_EXE_ksail")).env("MANIFEST", MANIFEST);
+    project.shown(&command.output().unwrap())
+}
+
+#[test]
+fn a_file_that_is_mounted_where_it_is_is_written_in_place_with_a_word_about_it() {
+    let project = Project::with("");
+    project.write("elsewhere.yaml", MANIFEST);
+    let script = "mount --bind elsewhere.yaml ksail.yaml; \"$KSAIL\" mirror remove docker.io; \"$KSAIL\" cluster init --force; ls -A";
+    let ran = with_mounts(&project, script);
+    assert_snapshot!(ran, @r"
+    exit: 0
+    --- stdout
+    ksail.yaml: docker.io removed
+    replaced ksail.yaml
+    wrote ksail.schema.json
+    wrote kind.yaml
+    Next: 'ksail mirror add docker.io' adds a mirror.
+    elsewhere.yaml
+    kind.yaml
+    ksail.schema.json
+    ksail.yaml
+    --- stderr
+    note: ksail.yaml was written in place: it is mounted where it is, so that it cannot be replaced
+    note: ksail.yaml was written in place: it is mounted where it is, so that it cannot be replaced
+    ");
+    assert!(project.read("elsewhere.yaml").contains("mirrors: []"));
+    assert_eq!(project.read("ksail.yaml"), "", "what is below the mount");
+}
+
+#[test]
+fn a_full_disk_leaves_a_file_that_is_written_in_place_as_it_was() {
+    let project = Project::new();
+    let script = "mount -t tmpfs -o size=16k none \"$PWD\"; cd \"$PWD\"; printf '%s' \"$MANIFEST\" >ksail.yaml; ln ksail.yaml other; \
+                  cp ksail.yaml before; cat /dev/zero >ballast 2>/dev/null || true; \"$KSAIL\" mirror add ghcr.io || echo \"ended with $?\"; \
+                  cmp ksail.yaml before; cmp other before; ls -A";
+    assert_snapshot!(with_mounts(&project, script), @r"
+    exit: 0
+    --- stdout
+    ended with 1
+    ballast
+    before
+    ksail.yaml
+    other
+    --- stderr
+    error: ksail.yaml cannot be written (the disk is full: make room and try again); it is unchanged
+    ");
 }
 
 #[test]
@@ -235,10 +350,7 @@ fn a_full_disk_exits_1_and_leaves_the_file_as_it_was() {
     // The manifest is longer than the page that is left on the disk, and the edit needs as much again.
     let script = "mount -t tmpfs -o size=16k none \"$PWD\"; cd \"$PWD\"; printf '%s' \"$MANIFEST\" >ksail.yaml; cp ksail.yaml before; \
                   cat /dev/zero >ballast 2>/dev/null || true; \"$KSAIL\" mirror add ghcr.io || echo \"ended with $?\"; cmp ksail.yaml before; ls -A";
-    let mut command = std::process::Command::new("unshare");
-    command.args(["--mount", "sh", "-ec", script]).current_dir(&project.path);
-    command.env("KSAIL", env!("CARGO_BIN_EXE_ksail")).env("MANIFEST", MANIFEST);
-    assert_snapshot!(project.shown(&command.output().unwrap()), @r"
+    assert_snapshot!(with_mounts(&project, script), @r"
     exit: 0
     --- stdout
     ended with 1

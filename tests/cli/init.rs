@@ -378,7 +378,7 @@ fn what_cannot_be_is_refused_and_nothing_is_written() {
     For more information, try '--help'.
     ");
     assert_snapshot!(refused(&["--connection-timeout", "5"]), @r"
-    error: invalid value '5' for '--connection-timeout <DURATION>': '5' is not a duration; write a number and a unit (h, m, s or ms), such as 0s, 5m, 1h30m or 168h
+    error: invalid value '5' for '--connection-timeout <DURATION>': '5' is not a duration; write a number and a unit (h, m or s), such as 0s, 5m, 1h30m or 168h
 
     For more information, try '--help'.
     ");
@@ -409,7 +409,7 @@ fn a_directory_in_the_way_is_refused() {
     exit: 2
     --- stdout
     --- stderr
-    error: file/sub/kind.yaml cannot be written: Not a directory (os error 20); nothing was changed
+    error: file/sub cannot be written: Not a directory (os error 20); nothing was changed
     ");
 }
 
@@ -444,4 +444,65 @@ fn a_directory_that_cannot_be_written_to_exits_2() {
     --- stderr
     error: kind.yaml cannot be written: the file system is read-only; nothing was changed
     ");
+}
+
+/// Sets or takes away the attribute that lets nobody change a file, root included.
+fn immutable(project: &Project, name: &str, sign: &str) {
+    let set = Command::new("chattr").args([&format!("{sign}i"), name]).current_dir(&project.path).status().unwrap();
+    assert!(set.success());
+}
+
+#[test]
+fn when_one_file_cannot_be_replaced_those_before_it_get_back_what_they_held() {
+    let project = Project::new();
+    project.succeeds(&["cluster", "init", "--name", "first"]);
+    fs::remove_file(project.path.join("ksail.schema.json")).unwrap();
+    let before = project.files();
+    immutable(&project, "ksail.yaml", "+");
+    let ran = init(&project, &["--name", "second", "--force"]);
+    immutable(&project, "ksail.yaml", "-");
+    assert_snapshot!(ran, @r"
+    exit: 2
+    --- stdout
+    --- stderr
+    error: ksail.yaml cannot be written: look at the permissions of the file and of its directory; nothing was changed
+    ");
+    assert_eq!(project.files(), before);
+}
+
+#[test]
+fn directories_that_were_made_go_again_when_nothing_is_written_into_them() {
+    let project = Project::new();
+    assert!(
+        init(&project, &["--output", "a/b/c", "--mirror-registry", "docker.io=${KSAIL_NOT_SET}"])
+            .starts_with("exit: 2")
+    );
+    assert_eq!(fs::read_dir(&project.path).unwrap().count(), 0);
+}
+
+/// The files that a process has open, by name.
+fn open_files(child: &std::process::Child) -> Vec<std::path::PathBuf> {
+    let entries = fs::read_dir(format!("/proc/{}/fd", child.id())).into_iter().flatten();
+    entries.filter_map(|entry| fs::read_link(entry.ok()?.path()).ok()).collect()
+}
+
+#[test]
+fn waits_for_an_edit_under_way_and_sees_what_that_has_written() {
+    let project = Project::new();
+    project.succeeds(&["cluster", "init", "--mirror-registry", "docker.io"]);
+    let lock = fs::File::open(&project.path).unwrap();
+    lock.lock().unwrap();
+    let mut command = project.command(&["cluster", "init", "--mirror-registry", "docker.io", "--force"]);
+    let mut child = command.stdout(std::process::Stdio::piped()).spawn().unwrap();
+    let deadline = Instant::now() + Duration::from_secs(60);
+    while !open_files(&child).contains(&project.path) {
+        assert!(child.try_wait().unwrap().is_none(), "it ended without asking for the lock");
+        assert!(Instant::now() < deadline, "it does not ask for the lock");
+        std::thread::sleep(Duration::from_millis(1));
+    }
+    let edited = project.read("ksail.yaml").replace("port: ", "port: 4");
+    project.write("ksail.yaml", &edited);
+    lock.unlock().unwrap();
+    assert!(child.wait().unwrap().success());
+    assert!(ports(&project)[0] > 40_000, "it has read the file before it had the lock");
 }

@@ -2,6 +2,9 @@
 
 use std::collections::BTreeMap;
 use std::fs;
+use std::io;
+use std::os::unix::fs::PermissionsExt;
+use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output, Stdio};
 use std::sync::{Mutex, MutexGuard, PoisonError};
@@ -88,6 +91,31 @@ impl Project {
         assert!(output.status.success(), "ksail {arguments:?}\n{}", self.shown(&output));
         String::from_utf8(output.stdout).unwrap()
     }
+}
+
+/// The program as user and group 65534, who may do what others may; whoever wants them to do less takes it away after this.
+pub(crate) fn as_nobody(project: &Project, arguments: &[&str]) -> String {
+    let outer = project.path.parent().unwrap();
+    let program = outer.join("ksail");
+    fs::copy(env!("CARGO_BIN_EXE_ksail"), &program).unwrap();
+    fs::set_permissions(outer, fs::Permissions::from_mode(0o755)).unwrap();
+    let command = project.command(arguments);
+    let mut other = Command::new(program);
+    other.args(command.get_args()).current_dir(&project.path).stdin(Stdio::null()).uid(65_534).gid(65_534);
+    for (name, value) in command.get_envs() {
+        match value {
+            Some(value) => other.env(name, value),
+            None => other.env_remove(name),
+        };
+    }
+    // A child that another test has just forked holds the copy open for writing until it is a program of its own.
+    let output = loop {
+        match other.output() {
+            Err(error) if error.kind() == io::ErrorKind::ExecutableFileBusy => std::thread::yield_now(),
+            output => break output.unwrap(),
+        }
+    };
+    project.shown(&output)
 }
 
 /// `(1.2s)` says another thing at every run.

@@ -266,15 +266,40 @@ fn bad_upstreams_do_not_parse() {
 }
 
 #[test]
-fn durations_read_as_in_go() {
-    for (text, millis) in
-        [("0s", 0), ("5m", 300_000), ("168h", 604_800_000), ("1h30m", 5_400_000), ("1m0s", 60_000), ("250ms", 250)]
+fn durations_read_as_in_go_in_whole_seconds() {
+    for (text, seconds) in [
+        ("0s", 0),
+        ("0ms", 0),
+        ("5m", 300),
+        ("168h", 604_800),
+        ("1h30m", 5_400),
+        ("1m0s", 60),
+        ("2000ms", 2),
+        ("1m3000ms", 63),
+        ("2562047h", 9_223_369_200),
+        ("9223372036s", 9_223_372_036),
+    ] {
+        assert_eq!(parse_duration(text), Ok(Duration::from_secs(seconds)), "{text}");
+        assert!(schema_takes(text), "{text}");
+    }
+    for text in ["", "5", "h", "5 m", "1.5h", "-5m", "7d", "5min", "m5", "500ms", "1ms", "1s500ms", "500ms500ms", "1us"]
     {
-        assert_eq!(parse_duration(text), Ok(Duration::from_millis(millis)), "{text}");
-    }
-    for text in ["", "5", "h", "5 m", "1.5h", "-5m", "7d", "5min", "m5", "99999999999999999999h", "2562048h"] {
         assert!(parse_duration(text).is_err(), "{text}");
+        assert!(!schema_takes(text), "{text}");
     }
+    // Go counts nanoseconds in 64 bits with a sign; how long that is the schema cannot say.
+    for text in ["99999999999999999999h", "2562048h", "9223372037s", "9223372036s1000ms", "18446744073709551615s1s"] {
+        assert!(parse_duration(text).unwrap_err().to_string().ends_with("is too long"), "{text}");
+    }
+}
+
+fn schema_takes(duration: &str) -> bool {
+    let mirrors = serde_json::json!([{"host": "ghcr.io", "upstream": "https://ghcr.io", "ttl": duration}]);
+    let spec = serde_json::json!({"connection": {"timeout": duration}, "registries": {"mirrors": mirrors}});
+    let manifest = serde_json::json!(
+        {"apiVersion": "ksail.dev/v1alpha1", "kind": "Cluster", "metadata": {"name": "dev"}, "spec": spec}
+    );
+    jsonschema::draft202012::is_valid(&ksail::manifest::schema(), &manifest)
 }
 
 #[test]

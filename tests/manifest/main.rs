@@ -2,9 +2,11 @@
 
 #![allow(clippy::unwrap_used, clippy::expect_used)] // A test that meets the unexpected should end there.
 
+mod comments;
 mod corpus;
 mod editing;
 mod finding;
+mod foreign;
 mod generated;
 mod loading;
 mod mangled;

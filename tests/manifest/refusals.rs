@@ -227,15 +227,15 @@ kind: Cluster
 metadata: {name: dev}
 spec:
   replicas: 3
-"), @r#"
+"), @r"
     error: unknown field 'replicas'
      --> ksail.yaml:5:3
       |
     5 |   replicas: 3
       |   ^^^^^^^^
       |
-      = help: known in 'spec': cni, connection, csi, distribution, distributionConfig, gitOpsEngine, lifecycle, localRegistry, metricsServer, options, registries, sourceDirectory, state
-    "#);
+      = help: known in 'spec': certManager, chat, cli, cluster, cni, connection, csi, deploymentTool, distribution, distributionConfig, editor, gatewayController, generator, gitOpsEngine, ingressController, lifecycle, localRegistry, localRegistryOptions, metricsServer, mirrorRegistries, options, policyEngine, project, provider, publication, registries, secretManager, sourceDirectory, state, template, validation, workload
+    ");
 }
 
 #[test]
@@ -1023,6 +1023,39 @@ fn an_address_that_is_none() {
 }
 
 #[test]
+fn what_is_no_whole_number_of_seconds_is_refused_rather_than_rounded_to_for_ever_or_not_at_all() {
+    let text = with_mirrors("    - {host: ghcr.io, upstream: 'https://ghcr.io', ttl: 500ms}\n");
+    let text = text.replace("spec:\n", "spec:\n  connection: {timeout: 1s1500ms}\n");
+    insta::assert_snapshot!(refusal(text), @r"
+    error: '1500ms' is not a whole number of seconds
+     --> ksail.yaml:6:25
+      |
+    6 |   connection: {timeout: 1s1500ms}
+      |                         ^^^^^^^^
+      |
+      = help: write '2s'
+
+    error: '500ms' is not a whole number of seconds
+     --> ksail.yaml:9:57
+      |
+    9 |     - {host: ghcr.io, upstream: 'https://ghcr.io', ttl: 500ms}
+      |                                                         ^^^^^
+      |
+      = help: write '1s'
+    ");
+    let text = with_mirrors("    - {host: ghcr.io, upstream: 'https://ghcr.io', ttl: 2562048h}\n");
+    insta::assert_snapshot!(refusal(text), @r"
+    error: '2562048h' is too long
+     --> ksail.yaml:8:57
+      |
+    8 |     - {host: ghcr.io, upstream: 'https://ghcr.io', ttl: 2562048h}
+      |                                                         ^^^^^^^^
+      |
+      = help: the longest is 2562047h (292 years)
+    ");
+}
+
+#[test]
 fn a_ttl_without_unit_and_one_in_days() {
     insta::assert_snapshot!(refusal(with_mirrors(r"    - {host: docker.io, upstream: 'https://registry-1.docker.io', ttl: 168}
     - {host: ghcr.io, upstream: 'https://ghcr.io', ttl: 7d}
@@ -1035,7 +1068,7 @@ fn a_ttl_without_unit_and_one_in_days() {
     8 |     - {host: docker.io, upstream: 'https://registry-1.docker.io', ttl: 168}
       |                                                                        ^^^
       |
-      = help: write a number and a unit (h, m, s or ms), such as 0s, 5m, 1h30m or 168h
+      = help: write a number and a unit (h, m or s), such as 0s, 5m, 1h30m or 168h
 
     error: a duration has no unit for days
      --> ksail.yaml:9:57
@@ -1051,7 +1084,7 @@ fn a_ttl_without_unit_and_one_in_days() {
     10 |     - {host: quay.io, upstream: 'https://quay.io', ttl: a week}
        |                                                         ^^^^^^
        |
-       = help: write a number and a unit (h, m, s or ms), such as 0s, 5m, 1h30m or 168h
+       = help: write a number and a unit (h, m or s), such as 0s, 5m, 1h30m or 168h
 
     error: '-5m' is negative
       --> ksail.yaml:11:55
@@ -1059,7 +1092,7 @@ fn a_ttl_without_unit_and_one_in_days() {
     11 |     - {host: gcr.io, upstream: 'https://gcr.io', ttl: -5m}
        |                                                       ^^^
        |
-       = help: write a number and a unit (h, m, s or ms), such as 0s, 5m, 1h30m or 168h
+       = help: write a number and a unit (h, m or s), such as 0s, 5m, 1h30m or 168h
     "#);
 }
 
@@ -1444,7 +1477,7 @@ fn seven_problems_at_once() {
     13 |       ttl: forever
        |            ^^^^^^^
        |
-       = help: write a number and a unit (h, m, s or ms), such as 0s, 5m, 1h30m or 168h
+       = help: write a number and a unit (h, m or s), such as 0s, 5m, 1h30m or 168h
 
     error: 'fallback' must be true or false, not text
       --> ksail.yaml:14:17
@@ -1512,7 +1545,7 @@ fn columns_count_characters_not_bytes() {
     8 |     - {ttl: "ü", host: docker.io, upstream: https://ghcr.io}
       |             ^^^
       |
-      = help: write a number and a unit (h, m, s or ms), such as 0s, 5m, 1h30m or 168h
+      = help: write a number and a unit (h, m or s), such as 0s, 5m, 1h30m or 168h
     "#);
 }
 

@@ -3,7 +3,7 @@
 use std::fmt::Write as _;
 use std::time::Duration;
 
-use crate::manifest::{ClusterName, Distribution, Host, Lifecycle, VolumePolicy};
+use crate::manifest::{ClusterName, Distribution, Host, LIST_HEADING, Lifecycle, VolumePolicy};
 
 /// Name of the schema's file, beside the manifest.
 pub(super) const SCHEMA: &str = "ksail.schema.json";
@@ -91,9 +91,7 @@ spec:
         text.push_str("    mirrors:\n");
         for (index, Mirror { host, upstream, port }) in self.mirrors.iter().enumerate() {
             if index == 0 {
-                text.push_str(
-                    "      # Pull-through caches: what images are called, where they come from, the port here.\n",
-                );
+                let _ = writeln!(text, "      # {LIST_HEADING}");
             }
             let _ =
                 writeln!(text, "      - host: {host}\n        upstream: {}\n        port: {port}", scalar(upstream));
@@ -117,12 +115,11 @@ fn scalar(text: &str) -> String {
     }
 }
 
+/// Whole seconds, as the manifest takes them.
 fn duration(duration: Duration) -> String {
-    let millis = duration.as_millis();
-    match millis {
-        _ if millis.is_multiple_of(3_600_000) => format!("{}h", millis / 3_600_000),
-        _ if millis.is_multiple_of(60_000) => format!("{}m", millis / 60_000),
-        _ if millis.is_multiple_of(1_000) => format!("{}s", millis / 1_000),
-        _ => format!("{millis}ms"),
+    match duration.as_secs() {
+        seconds if seconds.is_multiple_of(3_600) => format!("{}h", seconds / 3_600),
+        seconds if seconds.is_multiple_of(60) => format!("{}m", seconds / 60),
+        seconds => format!("{seconds}s"),
     }
 }

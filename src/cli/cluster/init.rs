@@ -13,13 +13,13 @@ use super::super::arguments::{LocalRegistry, MirrorRegistry, words};
 use super::super::completions::well_known_hosts;
 use super::super::context::variable;
 use super::super::distribution_config::{Change, change, routes_of};
-use super::super::files::{NewFile, cannot_write, write_together};
+use super::super::files::{NewFile, Place, refused, unchanged, write_together};
 use super::super::ports::FreePorts;
 use super::super::schema;
 use super::super::{BAD_INPUT, Exit, Global, OK, note, print};
 use super::document::{self, Document, SCHEMA};
 use crate::distribution;
-use crate::manifest::{self, ClusterName, FILE_NAME, Host, Outline};
+use crate::manifest::{self, ClusterName, FILE_NAME, Host, Outline, directory_of};
 
 #[derive(Debug, Args)]
 pub(in super::super) struct Arguments {
@@ -99,6 +99,10 @@ fn duration(text: &str) -> Result<Duration, String> {
 pub(super) fn run(global: &Global, arguments: &Arguments) -> Result<u8, Exit> {
     let path = place(global, arguments);
     let directory = path.parent().unwrap_or(Path::new(""));
+    let made = Place::open(directory)?;
+    let target = fs::canonicalize(&path).unwrap_or_else(|_| path.clone());
+    // What is there is read under the lock that edits take, and none is lost to it.
+    let _lock = manifest::lock(directory_of(&target), &path).map_err(refused)?;
     let document = document(arguments, &path)?;
     let text = document.text();
     let outline = checked(&path, &text)?;
@@ -119,7 +123,8 @@ pub(super) fn run(global: &Global, arguments: &Arguments) -> Result<u8, Exit> {
             ),
         ));
     }
-    write(directory, &files)?;
+    write_together(files.iter().filter(|planned| planned.fate != Fate::Unchanged).map(|planned| &planned.file))?;
+    made.keep();
     print(report(&files, &outline))?;
     Ok(OK)
 }
@@ -234,13 +239,17 @@ struct Planned {
 
 impl Planned {
     fn generated(path: PathBuf, contents: String) -> Result<Self, Exit> {
-        let fate = match fs::read(&path) {
-            Ok(bytes) if bytes == contents.as_bytes() => Fate::Unchanged,
-            Ok(_) => Fate::Replaced,
-            Err(error) if matches!(error.kind(), std::io::ErrorKind::NotFound) => Fate::Written,
-            Err(error) => return Err(cannot_write(&path, &error)),
+        let before = match fs::read(&path) {
+            Ok(bytes) => Some(bytes),
+            Err(error) if matches!(error.kind(), std::io::ErrorKind::NotFound) => None,
+            Err(error) => return Err(unchanged(&path, &error)),
         };
-        Ok(Self { file: NewFile { path, contents }, fate })
+        let fate = match &before {
+            Some(bytes) if bytes == contents.as_bytes() => Fate::Unchanged,
+            Some(_) => Fate::Replaced,
+            None => Fate::Written,
+        };
+        Ok(Self { file: NewFile { path, contents, before }, fate })
     }
 
     /// A configuration that is there is followed up or left alone, unless it is to be replaced.
@@ -250,32 +259,17 @@ impl Planned {
         if force || planned.fate != Fate::Replaced {
             return Ok(planned);
         }
-        let NewFile { path, .. } = planned.file;
-        let (contents, fate) = match change(manifest, outline)? {
-            Change::Lines { after, .. } => (after, Fate::Replaced),
-            Change::None => (String::new(), Fate::Unchanged),
+        let NewFile { path, before, .. } = planned.file;
+        let (contents, before, fate) = match change(manifest, outline)? {
+            Change::Lines { before, after, .. } => (after, Some(before.into_bytes()), Fate::Replaced),
+            Change::None => (String::new(), before, Fate::Unchanged),
             Change::Note(text) => {
                 note(text);
-                (String::new(), Fate::Unchanged)
+                (String::new(), before, Fate::Unchanged)
             }
         };
-        Ok(Self { file: NewFile { path, contents }, fate })
+        Ok(Self { file: NewFile { path, contents, before }, fate })
     }
-}
-
-/// Writes what is to be written; a directory made for it goes again when that fails.
-fn write(directory: &Path, files: &[Planned]) -> Result<(), Exit> {
-    let made = !directory.as_os_str().is_empty() && !directory.exists();
-    if made {
-        fs::create_dir_all(directory).map_err(|error| cannot_write(directory, &error))?;
-    }
-    let changed = files.iter().filter(|planned| planned.fate != Fate::Unchanged).map(|planned| &planned.file);
-    write_together(changed).inspect_err(|_| {
-        if made {
-            // It is empty: everything in it would have been written by this call.
-            drop(fs::remove_dir(directory));
-        }
-    })
 }
 
 fn report(files: &[Planned], outline: &Outline) -> String {

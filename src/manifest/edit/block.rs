@@ -1,6 +1,7 @@
 //! Collections in lines: what belongs to an entry beyond its own bytes.
 //!
-//! The comment lines directly above an entry are its own, and so are those below it that are indented deeper.
+//! The words directly above an entry, in its own column, are its own, and so are the comments below it that are indented
+//! deeper. An entry that somebody has commented out is nobody's but theirs, and so is a heading of the list.
 
 use super::error::Refusal;
 use super::lines::{Text, indented};

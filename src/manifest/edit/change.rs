@@ -19,7 +19,7 @@ pub enum Edit {
         /// What, in this order.
         changes: Vec<MirrorChange>,
     },
-    /// Removes a mirror, with the comment lines directly above it.
+    /// Removes a mirror, with the words directly above it.
     RemoveMirror(Host),
 }
 

@@ -9,7 +9,7 @@ use crate::manifest::values::Host;
 /// In which way a file is written that is not edited: the reason in [`EditError::Refused`].
 pub(super) type Refusal = String;
 
-/// Why nothing was changed.
+/// Why an edit was not made, or not to the end.
 #[derive(Debug, thiserror::Error)]
 pub enum EditError {
     /// The manifest breaks rules already.
@@ -55,6 +55,40 @@ pub enum EditError {
     Write {
         /// Which file.
         path: PathBuf,
+        /// Why.
+        source: std::io::Error,
+    },
+    /// It belongs to somebody else, who would lose it: only its owner and root can leave it to its owner.
+    #[error(
+        "{} belongs to another user, who does not let you write it; it is unchanged\nask them to allow it, as in 'chmod g+w', or edit as them",
+        shown(.path)
+    )]
+    OfAnother {
+        /// Which file.
+        path: PathBuf,
+    },
+    /// The file has been changed, and a power cut may undo that.
+    #[error(
+        "{} has been changed, but its directory could not be brought to the disk: after a power cut it may be as it was before",
+        shown(.path)
+    )]
+    NotSynced {
+        /// Which file.
+        path: PathBuf,
+        /// Why.
+        source: std::io::Error,
+    },
+    /// The file was written in place, and neither the new nor the old contents could be written to the end.
+    #[error(
+        "{} was written in place, and that failed half way: it may hold some of the old and some of the new; what it held before is whole in {}: copy that back",
+        shown(.path),
+        shown(.whole)
+    )]
+    HalfWritten {
+        /// Which file.
+        path: PathBuf,
+        /// A file with what it held before.
+        whole: PathBuf,
         /// Why.
         source: std::io::Error,
     },

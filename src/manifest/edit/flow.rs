@@ -53,7 +53,16 @@ impl Text {
             (None, Some(previous)) => spans[previous].end..span.end,
             (None, None) => span.start..comma.unwrap_or(span.end),
         };
-        self.text.replace_range(range, "");
+        // Only space, commas and comments stand between two elements, and no comment of another goes along.
+        if !self.text[range.start..span.start].contains('#') && !self.text[span.end..range.end].contains('#') {
+            self.text.replace_range(range, "");
+            return;
+        }
+        self.text.replace_range(span.start..comma.unwrap_or(span.end), "");
+        let previous = index.checked_sub(1).filter(|_| comma.is_none() && index + 1 == spans.len());
+        if let Some(comma) = previous.and_then(|previous| self.comma_after(spans[previous].end)) {
+            self.text.replace_range(comma - 1..comma, "");
+        }
     }
 
     /// The byte after the comma that follows, if one does.

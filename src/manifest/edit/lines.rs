@@ -2,6 +2,8 @@
 
 use std::ops::Range;
 
+use super::comments::{Comment, comments};
+
 /// The text being edited.
 pub(super) struct Text {
     pub(super) text: String,
@@ -34,33 +36,65 @@ impl Text {
         self.text.insert_str(at, &new);
     }
 
-    /// Takes whole lines out, with the comment lines directly above, and one of two blank lines that would meet.
+    /// Takes whole lines out, with the words directly above them, and one of two blank lines that would meet. Entries
+    /// that somebody has commented out stay, above and between.
     pub(super) fn remove_lines(&mut self, range: Range<usize>, column: usize, (index, of): (usize, usize)) {
-        let mut start = self.line_start(range.start);
+        let mut start = self.words_above(self.line_start(range.start), column, index);
         let mut end = self.line_end(range.end);
-        while let Some(above) = self.line_above(start) {
-            let line = &self.text[above.clone()];
-            let deeper = line.len() - line.trim_start().len() > column;
-            // A deeper comment is the end of the entry above, if there is one.
-            if !line.trim_start().starts_with('#') || (deeper && index > 0) {
-                break;
-            }
-            start = above.start;
-        }
+        let mut kept = self.entries_commented_out(start..end);
         let blank = |range: &Range<usize>| self.text[range.clone()].trim().is_empty();
         let below = self.line_below(end);
-        if let Some(above) = self.line_above(start).filter(&blank)
+        if kept.is_empty()
+            && let Some(above) = self.line_above(start).filter(&blank)
             && (below.as_ref().is_some_and(blank) || index + 1 == of)
         {
             start = above.start;
         }
         // At the end of a file that ends without a newline, it goes on ending without one.
         if end == self.text.len() && !self.text.ends_with('\n') {
-            start = self.text[..start].trim_end_matches('\n').len().max(start.saturating_sub(1));
-            start = start - usize::from(self.text[..start].ends_with('\r'));
+            if kept.is_empty() {
+                start = self.text[..start].trim_end_matches('\n').len().max(start.saturating_sub(1));
+                start = start - usize::from(self.text[..start].ends_with('\r'));
+            }
+            kept.truncate(kept.trim_end_matches(['\n', '\r']).len());
             end = self.text.len();
         }
-        self.text.replace_range(start..end, "");
+        self.text.replace_range(start..end, &kept);
+    }
+
+    /// Where the words begin that stand directly above the line at `start`, in its own column, and are about it.
+    fn words_above(&self, start: usize, column: usize, index: usize) -> usize {
+        let mut run = Vec::new();
+        let mut top = start;
+        while let Some(above) =
+            self.line_above(top).filter(|line| self.text[line.clone()].trim_start().starts_with('#'))
+        {
+            top = above.start;
+            run.push(above);
+        }
+        run.reverse();
+        let kinds = comments(run.iter().map(|line| &self.text[line.clone()]));
+        let own = |(line, kind): &(&Range<usize>, Option<Comment>)| {
+            let text = &self.text[(*line).clone()];
+            let indent = text.len() - text.trim_start().len();
+            // A deeper comment is the end of the entry above, if there is one.
+            *kind == Some(Comment::Prose) && (indent == column || (indent > column && index == 0))
+        };
+        run.iter().zip(kinds).rev().take_while(own).last().map_or(start, |(line, _)| line.start)
+    }
+
+    /// The lines of entries that are commented out.
+    fn entries_commented_out(&self, range: Range<usize>) -> String {
+        let lines: Vec<_> = self.text[range].split_inclusive('\n').collect();
+        let kinds = comments(lines.iter().copied());
+        lines.iter().zip(kinds).filter(|(_, kind)| *kind == Some(Comment::Entry)).map(|(line, _)| *line).collect()
+    }
+
+    /// The end of the list's heading, if that is the line after the one that ends at `end`.
+    pub(super) fn after_heading(&self, end: usize) -> usize {
+        let heading =
+            |line: &Range<usize>| comments([&self.text[line.clone()]].into_iter()) == [Some(Comment::Heading)];
+        self.line_below(end).filter(heading).map_or(end, |line| line.end)
     }
 
     /// The first byte of the line that `at` is in.

@@ -5,6 +5,7 @@
 
 mod block;
 mod change;
+mod comments;
 mod error;
 mod flow;
 mod lines;
@@ -14,6 +15,7 @@ mod written;
 use std::path::Path;
 
 pub use change::{Edit, MirrorChange, MirrorEntry, MirrorField, MirrorFieldName};
+pub(crate) use comments::LIST_HEADING;
 pub use error::EditError;
 use error::Refusal;
 use lines::Text;

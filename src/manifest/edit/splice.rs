@@ -202,7 +202,7 @@ impl Text {
         let start = self.after_colon(key)?;
         self.text.replace_range(start..list.span.end, "");
         let column = self.column(key.span.start) + step;
-        let end = self.line_end(start);
+        let end = self.after_heading(self.line_end(start));
         self.insert_lines(end, &indented(&item_lines(fields, 2, step, like), column));
         Ok(())
     }
