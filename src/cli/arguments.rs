@@ -55,6 +55,12 @@ pub(super) fn host(text: &str) -> Result<Host, String> {
 /// A year; a deadline further away could not be told from none, and the far end of time has no clock.
 const LONGEST: Duration = Duration::from_secs(365 * 24 * 60 * 60);
 
+/// Whether nobody else can have a registry of this name, so that there is nothing to be a cache of: `localhost` and what is
+/// below it (RFC 6761), and names without a dot, which only a container or this machine has (`kind-registry:5000`).
+fn is_of_this_machine(name: &str) -> bool {
+    name == "localhost" || name.ends_with(".localhost") || (!name.is_empty() && !name.contains(['.', '/', '*']))
+}
+
 /// A time to wait, as commands take it.
 pub(super) fn duration(text: &str) -> Result<Duration, String> {
     let duration: SignedDuration =
@@ -88,7 +94,7 @@ impl FromStr for MirrorRegistry {
             Some((name, url)) => (host(name)?, upstream(url)?),
             None => {
                 let host = host(text)?;
-                if host.name() == "localhost" {
+                if is_of_this_machine(host.name()) {
                     return Err(format!("'{text}' is a registry to push to; write --local-registry {text}"));
                 }
                 let upstream = Upstream::well_known(&host).to_string();
@@ -125,7 +131,8 @@ impl FromStr for Registry {
     type Err = String;
 
     fn from_str(text: &str) -> Result<Self, String> {
-        if !text.contains('=') && text.split(':').next() == Some("localhost") {
+        let is_local = |text: &str| text.split(':').next().is_some_and(is_of_this_machine);
+        if !text.contains('=') && is_local(text) {
             return text.parse().map(Self::Local);
         }
         text.parse().map(Self::Mirror)
@@ -164,6 +171,19 @@ mod tests {
         insta::assert_snapshot!(refused("https://ghcr.io"), @"a host has no scheme; write 'ghcr.io'");
         insta::assert_snapshot!(refused("*.io=https://a.io"), @"a host cannot be a pattern; containerd knows no wildcards: add one mirror per host");
         insta::assert_snapshot!(refused("localhost:5000"), @"'localhost:5000' is a registry to push to; write --local-registry localhost:5000");
+    }
+
+    #[test]
+    fn a_name_that_only_this_machine_has_is_of_a_registry_to_push_to_and_not_a_cache_of_itself() {
+        for text in ["localhost:5000", "kind-registry:5000", "k3d-registry.localhost:5000"] {
+            let Ok(Registry::Local(local)) = text.parse() else { panic!("{text}") };
+            assert_eq!((local.host.as_str(), local.port), (text, 5000));
+            let refused = text.parse::<MirrorRegistry>().unwrap_err();
+            assert_eq!(refused, format!("'{text}' is a registry to push to; write --local-registry {text}"));
+        }
+        for text in ["docker.io", "registry.example.com:5000", "kind-registry:5000=https://registry.example.com"] {
+            assert!(matches!(text.parse(), Ok(Registry::Mirror(_))), "{text}");
+        }
     }
 
     #[test]
