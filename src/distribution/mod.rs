@@ -5,6 +5,7 @@
 
 mod block;
 pub mod containerd;
+pub mod existing;
 pub mod hosts_toml;
 mod k3d;
 mod kind;

@@ -53,6 +53,11 @@ pub(crate) fn not_acted_on(root: &Node) -> Vec<String> {
     listed.collect()
 }
 
+/// Whether a field is accepted and not acted on.
+pub(crate) fn is_accepted(key: &str) -> bool {
+    NOT_ACTED_ON.iter().any(|(_, fields)| fields.contains(&key))
+}
+
 /// What a file says in another program's words and nowhere in ksail's.
 pub(crate) fn acted_on_elsewhere(root: &Node) -> Vec<Problem> {
     let Some(spec) = root.get("spec") else { return Vec::new() };

@@ -18,7 +18,7 @@ use super::values::{ClusterName, Host, InvalidValue, PUBLIC, Upstream, check_ima
 
 /// The one version of the format.
 pub(crate) const API_VERSION: &str = "ksail.dev/v1alpha1";
-/// What later KSail calls it. Its files say the rest in other words, which [`foreign`] knows.
+/// What the successor of KSail-Go calls it. Its files say the rest in other words, which [`foreign`] knows.
 const LATER_API_VERSION: &str = "ksail.io/v1alpha1";
 /// The one kind of object.
 pub(crate) const KIND: &str = "Cluster";

@@ -205,7 +205,9 @@ fn leave_out_extensions(value: &mut Value, schema: &Schema) {
         }
         Value::Sequence(items) => {
             let schema = schema.get("items").unwrap_or(&Schema::Null);
-            items.iter_mut().for_each(|item| leave_out_extensions(item, schema));
+            for item in items {
+                leave_out_extensions(item, schema);
+            }
         }
         _ => {}
     }
@@ -221,6 +223,7 @@ fn unknown_field(key: &Node, text: &str, known: &[&str], parent: &str) -> Proble
     if let Some(near) = nearest(text, known) {
         return problem.label(format!("did you mean '{near}'?"));
     }
+    let known: Vec<_> = known.iter().copied().filter(|key| !foreign::is_accepted(key)).collect();
     let place = if parent.contains(' ') { parent.to_owned() } else { format!("'{parent}'") };
     problem.hint(format!("known in {place}: {}", known.join(", ")))
 }

@@ -97,12 +97,14 @@ fn the_whole_tree_reads_well_at_80_columns() {
 
     Options:
           --name <NAME>
-              Name of the cluster; otherwise that of the directory
+              Name of the cluster; otherwise what kind.yaml or k3d.yaml calls it, or
+              that of the directory
           --distribution <DISTRIBUTION>
-              What makes the cluster [default: Kind] [possible values: Kind, K3d]
+              What makes the cluster; otherwise Kind, or K3d where there is a
+              k3d.yaml [possible values: Kind, K3d]
           --distribution-config <FILE>
               The distribution's own configuration file; otherwise kind.yaml or
-              k3d.yaml
+              k3d.yaml. What it says already is taken over
           --lifecycle <WHO>
               Who creates and deletes the cluster [possible values: Managed,
               External]

@@ -506,3 +506,126 @@ fn waits_for_an_edit_under_way_and_sees_what_that_has_written() {
     assert!(child.wait().unwrap().success());
     assert!(ports(&project)[0] > 40_000, "it has read the file before it had the lock");
 }
+
+const KIND: &str = r#"kind: Cluster
+apiVersion: kind.x-k8s.io/v1alpha4
+name: shop
+nodes: [{role: control-plane}]
+containerdConfigPatches:
+  - |-
+    [plugins."io.containerd.grpc.v1.cri".registry.mirrors."docker.io"]
+      endpoint = ["http://docker-io:5000", "https://registry-1.docker.io"]
+    [plugins."io.containerd.grpc.v1.cri".registry.mirrors."localhost:5999"]
+      endpoint = ["http://kind-registry:5000"]
+    [plugins."io.containerd.grpc.v1.cri".registry.mirrors."kind-registry:5000"]
+      endpoint = ["http://kind-registry:5000"]
+"#;
+
+#[test]
+fn beside_a_kind_yaml_its_name_and_registries_are_taken_over_and_it_is_left_as_it_is() {
+    let project = Project::new();
+    project.write("kind.yaml", KIND);
+    assert_snapshot!(without_ports(&init(&project, &[])), @r#"
+    exit: 0
+    --- stdout
+    wrote ksail.yaml
+    wrote ksail.schema.json
+    unchanged kind.yaml
+      docker.io from https://registry-1.docker.io, at [PORT]
+      localhost:5999 to push to
+    Next: 'ksail cluster create' starts the registries and creates the cluster, 'ksail watch' keeps them so.
+    --- stderr
+    note: kind.yaml was left alone: it has no lines between '# BEGIN ksail' and '# END ksail'; below 'containerdConfigPatches:' it should say
+    - |-
+      [plugins."io.containerd.grpc.v1.cri".registry]
+        config_path = "/etc/containerd/certs.d"
+    note: the name shop, docker.io, localhost:5999 come from kind.yaml, unless a flag says otherwise
+    note: kind.yaml lists "kind-registry:5000" as well, which no mirror can stand for
+    note: kind.yaml sets registry.mirrors, which containerd does not take beside the config_path that ksail needs: remove those lines, ksail.yaml has them now
+    "#);
+    assert_snapshot!(without_ports(&project.read("ksail.yaml")), @r"
+    # yaml-language-server: $schema=./ksail.schema.json
+    # The registries beside the cluster shop. 'ksail watch' keeps them the way this file says.
+    apiVersion: ksail.dev/v1alpha1
+    kind: Cluster
+    metadata:
+      name: shop
+    spec:
+      distribution: Kind
+      distributionConfig: kind.yaml
+      registries:
+        mirrors:
+          # Pull-through caches: what images are called, where they come from, the port here.
+          - host: docker.io
+            upstream: https://registry-1.docker.io
+            [PORT]
+          # To push to: docker push localhost:5999/NAME:TAG
+          - host: localhost:5999
+    ");
+    assert_eq!(project.read("kind.yaml"), KIND);
+    project.succeeds(&["validate"]);
+    assert!(init(&project, &[]).contains("Nothing to change."));
+    let flags = ["--name", "other", "--mirror-registry", "docker.io=https://mirror.example"];
+    let other = Project::new();
+    other.write("kind.yaml", KIND);
+    init(&other, &flags);
+    let manifest = other.read("ksail.yaml");
+    assert!(manifest.contains("  name: other\n"), "{manifest}");
+    assert!(manifest.contains("upstream: https://mirror.example\n") && manifest.contains("- host: localhost:5999\n"));
+    assert_eq!(manifest.matches("- host:").count(), 2, "{manifest}");
+}
+
+#[test]
+fn beside_a_k3d_yaml_alone_it_is_for_k3d_with_its_name_registries_and_network() {
+    let project = Project::new();
+    let config = "apiVersion: k3d.io/v1alpha5\nkind: Simple\nmetadata:\n  name: shop\nnetwork: corp\nregistries:\n  config: |\n    mirrors:\n      ghcr.io:\n        endpoint: [https://ghcr.io]\n";
+    project.write("k3d.yaml", config);
+    assert_snapshot!(without_ports(&init(&project, &[])), @r#"
+    exit: 0
+    --- stdout
+    wrote ksail.yaml
+    wrote ksail.schema.json
+    unchanged k3d.yaml
+      ghcr.io from https://ghcr.io, at [PORT]
+    Next: 'ksail cluster create' starts the registries and creates the cluster, 'ksail watch' keeps them so.
+    --- stderr
+    note: k3d.yaml was left alone: it has no lines between '# BEGIN ksail' and '# END ksail'; below 'mirrors:' in 'registries.config' it should say
+    "ghcr.io":
+      endpoint: ["http://ksail-shop-ghcr-io:5000"]
+    note: the name shop, ghcr.io come from k3d.yaml, unless a flag says otherwise
+    note: k3d.yaml joins the cluster to the network "corp": the registries join it when its nodes are there
+    "#);
+    let manifest = project.read("ksail.yaml");
+    assert!(
+        manifest.contains("  name: shop\nspec:\n  distribution: K3d\n  distributionConfig: k3d.yaml\n"),
+        "{manifest}"
+    );
+    assert_eq!(project.read("k3d.yaml"), config);
+    assert_eq!(project.names(), ["k3d.yaml", "ksail.schema.json", "ksail.yaml"]);
+}
+
+#[test]
+fn a_manifest_that_is_replaced_begins_without_what_the_configuration_lists() {
+    let project = Project::new();
+    project.write("kind.yaml", KIND);
+    project.write("ksail.yaml", "");
+    project.succeeds(&["cluster", "init", "--force"]);
+    assert!(project.read("ksail.yaml").contains("  name: shop\n"));
+    assert!(project.read("ksail.yaml").contains("mirrors: []"));
+    assert!(!project.read("kind.yaml").contains("nodes:"), "it is replaced, as was asked for");
+}
+
+#[test]
+fn a_name_that_no_manifest_can_have_is_refused_with_the_flag_that_gives_another() {
+    let project = Project::new();
+    project.write("kind.yaml", &KIND.replace("name: shop", "name: my.shop"));
+    assert_snapshot!(init(&project, &[]), @r#"
+    exit: 2
+    --- stdout
+    --- stderr
+    error: kind.yaml calls the cluster "my.shop", and '.' is not allowed in a name (a-z, 0-9 and - are)
+    name it with --name, which kind and k3d go by as well
+    "#);
+    assert_eq!(project.names(), ["kind.yaml"]);
+    project.succeeds(&["cluster", "init", "--name", "my-shop"]);
+}

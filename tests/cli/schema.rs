@@ -13,6 +13,7 @@ metadata:
   name: dev
   labels: {team: shop}
   annotations: {note: none}
+  namespace: default
 spec:
   state: Purged
   distribution: K3d
@@ -38,6 +39,25 @@ spec:
   gitOpsEngine: None
   localRegistry: Enabled
   options: {kind: {}}
+  editor: code --wait
+  certManager: Enabled
+  localRegistryOptions: {hostPort: 5111}
+  policyEngine: None
+  workload: {sourceDirectory: k8s}
+  provider: {}
+  chat: {model: auto}
+  cluster: {cni: Default}
+  ingressController: None
+  gatewayController: None
+  secretManager: None
+  deploymentTool: Flux
+  generator: {overwrite: false}
+  publication: {}
+  validation: {}
+  template: {}
+  cli: {}
+  project: {mirrorRegistries: true}
+  mirrorRegistries: []
 ";
 
 fn errors(schema: &Value, manifest: &str) -> Vec<String> {

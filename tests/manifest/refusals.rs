@@ -234,7 +234,7 @@ spec:
     5 |   replicas: 3
       |   ^^^^^^^^
       |
-      = help: known in 'spec': certManager, chat, cli, cluster, cni, connection, csi, deploymentTool, distribution, distributionConfig, editor, gatewayController, generator, gitOpsEngine, ingressController, lifecycle, localRegistry, localRegistryOptions, metricsServer, mirrorRegistries, options, policyEngine, project, provider, publication, registries, secretManager, sourceDirectory, state, template, validation, workload
+      = help: known in 'spec': connection, distribution, distributionConfig, lifecycle, registries, state
     ");
 }
 

@@ -17,19 +17,20 @@ use super::super::files::{NewFile, Place, refused, unchanged, write_together};
 use super::super::ports::FreePorts;
 use super::super::schema;
 use super::super::{BAD_INPUT, Exit, Global, OK, note, print};
+use super::beside::Beside;
 use super::document::{self, Document, SCHEMA};
-use crate::distribution;
+use crate::distribution::{self, existing::Found};
 use crate::manifest::{self, ClusterName, FILE_NAME, Host, Outline, directory_of};
 
 #[derive(Debug, Args)]
 pub(in super::super) struct Arguments {
-    /// Name of the cluster; otherwise that of the directory
+    /// Name of the cluster; otherwise what kind.yaml or k3d.yaml calls it, or that of the directory
     #[arg(long, value_name = "NAME", value_parser = cluster_name)]
     name: Option<ClusterName>,
-    /// What makes the cluster
-    #[arg(long, value_enum, default_value_t = Distribution::Kind, ignore_case = true)]
-    distribution: Distribution,
-    /// The distribution's own configuration file; otherwise kind.yaml or k3d.yaml
+    /// What makes the cluster; otherwise Kind, or K3d where there is a k3d.yaml
+    #[arg(long, value_enum, ignore_case = true)]
+    distribution: Option<Distribution>,
+    /// The distribution's own configuration file; otherwise kind.yaml or k3d.yaml. What it says already is taken over
     #[arg(long, value_name = "FILE")]
     distribution_config: Option<String>,
     /// Who creates and deletes the cluster
@@ -103,11 +104,14 @@ pub(super) fn run(global: &Global, arguments: &Arguments) -> Result<u8, Exit> {
     let target = fs::canonicalize(&path).unwrap_or_else(|_| path.clone());
     // What is there is read under the lock that edits take, and none is lost to it.
     let _lock = manifest::lock(directory_of(&target), &path).map_err(refused)?;
-    let document = document(arguments, &path)?;
+    let beside = Beside::find(directory, arguments.distribution_config.as_deref(), distribution(arguments));
+    let is_new = fs::symlink_metadata(&path).is_err();
+    // To replace a manifest is to begin anew; otherwise the same command again says the same.
+    let document = document(arguments, &path, &beside, is_new || !arguments.force)?;
     let text = document.text();
     let outline = checked(&path, &text)?;
 
-    let config = directory.join(&document.distribution_config);
+    let config = beside.path(directory);
     let files = [
         Planned::config(&path, &outline, config, arguments.force)?,
         Planned::generated(directory.join(SCHEMA), schema::text())?,
@@ -126,6 +130,9 @@ pub(super) fn run(global: &Global, arguments: &Arguments) -> Result<u8, Exit> {
     write_together(files.iter().filter(|planned| planned.fate != Fate::Unchanged).map(|planned| &planned.file))?;
     made.keep();
     print(report(&files, &outline))?;
+    if is_new && beside.is_there && !arguments.force {
+        beside.tell();
+    }
     Ok(OK)
 }
 
@@ -138,21 +145,36 @@ fn place(global: &Global, arguments: &Arguments) -> PathBuf {
     }
 }
 
-fn document(arguments: &Arguments, path: &Path) -> Result<Document, Exit> {
-    let name = match &arguments.name {
-        Some(name) => name.clone(),
-        None => name_of_directory(path)?,
-    };
-    distinct(arguments)?;
-    let distribution = match arguments.distribution {
+fn distribution(arguments: &Arguments) -> Option<manifest::Distribution> {
+    arguments.distribution.map(|distribution| match distribution {
         Distribution::Kind => manifest::Distribution::Kind,
         Distribution::K3d => manifest::Distribution::K3d,
+    })
+}
+
+fn document(arguments: &Arguments, path: &Path, beside: &Beside, with_lists: bool) -> Result<Document, Exit> {
+    let named = arguments.name.clone().map_or_else(|| beside.name(), |name| Ok(Some(name)))?;
+    let name = named.map_or_else(|| name_of_directory(path), Ok)?;
+    distinct(arguments)?;
+    let asked = |host: &Host| {
+        let mut hosts = arguments.mirror_registry.iter().map(|mirror| &mirror.host);
+        hosts.any(|other| other == host) || arguments.local_registry.iter().any(|local| local.host == *host)
     };
-    let named = arguments.distribution_config.clone();
+    let taken = beside.registries().iter().filter(|found| with_lists && !asked(&found.host));
+    let (mut wanted, mut push) = (arguments.mirror_registry.clone(), arguments.local_registry.clone());
+    for Found { host, upstream } in taken {
+        match (upstream, host.port()) {
+            (Some(upstream), _) => {
+                wanted.push(MirrorRegistry { host: host.clone(), upstream: upstream.as_str().to_owned() });
+            }
+            (None, Some(port)) => push.push(LocalRegistry { host: host.clone(), port }),
+            (None, None) => {}
+        }
+    }
     Ok(Document {
         name,
-        distribution,
-        distribution_config: named.unwrap_or_else(|| distribution::file_name(distribution).to_owned()),
+        distribution: beside.distribution,
+        distribution_config: beside.file.clone(),
         lifecycle: arguments.lifecycle.map(|lifecycle| match lifecycle {
             Lifecycle::Managed => manifest::Lifecycle::Managed,
             Lifecycle::External => manifest::Lifecycle::External,
@@ -165,8 +187,8 @@ fn document(arguments: &Arguments, path: &Path) -> Result<Document, Exit> {
             VolumePolicy::Retain => manifest::VolumePolicy::Retain,
             VolumePolicy::Delete => manifest::VolumePolicy::Delete,
         }),
-        mirrors: mirrors(arguments, path)?,
-        push: arguments.local_registry.iter().map(|local| local.host.clone()).collect(),
+        mirrors: mirrors(&wanted, &push, path)?,
+        push: push.into_iter().map(|local| local.host).collect(),
     })
 }
 
@@ -197,12 +219,12 @@ fn distinct(arguments: &Arguments) -> Result<(), Exit> {
 
 /// The caches with their ports. A mirror that the file there already lists keeps its port, so that running the command
 /// again says the same while the registries run.
-fn mirrors(arguments: &Arguments, path: &Path) -> Result<Vec<document::Mirror>, Exit> {
+fn mirrors(wanted: &[MirrorRegistry], push: &[LocalRegistry], path: &Path) -> Result<Vec<document::Mirror>, Exit> {
     let before = Outline::load(path).map(|outline| outline.mirrors).unwrap_or_default();
     let port_before = |host: &Host| before.iter().find(|mirror| mirror.host == *host)?.port;
-    let kept = arguments.mirror_registry.iter().filter_map(|mirror| port_before(&mirror.host));
-    let mut ports = FreePorts::beside(arguments.local_registry.iter().map(|local| local.port).chain(kept));
-    let pushed: BTreeSet<u16> = arguments.local_registry.iter().map(|local| local.port).collect();
+    let kept = wanted.iter().filter_map(|mirror| port_before(&mirror.host));
+    let mut ports = FreePorts::beside(push.iter().map(|local| local.port).chain(kept));
+    let pushed: BTreeSet<u16> = push.iter().map(|local| local.port).collect();
     let with_port = |MirrorRegistry { host, upstream }: &MirrorRegistry| {
         let port = match port_before(host).filter(|port| !pushed.contains(port)) {
             Some(port) => port,
@@ -210,7 +232,7 @@ fn mirrors(arguments: &Arguments, path: &Path) -> Result<Vec<document::Mirror>, 
         };
         Ok(document::Mirror { host: host.clone(), upstream: upstream.clone(), port })
     };
-    arguments.mirror_registry.iter().map(with_port).collect()
+    wanted.iter().map(with_port).collect()
 }
 
 /// The new manifest passes every check, or nothing is written.

@@ -1,5 +1,6 @@
 //! `ksail cluster …`
 
+mod beside;
 mod create;
 mod delete;
 mod document;
