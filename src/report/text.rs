@@ -45,7 +45,10 @@ impl Reporter for Text {
         let Some(line) = line else { return };
         let clock = Zoned::now().strftime("%H:%M:%S ");
         let time = if self.clock { Line::default().quiet(clock) } else { Line::default() };
-        self.out.push(event.importance(), format!("{}\n", time.and(&line).wrapped()));
+        let line = time.and(&line);
+        // What a program says is shown as it comes.
+        let text = if matches!(event, Event::Output { .. }) { line.to_string() } else { line.wrapped() };
+        self.out.push(event.importance(), text + "\n");
     }
 }
 

@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use crate::event::{ActionReport, ActionResult, Event};
 use crate::plan::Subject;
-use crate::status::{Condition, ConditionStatus, ConditionType};
+use crate::status::{Condition, ConditionStatus, ConditionType, Reason};
 
 /// What is known to whoever reads.
 #[derive(Debug, Default)]
@@ -13,6 +13,8 @@ pub(super) struct Told {
     failures: BTreeMap<Subject, String>,
     /// Of these the failure was told last, and not yet when they are tried again.
     is_waited_for: BTreeSet<Subject>,
+    /// Told to be ready, and nothing since that stopped it.
+    ready: BTreeSet<Subject>,
     /// Mirrors whose upstream was told to be away, and not that it is back.
     upstream_away: BTreeSet<Subject>,
 }
@@ -42,7 +44,10 @@ impl Told {
         if is_new { News::New } else { News::Old }
     }
 
-    fn action(&mut self, ActionReport { subject, result, .. }: &ActionReport) -> bool {
+    fn action(&mut self, ActionReport { subject, action, result, .. }: &ActionReport) -> bool {
+        if !matches!(*action, "ConnectNetwork" | "CreateVolume" | "UpdateRestartPolicy" | "RenameContainer") {
+            self.ready.remove(subject);
+        }
         let ActionResult::Failed(failure) = result else { return true };
         let why = failure.to_string();
         let before = self.failures.insert(subject.clone(), why.clone());
@@ -59,10 +64,18 @@ impl Told {
             ConditionStatus::True if is_about_all => {
                 self.failures.remove(subject);
                 self.is_waited_for.remove(subject);
+                self.ready.insert(subject.clone())
+            }
+            // It is being changed, which its actions tell.
+            _ if condition.reason == Reason::Progressing => true,
+            // The action that failed has said it.
+            _ if self.failures.get(subject) == Some(&condition.message) => false,
+            _ => {
+                if is_about_all {
+                    self.ready.remove(subject);
+                }
                 true
             }
-            // The action that failed has said it.
-            _ => self.failures.get(subject) != Some(&condition.message),
         }
     }
 
@@ -86,7 +99,6 @@ mod tests {
 
     use super::*;
     use crate::outcome::Failure;
-    use crate::status::Reason;
 
     fn docker_io() -> Subject {
         Subject::mirror("docker.io")
@@ -131,6 +143,21 @@ mod tests {
         use News::{New, Old};
         let events = [failed(1), retry(), failed(1), retry(), failed(2), retry(), failed(2), retry()];
         assert_eq!(heard(&events), [New, New, Old, Old, New, New, Old, Old]);
+    }
+
+    fn done(action: &'static str) -> Event {
+        let Event::Action(failed) = failed(1) else { unreachable!() };
+        Event::Action(ActionReport { action, result: ActionResult::Done, ..failed })
+    }
+
+    #[test]
+    fn that_it_is_ready_is_told_again_when_something_that_was_told_has_stopped_it() {
+        use News::{New, Old};
+        let is_ready = || ready(ConditionStatus::True, "as ksail.yaml says");
+        let is_not = ready(ConditionStatus::False, "registry hangs");
+        let events =
+            [is_ready(), done("ConnectNetwork"), is_ready(), done("StartContainer"), is_ready(), is_not, is_ready()];
+        assert_eq!(heard(&events), [New, New, Old, New, New, New, New]);
     }
 
     #[test]
