@@ -186,6 +186,27 @@ mod tests {
     use super::*;
 
     #[test]
+    fn a_file_that_says_something_else_than_when_it_was_looked_at_stops_all_of_them() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = |name: &str| directory.path().join(name);
+        let file = |name: &str, before: Option<&str>| NewFile {
+            path: path(name),
+            contents: "new".to_owned(),
+            before: before.map(|text| text.as_bytes().to_vec()),
+        };
+        fs::write(path("ksail.yaml"), "theirs").unwrap();
+        for before in [Some("as looked at"), None] {
+            let exit = write_together([file("kind.yaml", None), file("ksail.yaml", before)].iter()).unwrap_err();
+            assert_eq!(
+                exit.message.replace(&directory.path().display().to_string(), "DIR"),
+                "DIR/ksail.yaml was changed by someone else meanwhile and is left as they wrote it; try again\nno other file was changed"
+            );
+            assert_eq!(fs::read_to_string(path("ksail.yaml")).unwrap(), "theirs");
+            assert_eq!(fs::read_dir(directory.path()).unwrap().count(), 1);
+        }
+    }
+
+    #[test]
     fn what_cannot_be_put_back_is_named_and_not_said_to_be_as_it_was() {
         let directory = tempfile::tempdir().unwrap();
         let path = |name: &str| directory.path().join(name);
