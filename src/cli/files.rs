@@ -8,8 +8,8 @@ use std::path::{Path, PathBuf};
 
 use super::{BAD_INPUT, Exit, FAILED, note};
 use crate::manifest::{
-    self, Edit, EditError, Edited, InPlace, NotPlaced, Prepared, directory_of, not_placed, shown, sync_directory,
-    synced,
+    self, Edit, EditError, EditLock, Edited, InPlace, NotPlaced, Prepared, directory_of, not_placed, shown,
+    sync_directory, synced,
 };
 
 /// A file and what it is to hold.
@@ -79,7 +79,7 @@ impl Written<'_> {
 
 /// Writes them all, or none: where one cannot be written, those before it get back what they held. A file that is there
 /// keeps its permissions and its owner.
-pub(super) fn write_together<'a>(files: impl Iterator<Item = &'a NewFile>) -> Result<(), Exit> {
+pub(super) fn write_together<'a>(_: &EditLock, files: impl Iterator<Item = &'a NewFile>) -> Result<(), Exit> {
     let mut ready = Vec::new();
     for file in files {
         let prepared = Prepared::beside(&file.path, file.contents.as_bytes());
@@ -195,8 +195,9 @@ mod tests {
             before: before.map(|text| text.as_bytes().to_vec()),
         };
         fs::write(path("ksail.yaml"), "theirs").unwrap();
+        let lock = manifest::lock(directory.path(), directory.path()).unwrap();
         for before in [Some("as looked at"), None] {
-            let exit = write_together([file("kind.yaml", None), file("ksail.yaml", before)].iter()).unwrap_err();
+            let exit = write_together(&lock, [file("kind.yaml", None), file("ksail.yaml", before)].iter()).unwrap_err();
             assert_eq!(
                 exit.message.replace(&directory.path().display().to_string(), "DIR"),
                 "DIR/ksail.yaml was changed by someone else meanwhile and is left as they wrote it; try again\nno other file was changed"
