@@ -63,12 +63,12 @@ pub(super) fn change(manifest: &Path, outline: &Outline) -> Result<Change, Exit>
 /// edits at once the file follows the later one.
 pub(super) fn bring_up_to_date(manifest: &Path) -> Result<Change, Exit> {
     let target = fs::canonicalize(manifest).unwrap_or_else(|_| manifest.to_owned());
-    let _lock = manifest::lock(directory_of(&target), manifest).map_err(refused)?;
+    let lock = manifest::lock(directory_of(&target), manifest).map_err(refused)?;
     let outline = Outline::load(manifest).map_err(Exit::problems)?;
     let change = change(manifest, &outline)?;
     if let Change::Lines { path, before, after } = &change {
         let target = fs::canonicalize(path).unwrap_or_else(|_| path.clone());
-        let in_place = manifest::replace(path, &target, before.as_bytes(), after.as_bytes()).map_err(refused)?;
+        let in_place = manifest::replace(&lock, path, &target, before.as_bytes(), after.as_bytes()).map_err(refused)?;
         tell_in_place(path, in_place);
     }
     Ok(change)

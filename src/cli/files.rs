@@ -8,8 +8,8 @@ use std::path::{Path, PathBuf};
 
 use super::{BAD_INPUT, Exit, FAILED, note};
 use crate::manifest::{
-    self, Edit, EditError, Edited, InPlace, NotPlaced, Prepared, directory_of, not_placed, shown, sync_directory,
-    synced,
+    self, Edit, EditError, EditLock, Edited, InPlace, NotPlaced, Prepared, directory_of, not_placed, shown,
+    sync_directory, synced,
 };
 
 /// A file and what it is to hold.
@@ -79,7 +79,7 @@ impl Written<'_> {
 
 /// Writes them all, or none: where one cannot be written, those before it get back what they held. A file that is there
 /// keeps its permissions and its owner.
-pub(super) fn write_together<'a>(files: impl Iterator<Item = &'a NewFile>) -> Result<(), Exit> {
+pub(super) fn write_together<'a>(_: &EditLock, files: impl Iterator<Item = &'a NewFile>) -> Result<(), Exit> {
     let mut ready = Vec::new();
     for file in files {
         let prepared = Prepared::beside(&file.path, file.contents.as_bytes());
@@ -184,6 +184,28 @@ pub(super) fn refused(error: EditError) -> Exit {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_file_that_says_something_else_than_when_it_was_looked_at_stops_all_of_them() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = |name: &str| directory.path().join(name);
+        let file = |name: &str, before: Option<&str>| NewFile {
+            path: path(name),
+            contents: "new".to_owned(),
+            before: before.map(|text| text.as_bytes().to_vec()),
+        };
+        fs::write(path("ksail.yaml"), "theirs").unwrap();
+        let lock = manifest::lock(directory.path(), directory.path()).unwrap();
+        for before in [Some("as looked at"), None] {
+            let exit = write_together(&lock, [file("kind.yaml", None), file("ksail.yaml", before)].iter()).unwrap_err();
+            assert_eq!(
+                exit.message.replace(&directory.path().display().to_string(), "DIR"),
+                "DIR/ksail.yaml was changed by someone else meanwhile and is left as they wrote it; try again\nno other file was changed"
+            );
+            assert_eq!(fs::read_to_string(path("ksail.yaml")).unwrap(), "theirs");
+            assert_eq!(fs::read_dir(directory.path()).unwrap().count(), 1);
+        }
+    }
 
     #[test]
     fn what_cannot_be_put_back_is_named_and_not_said_to_be_as_it_was() {

@@ -151,7 +151,7 @@ fn metadata(path: &Path) -> io::Result<Option<Metadata>> {
 }
 
 fn by_rename(target: &Path, existing: &Metadata, before: &[u8], contents: &[u8]) -> Result<Way, NotPlaced> {
-    use io::ErrorKind::{PermissionDenied, ReadOnlyFilesystem};
+    use io::ErrorKind::{InvalidInput, PermissionDenied, ReadOnlyFilesystem};
     let temporary = match create(directory_of(target), false) {
         Ok(temporary) => temporary,
         Err(error) if matches!(error.kind(), PermissionDenied | ReadOnlyFilesystem) => {
@@ -160,10 +160,11 @@ fn by_rename(target: &Path, existing: &Metadata, before: &[u8], contents: &[u8])
         Err(error) => return Err(error.into()),
     };
     let temporary = written(temporary, contents)?;
-    // A change of owner may take permissions away, so they come after it.
+    // A change of owner may take permissions away, so they come after it. An owner that this user namespace does not
+    // know (`EINVAL`) cannot be given a file either.
     match keep_owner(existing, temporary.as_file()) {
         Ok(()) => {}
-        Err(error) if error.kind() == PermissionDenied => {
+        Err(error) if matches!(error.kind(), PermissionDenied | InvalidInput) => {
             return in_place(target, before, contents, InPlace::OfAnother).map_err(|error| match error.kind() {
                 PermissionDenied => NotPlaced::OfAnother,
                 _ => error.into(),

@@ -39,5 +39,5 @@ pub use schema::schema;
 pub use types::{Connection, Credentials, Distribution, Lifecycle, Manifest, Mirror, Registries, State, VolumePolicy};
 pub(crate) use values::PUBLIC;
 pub use values::{ClusterName, Host, InvalidValue, Upstream, parse_duration};
+pub(crate) use write::{EditLock, lock, not_placed, replace, synced};
 pub use write::{Edited, edit_file};
-pub(crate) use write::{lock, not_placed, replace, synced};

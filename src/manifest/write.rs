@@ -12,6 +12,12 @@ use super::edit::{Edit, EditError, apply_to};
 /// Longest wait for another edit of a file in the same directory.
 const PATIENCE: Duration = Duration::from_secs(10);
 
+/// That nobody else edits files in a directory as long as this is there. Whatever reads a file to write it asks for one.
+#[derive(Debug)]
+pub(crate) struct EditLock {
+    _directory: File,
+}
+
 /// What an edit did to the file.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Edited {
@@ -31,17 +37,23 @@ pub fn edit_file(path: &Path, edits: &[Edit]) -> Result<Edited, EditError> {
     let read = |source| EditError::Read { path: path.to_owned(), source };
     let target = fs::canonicalize(path).map_err(read)?;
     // The directory itself is the lock: there is no file to leave behind or to be put there by someone else.
-    let _lock = lock(directory_of(&target), path)?;
+    let lock = lock(directory_of(&target), path)?;
     let before = fs::read(&target).map_err(read)?;
     let after = apply_to(path, &before, edits)?;
     if after == before {
         return Ok(Edited::Unchanged);
     }
-    Ok(replace(path, &target, &before, &after)?.map_or(Edited::Changed, Edited::ChangedInPlace))
+    Ok(replace(&lock, path, &target, &before, &after)?.map_or(Edited::Changed, Edited::ChangedInPlace))
 }
 
 /// Puts `after` where `target` is, if that still holds `before`; `path` is what the user calls it.
-pub(crate) fn replace(path: &Path, target: &Path, before: &[u8], after: &[u8]) -> Result<Option<InPlace>, EditError> {
+pub(crate) fn replace(
+    _: &EditLock,
+    path: &Path,
+    target: &Path,
+    before: &[u8],
+    after: &[u8],
+) -> Result<Option<InPlace>, EditError> {
     let prepared = Prepared::beside(target, after).map_err(|error| not_placed(path, error))?;
     if prepared.before() != Some(before) {
         return Err(EditError::Changed { path: path.to_owned() });
@@ -68,17 +80,17 @@ pub(crate) fn synced(path: &Path, outcome: io::Result<()>) -> Result<(), EditErr
 }
 
 /// Keeps other edits of files in a directory out until the handle is dropped.
-pub(crate) fn lock(directory: &Path, path: &Path) -> Result<File, EditError> {
+pub(crate) fn lock(directory: &Path, path: &Path) -> Result<EditLock, EditError> {
     let failed = |source| EditError::Write { path: path.to_owned(), source };
     let handle = File::open(directory).map_err(failed)?;
     let deadline = Instant::now() + PATIENCE;
     loop {
         match handle.try_lock() {
-            Ok(()) => return Ok(handle),
+            Ok(()) => return Ok(EditLock { _directory: handle }),
             Err(TryLockError::WouldBlock) if Instant::now() < deadline => thread::sleep(Duration::from_millis(5)),
             Err(TryLockError::WouldBlock) => return Err(EditError::Busy { path: path.to_owned() }),
             // Some network file systems have no locks; the check before the rename still notices another writer.
-            Err(TryLockError::Error(error)) if has_no_locks(&error) => return Ok(handle),
+            Err(TryLockError::Error(error)) if has_no_locks(&error) => return Ok(EditLock { _directory: handle }),
             Err(TryLockError::Error(error)) => return Err(failed(error)),
         }
     }
@@ -98,7 +110,8 @@ mod tests {
         let directory = tempfile::tempdir().unwrap();
         let path = directory.path().join("ksail.yaml");
         fs::write(&path, "theirs").unwrap();
-        let error = replace(Path::new("ksail.yaml"), &path, b"as read", b"ours").unwrap_err();
+        let lock = lock(directory.path(), &path).unwrap();
+        let error = replace(&lock, Path::new("ksail.yaml"), &path, b"as read", b"ours").unwrap_err();
         assert_eq!(
             error.to_string(),
             "ksail.yaml was changed by someone else meanwhile and is left as they wrote it; try again"

@@ -8,6 +8,10 @@ use super::load;
 
 const HOSTS: [&str; 5] = ["docker.io", "ghcr.io", "registry.k8s.io", "gcr.io", "localhost:5000"];
 
+/// An entry that is commented out, without and with words of the next one below it.
+const OFF: &str = "# - host: off.example\n#   upstream: https://off.example";
+const OFF_AND_WORDS: &str = "#-   host: off.example\n#\n# note";
+
 /// How somebody writes a manifest.
 #[derive(Debug, Clone)]
 #[expect(clippy::struct_excessive_bools, reason = "each is one habit, and all combine")]
@@ -36,7 +40,13 @@ struct Item {
 }
 
 fn item() -> impl Strategy<Value = Item> {
-    let above = prop_oneof![Just(None), Just(Some("# note")), Just(Some("#note: [\n# second"))];
+    let above = prop_oneof![
+        Just(None),
+        Just(Some("# note")),
+        Just(Some("#note: [\n# second")),
+        Just(Some(OFF)),
+        Just(Some(OFF_AND_WORDS))
+    ];
     (any::<bool>(), above, any::<bool>(), any::<bool>(), any::<bool>(), any::<bool>()).prop_map(
         |(flow, comment_above, comment_beside, comment_below, port, upstream_first)| Item {
             flow,
@@ -212,6 +222,8 @@ proptest! {
         prop_assert_eq!(new.iter().map(shown).collect::<Vec<_>>(), kept);
         let text = String::from_utf8(removed).unwrap();
         prop_assert!(old.len() == 1 || only_lines_were_added(&text, &before), "{}", text);
+        let off = |text: &str| text.matches("off.example").count();
+        prop_assert_eq!(off(&text), off(&before), "an entry that is commented out went along:\n{}", text);
         let blank = |text: &str| text.contains("\n\n\n") || text.contains("\n\r\n\r\n");
         prop_assert!(!blank(&text), "two blank lines meet:\n{}", text);
     }

@@ -103,7 +103,7 @@ pub(super) fn run(global: &Global, arguments: &Arguments) -> Result<u8, Exit> {
     let made = Place::open(directory)?;
     let target = fs::canonicalize(&path).unwrap_or_else(|_| path.clone());
     // What is there is read under the lock that edits take, and none is lost to it.
-    let _lock = manifest::lock(directory_of(&target), &path).map_err(refused)?;
+    let lock = manifest::lock(directory_of(&target), &path).map_err(refused)?;
     let beside = Beside::find(directory, arguments.distribution_config.as_deref(), distribution(arguments));
     let is_new = fs::symlink_metadata(&path).is_err();
     // To replace a manifest is to begin anew; otherwise the same command again says the same.
@@ -127,7 +127,7 @@ pub(super) fn run(global: &Global, arguments: &Arguments) -> Result<u8, Exit> {
             ),
         ));
     }
-    write_together(files.iter().filter(|planned| planned.fate != Fate::Unchanged).map(|planned| &planned.file))?;
+    write_together(&lock, files.iter().filter(|planned| planned.fate != Fate::Unchanged).map(|planned| &planned.file))?;
     made.keep();
     print(report(&files, &outline))?;
     if is_new && beside.is_there && !arguments.force {
