@@ -6,5 +6,6 @@
 #![allow(clippy::unwrap_used, clippy::expect_used)] // A test that meets the unexpected should end there.
 
 mod literals;
+mod promises;
 mod strings;
 mod watch;
