@@ -74,6 +74,7 @@ pub(super) async fn converge(global: &Global, manifest: &Manifest, converging: &
         _ => {}
     }
     let (code, complaint) = verdict(&applied, timeout);
+    reporting.end(code, complaint.as_deref());
     match (reporting.finish(), complaint) {
         // Whoever has gone, as `head` does, does not want to hear of it.
         (Written::ReaderGone, _) if matches!(applied, Applied::Stopped) => Ok(code),
@@ -92,7 +93,7 @@ pub(super) async fn converge(global: &Global, manifest: &Manifest, converging: &
 fn verdict(applied: &Applied, timeout: Duration) -> (u8, Option<String>) {
     let complaint = match applied {
         Applied::Converged(_) => return (OK, None),
-        Applied::Failed(_) => "not everything is as ksail.yaml says".to_owned(),
+        Applied::Failed(status) => status.shortfalls().join("\n"),
         Applied::TimedOut { waited_for, .. } => {
             let timeout = SignedDuration::try_from(timeout).unwrap_or_default();
             let waited_for = waited_for.iter().fold(String::new(), |text, what| format!("{text}\nwaited for {what}"));

@@ -13,7 +13,7 @@ use tracing_subscriber::fmt::MakeWriter;
 use super::{Exit, FAILED, Output, complain};
 use crate::event::{Importance, Key, Reporter};
 use crate::printable::printable;
-use crate::report::{Json, Text, Writer, Written, left_out_as_json, left_out_as_text};
+use crate::report::{Json, Text, Writer, Written, ended_as_json, left_out_as_json, left_out_as_text};
 
 /// What is still to be read when a command has ended has this long.
 const LAST_LINES: Duration = Duration::from_secs(1);
@@ -65,6 +65,13 @@ impl Reporting {
     pub(super) fn show(&self, text: impl AsRef<str>) {
         if self.output == Output::Text {
             self.stdout.push(Importance::Always, printable(text.as_ref()).as_bytes());
+        }
+    }
+
+    /// Tells programs how the command ends; people see what it complains about.
+    pub(super) fn end(&self, code: u8, complaint: Option<&str>) {
+        if self.output == Output::Json {
+            self.stdout.push(Importance::Always, ended_as_json(code, complaint));
         }
     }
 

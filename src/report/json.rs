@@ -34,6 +34,12 @@ pub fn left_out_as_json(lines: usize) -> String {
     format!("{}\n", json!({"event": "dropped", "lines": lines}))
 }
 
+/// The last line of a command that ends by itself: its exit code, and what it complains about.
+pub fn ended_as_json(exit_code: u8, complaint: Option<&str>) -> String {
+    let object = json!({"event": "ended", "exitCode": exit_code, "message": complaint});
+    format!("{}\n", printable_message(&object.to_string()))
+}
+
 fn object(event: &Event) -> Option<Value> {
     Some(match event {
         Event::Watching { file, cluster } => json!({"event": "watching", "file": file, "cluster": cluster}),

@@ -7,6 +7,6 @@ mod text;
 mod told;
 mod writer;
 
-pub use json::{Json, left_out_as_json, plan_as_json, status_as_json};
+pub use json::{Json, ended_as_json, left_out_as_json, plan_as_json, status_as_json};
 pub use text::{Text, left_out_as_text, plan_as_text, status_as_table};
 pub use writer::{Writer, Written};

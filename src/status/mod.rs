@@ -139,6 +139,29 @@ impl Status {
             && cluster.is_none_or(|cluster| cluster.status == True)
     }
 
+    /// What keeps it from being [ready](Self::is_ready), a line each.
+    pub fn shortfalls(&self) -> Vec<String> {
+        let named = |mirror: &MirrorStatus| {
+            let reason = mirror.condition(ConditionType::Ready).map_or("Unknown", |ready| ready.reason.as_str());
+            format!("{} ({reason})", mirror.host)
+        };
+        let not_ready: Vec<_> = self.mirrors.iter().filter(|mirror| !mirror.is_ready()).map(named).collect();
+        let mut lines = Vec::new();
+        if !not_ready.is_empty() {
+            let verb = if not_ready.len() == 1 { "is" } else { "are" };
+            let (count, all) = (not_ready.len(), self.mirrors.len());
+            lines.push(format!("{count} of {all} mirrors {verb} not Ready: {}", not_ready.join(", ")));
+        }
+        let is_about_cluster =
+            |condition: &&Condition| condition.kind == ConditionType::ClusterReady && condition.status != True;
+        let cluster = self.conditions.iter().find(is_about_cluster);
+        lines.extend(
+            cluster.map(|cluster| format!("cluster {} is not ready ({})", self.cluster, cluster.reason.as_str())),
+        );
+        lines.extend(self.leftovers.keys().map(|what| format!("{what} is still to be removed")));
+        lines
+    }
+
     /// Conditions that are not what they were in `before`, apart from their time.
     pub fn changes_since<'a>(&'a self, before: Option<&Status>) -> Vec<(Subject, &'a Condition)> {
         let of_mirrors = before.map(Self::by_host).unwrap_or_default();

@@ -56,6 +56,29 @@ fn escape_sequences_of_kind_are_shown_and_not_obeyed() {
 }
 
 #[test]
+fn the_last_that_apply_says_is_what_its_exit_code_stands_for() {
+    let _turn = beside_one();
+    let scenario = Scenario::new("told-end");
+    let mirrors = [Mirror::push(free_port()), Mirror::push(free_port())];
+    scenario.write(&mirrors);
+    let last = |finished: &Finished| -> serde_json::Value {
+        let line = finished.stdout.lines().last().unwrap_or_else(|| panic!("it says something: {finished}"));
+        serde_json::from_str(line).unwrap()
+    };
+    let converged = last(&scenario.ksail(&["apply", "-o", "json"]));
+    assert_eq!(converged, serde_json::json!({"event": "ended", "exitCode": 0, "message": null}));
+
+    let hog = std::net::TcpListener::bind(("127.0.0.1", 0)).unwrap();
+    let moved = Mirror::push(hog.local_addr().unwrap().port());
+    scenario.write(&[mirrors[0].clone(), moved.clone()]);
+    let failed = scenario.ksail(&["apply", "-o", "json"]);
+    let message = format!("1 of 2 mirrors is not Ready: {} (PortInUse)", moved.host);
+    assert_eq!((failed.code, last(&failed)["exitCode"].as_u64()), (1, Some(1)), "{failed}");
+    let said = last(&failed)["message"].as_str().unwrap_or_default().to_owned();
+    assert!(said.starts_with(&message) && failed.stderr.starts_with(&format!("error: {message}")), "{failed}");
+}
+
+#[test]
 fn what_is_left_to_be_removed_is_in_every_output_of_a_status_that_exits_1_for_it() {
     let _turn = beside_one();
     let scenario = Scenario::new("told-leftover");

@@ -16,7 +16,9 @@ fn every_promise_in_the_readme_names_tests_that_are_there() {
     assert!(!rows.is_empty());
 
     let mut files: Vec<PathBuf> = Vec::new();
-    ["src", "tests"].iter().for_each(|folder| collect(&root.join(folder), &mut files));
+    for folder in ["src", "tests"] {
+        collect(&root.join(folder), &mut files);
+    }
     let sources: Vec<String> = files.iter().map(|path| fs::read_to_string(path).unwrap()).collect();
     for row in rows {
         let names: BTreeSet<&str> = row.split('`').skip(1).step_by(2).filter(|name| name.contains('_')).collect();
