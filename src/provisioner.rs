@@ -182,9 +182,10 @@ impl Provisioner {
         }
         let cannot =
             |error: io::Error| ProvisionError::CannotRun { command: command.clone(), reason: error.to_string() };
-        let mut child = self.command(program, arguments, kubeconfig).spawn().map_err(cannot)?;
+        let child = self.command(program, arguments, kubeconfig).spawn().map_err(cannot)?;
+        let mut child = EndsWithUs(child);
         info!(command, "started");
-        let mut output = output_of(&mut child);
+        let mut output = output_of(&mut child.0);
         let mut last_words = VecDeque::new();
         let mut on_line = |line: String| {
             tell(&line);
@@ -198,13 +199,13 @@ impl Provisioner {
             tokio::select! {
                 biased;
                 () = stop.cancelled() => {
-                    end(&mut child).await;
+                    child.end().await;
                     return Err(ProvisionError::Stopped { command });
                 }
                 Some(line) = output.next() => on_line(line),
-                ended = child.wait() => break ended.map_err(cannot)?,
+                ended = child.0.wait() => break ended.map_err(cannot)?,
                 () = sleep_until(deadline) => {
-                    end(&mut child).await;
+                    child.end().await;
                     return Err(ProvisionError::TookTooLong { command, last_words: last_words.into() });
                 }
             }
@@ -261,13 +262,25 @@ fn lines(from: impl AsyncRead + Unpin + Send + 'static) -> BoxStream<'static, St
     .boxed()
 }
 
-/// Ends a program and what it has started, first by asking.
-async fn end(child: &mut Child) {
-    tell_group(child, Ending::Asked);
-    if timeout(ENDS_WITHIN, child.wait()).await.is_err() {
-        tell_group(child, Ending::Forced);
-        // The system has taken it over.
-        let _ = child.kill().await;
+/// A program that does not outlive whoever waits for it, and nor does what it has started.
+struct EndsWithUs(Child);
+
+impl EndsWithUs {
+    /// Ends it, first by asking.
+    async fn end(&mut self) {
+        tell_group(&self.0, Ending::Asked);
+        if timeout(ENDS_WITHIN, self.0.wait()).await.is_err() {
+            tell_group(&self.0, Ending::Forced);
+            // The system has taken it over.
+            let _ = self.0.kill().await;
+        }
+    }
+}
+
+impl Drop for EndsWithUs {
+    fn drop(&mut self) {
+        // Of one that has ended by itself the group has no id any more.
+        tell_group(&self.0, Ending::Forced);
     }
 }
 
@@ -373,8 +386,26 @@ pub(crate) mod tests {
     async fn told_to_stop_it_takes_what_it_started_along() {
         let (outcome, heard) = run("sleep 300 & echo $!; echo ready; wait", &CancellationToken::new()).await;
         assert!(matches!(outcome, Err(ProvisionError::Stopped { .. })), "{outcome:?}");
+        ends(&heard[0]).await;
+    }
+
+    #[tokio::test]
+    async fn a_program_that_nobody_waits_for_any_more_ends_with_what_it_started() {
+        let (_directory, provisioner) = with_program("kind", "trap '' TERM; sleep 300 & echo $!; wait");
+        let program = provisioner.find(Distribution::Kind).unwrap();
+        let (told, mut started) = tokio::sync::mpsc::unbounded_channel();
+        let tell = move |line: &str| told.send(line.to_owned()).unwrap();
+        let stop = CancellationToken::new();
+        let started = tokio::select! {
+            outcome = provisioner.run(&program, &[], None, &stop, tell) => panic!("{outcome:?}"),
+            started = started.recv() => started.unwrap(),
+        };
+        ends(&started).await;
+    }
+
+    async fn ends(process: &str) {
         // Gone, or ended and not yet taken note of by whoever has inherited it.
-        let state = || std::process::Command::new("ps").args(["-o", "stat=", "-p", &heard[0]]).output().unwrap().stdout;
+        let state = || std::process::Command::new("ps").args(["-o", "stat=", "-p", process]).output().unwrap().stdout;
         for _ in 0..500 {
             if state().first().is_none_or(|state| *state == b'Z') {
                 return;

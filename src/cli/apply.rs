@@ -9,7 +9,7 @@ use super::arguments::duration;
 use super::context::{claim, context, controller, load, manifest_path, stop_on_signals};
 use super::reporting::Reporting;
 use super::{BAD_INPUT, Exit, FAILED, Global, OK, Output, TIMED_OUT, note};
-use crate::controller::Applied;
+use crate::controller::{Applied, kept_for_undoing};
 use crate::desired::resolve;
 use crate::execute::DEFAULT_CONCURRENCY;
 use crate::manifest::{Lifecycle, Manifest, State};
@@ -24,13 +24,14 @@ pub(super) struct Arguments {
 
 /// Registries are up in seconds, once their image is here.
 const USUAL_TIMEOUT: Duration = Duration::from_secs(5 * 60);
-/// The image of a node is a gigabyte, and what was begun is undone when time is up.
+/// The image of a node is a gigabyte, and what is half done when time is almost up is undone.
 const TIMEOUT_WITH_CLUSTER: Duration = Duration::from_secs(15 * 60);
 
 /// How long, how loud and how fast.
 #[derive(Debug, Args)]
 pub(super) struct Converging {
-    /// Give up after this long (30s, 5m, 1h); otherwise 5m, or 15m where ksail creates the cluster
+    /// End after this long (30s, 5m, 1h), of which a tenth, at most a minute, is for undoing what is half done;
+    /// otherwise 5m, or 15m where ksail creates the cluster
     #[arg(long, value_name = "DURATION", value_parser = duration)]
     timeout: Option<Duration>,
     /// Format; json is one object per line
@@ -95,9 +96,8 @@ fn verdict(applied: &Applied, timeout: Duration) -> (u8, Option<String>) {
         Applied::Converged(_) => return (OK, None),
         Applied::Failed(status) => status.shortfalls().join("\n"),
         Applied::TimedOut { waited_for, .. } => {
-            let timeout = SignedDuration::try_from(timeout).unwrap_or_default();
             let waited_for = waited_for.iter().fold(String::new(), |text, what| format!("{text}\nwaited for {what}"));
-            return (TIMED_OUT, Some(format!("not converged within {timeout:#}{waited_for}")));
+            return (TIMED_OUT, Some(format!("not converged within {}{waited_for}", of_which(timeout))));
         }
         Applied::Rejected(why) => return (BAD_INPUT, Some(why.clone())),
         Applied::EngineAway(error) => error.to_string(),
@@ -105,6 +105,18 @@ fn verdict(applied: &Applied, timeout: Duration) -> (u8, Option<String>) {
         Applied::Stopped => "stopped before everything was as ksail.yaml says".to_owned(),
     };
     (FAILED, Some(complaint))
+}
+
+/// A bound, as far as there was time to converge in it.
+fn of_which(timeout: Duration) -> String {
+    let words = |duration| format!("{:#}", SignedDuration::try_from(duration).unwrap_or(SignedDuration::MAX));
+    let kept = kept_for_undoing(timeout);
+    format!(
+        "{} ({} of {} are for undoing what is half done)",
+        words(timeout.saturating_sub(kept)),
+        words(kept),
+        words(timeout)
+    )
 }
 
 fn summary(status: &Status, took: Duration) -> String {

@@ -1,17 +1,21 @@
 //! How a reconciliation ends: what is under way finishes, and what was waited for is told.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::sync::watch;
-use tokio::time::{Instant, timeout};
+use tokio::time::{Instant, timeout_at};
 
 use super::reconciler::{Reconciler, Tally};
-use super::subject::Tracked;
+use super::subject::{ToCluster, Tracked};
 use super::timer::at;
+use crate::distribution::{create_arguments, provisioner};
 use crate::engine::Engine;
 use crate::event::Event;
 use crate::observed::Link;
+use crate::outcome::{Ended, Outcome};
 use crate::probe::Probe;
+use crate::provisioner::ProvisionError;
 
 /// The engine has this long to say how everything is in the end.
 const LAST_LOOK: Duration = Duration::from_secs(10);
@@ -34,8 +38,9 @@ impl<E: Engine, P: Probe> Reconciler<E, P> {
         waited_for
     }
 
-    /// Lets what is under way finish or take itself back, and deletes what a creation has left.
-    pub(super) async fn wind_up(&mut self, learned: &mut watch::Receiver<u64>) {
+    /// Lets what is under way finish or take itself back, and deletes what a creation has left, as long as there is time.
+    /// What could not end in time is cut off; that it was is told.
+    pub(super) async fn wind_up(&mut self, learned: &mut watch::Receiver<u64>) -> Vec<String> {
         self.is_stopping = true;
         self.is_due = true;
         for run in self.subjects.values().filter_map(Tracked::run) {
@@ -45,6 +50,7 @@ impl<E: Engine, P: Probe> Reconciler<E, P> {
             }
         }
         let mut idle_since = Instant::now();
+        let by = self.bound().map(|bound| bound.has_undone);
         while !self.running.is_empty() || self.is_clearing_up() {
             let next_pass = self.next_pass();
             let gives_up = self.running.is_empty().then(|| idle_since + BEGINS_WITHIN);
@@ -55,16 +61,44 @@ impl<E: Engine, P: Probe> Reconciler<E, P> {
                     idle_since = Instant::now();
                 }
                 Some(()) = at(gives_up) => break,
+                Some(()) = at(by) => break,
                 // Without it nothing begins.
                 lease = self.lease.acquired(), if self.lease.is_waited_for() => drop(lease),
                 _ = learned.changed() => self.is_due = true,
                 Some(()) = at(next_pass), if !matches!(self.store().link(), Link::Down(_)) => self.pass(),
             }
         }
+        let cut_off = self.cut_off().await;
         for (subject, _) in self.subjects.iter().filter(|(_, tracked)| tracked.has_left()) {
             self.reporter.report(&Event::LeftBehind { subject: subject.clone() });
         }
+        self.has_wound_up = true;
         self.is_over();
+        cut_off
+    }
+
+    /// Ends what is still under way, with the programs it runs, and says what that was.
+    async fn cut_off(&mut self) -> Vec<String> {
+        self.running.shutdown().await;
+        let runs = self.subjects.iter().filter_map(|(subject, tracked)| Some((subject.clone(), tracked.run()?)));
+        let runs: Vec<_> = runs.map(|(subject, run)| (subject, run.cause.clone(), run.kind)).collect();
+        let cut_off = runs.into_iter().map(|(subject, cause, kind)| {
+            let words = format!("{subject}: {cause} (ended half-way; the next run goes on with it)");
+            // Half a cluster must not pass for a whole one.
+            let left = (kind.to_cluster == Some(ToCluster::Creates)).then(|| self.stopped_creation());
+            self.ended(Ok((subject, Outcome { ended: Ended::Cancelled, actions: 0, left })));
+            words
+        });
+        cut_off.collect()
+    }
+
+    fn stopped_creation(&self) -> ProvisionError {
+        let desired = Arc::clone(&self.intent.borrow().desired);
+        let provisioning = &desired.provisioning;
+        let config = provisioning.config.as_deref();
+        let arguments = create_arguments(desired.distribution, &desired.cluster, config, provisioning.timeout);
+        let program = provisioner(desired.distribution).name;
+        ProvisionError::Stopped { command: format!("{program} {}", arguments.join(" ")) }
     }
 
     /// Whether something is left of a creation that is still to be deleted.
@@ -78,8 +112,10 @@ impl<E: Engine, P: Probe> Reconciler<E, P> {
         let store = self.store().clone();
         store.list_anew();
         let looking = async { while !store.has_settled() && learned.changed().await.is_ok() {} };
+        let limit = Instant::now() + LAST_LOOK;
+        let limit = self.bound().map_or(limit, |bound| limit.min(bound.ends));
         // An engine that does not say so in time leaves what was known.
-        let _ = timeout(LAST_LOOK, looking).await;
+        let _ = timeout_at(limit, looking).await;
         self.pass();
     }
 

@@ -34,6 +34,7 @@
 
 mod apply;
 mod backoff;
+mod bound;
 mod ending;
 mod in_force;
 mod intent;
@@ -54,6 +55,7 @@ mod watch;
 
 use std::sync::Arc;
 
+pub use bound::kept_for_undoing;
 pub use in_force::{Claim, InForce, NotInForce};
 pub use intent::{Intent, Removals};
 pub use lock::ClusterLock;

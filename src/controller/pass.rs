@@ -76,7 +76,7 @@ impl<E: Engine, P: Probe> Reconciler<E, P> {
         let ready = self.ready(&view);
         let due: Vec<&Subject> =
             ready.iter().filter(|(_, at)| at.is_ok_and(|at| at <= now)).map(|(who, _)| who).collect();
-        let begun = !due.is_empty() && self.has_lease();
+        let begun = !due.is_empty() && !self.has_wound_up && self.has_lease();
         if begun {
             self.begin(&due, &view);
         }

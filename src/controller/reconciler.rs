@@ -11,6 +11,7 @@ use tokio::task::{JoinError, JoinSet};
 use tokio::time::{Instant, sleep_until};
 use tokio_util::sync::CancellationToken;
 
+use super::bound::Bound;
 use super::in_force::Claim;
 use super::intent::Intent;
 use super::lease::Lease;
@@ -46,7 +47,7 @@ pub(super) enum Until {
     /// For ever: what fails is tried again and again.
     Stopped,
     /// Until everything is as desired, or cannot be, or time is up.
-    Settled { deadline: Instant },
+    Settled { bound: Bound },
 }
 
 /// How it ended.
@@ -98,8 +99,10 @@ pub(super) struct Reconciler<E, P> {
     pub(super) last_pass: Option<Instant>,
     /// Something has changed since.
     pub(super) is_due: bool,
-    /// Nothing is begun any more.
+    /// Nothing is begun any more but to delete what a creation has left.
     pub(super) is_stopping: bool,
+    /// Not even that.
+    pub(super) has_wound_up: bool,
     /// How it ends, as the last pass found.
     pub(super) verdict: Option<Verdict>,
     reread: Option<Reread>,
@@ -163,6 +166,7 @@ impl<E: Engine, P: Probe> Reconciler<E, P> {
             last_pass: None,
             is_due: true,
             is_stopping: false,
+            has_wound_up: false,
             verdict: None,
             reread: controller.reread.clone().filter(|_| until != Until::Stopped),
             engine,
@@ -186,10 +190,7 @@ impl<E: Engine, P: Probe> Reconciler<E, P> {
         tasks.spawn(self.prober.clone().run(news));
         let mut learned = self.store().changes();
         let follows = self.until == Until::Stopped;
-        let deadline = match self.until {
-            Until::Stopped => None,
-            Until::Settled { deadline } => Some(deadline),
-        };
+        let gives_up = self.bound().map(|bound| bound.gives_up);
         let mut resync = Resync::new(self.engine.now());
         let mut ask_upstreams = follows.then(Instant::now);
         let verdict = loop {
@@ -197,7 +198,7 @@ impl<E: Engine, P: Probe> Reconciler<E, P> {
             tokio::select! {
                 biased;
                 () = stop.cancelled() => break Verdict::Stopped,
-                Some(()) = at(deadline) => break Verdict::TimedOut(self.waited_for()),
+                Some(()) = at(gives_up) => break Verdict::TimedOut(self.waited_for()),
                 Some(ended) = self.running.join_next() => self.ended(ended),
                 lease = self.lease.acquired() => match lease {
                     Ok(()) => match self.got_lease() {
@@ -235,11 +236,27 @@ impl<E: Engine, P: Probe> Reconciler<E, P> {
             }
             raise_panics(&mut tasks);
         };
-        self.wind_up(&mut learned).await;
+        let cut_off = self.wind_up(&mut learned).await;
+        let verdict = match verdict {
+            Verdict::TimedOut(mut waited_for) => {
+                waited_for.extend(cut_off);
+                Verdict::TimedOut(waited_for)
+            }
+            _ if !cut_off.is_empty() => Verdict::TimedOut(cut_off),
+            verdict => verdict,
+        };
         if matches!(verdict, Verdict::TimedOut(_)) {
             self.look_once_more(&mut learned).await;
         }
         verdict
+    }
+
+    /// How long it may take, if that is bounded.
+    pub(super) fn bound(&self) -> Option<Bound> {
+        match self.until {
+            Until::Stopped => None,
+            Until::Settled { bound } => Some(bound),
+        }
     }
 
     /// The next pass: soon, when something has changed; otherwise when something is due.

@@ -147,8 +147,9 @@ fn the_whole_tree_reads_well_at_80_columns() {
           --mirror-registry <HOST[=UPSTREAM]>
               Add this mirror to ksail.yaml first; may be repeated
           --timeout <DURATION>
-              Give up after this long (30s, 5m, 1h); otherwise 5m, or 15m where
-              ksail creates the cluster
+              End after this long (30s, 5m, 1h), of which a tenth, at most a minute,
+              is for undoing what is half done; otherwise 5m, or 15m where ksail
+              creates the cluster
       -o, --output <OUTPUT>
               Format; json is one object per line [default: text] [possible values:
               text, json]
@@ -176,8 +177,9 @@ fn the_whole_tree_reads_well_at_80_columns() {
           --delete-registry-volumes
               Remove the volumes of its registries as well (`state: Purged`)
           --timeout <DURATION>
-              Give up after this long (30s, 5m, 1h); otherwise 5m, or 15m where
-              ksail creates the cluster
+              End after this long (30s, 5m, 1h), of which a tenth, at most a minute,
+              is for undoing what is half done; otherwise 5m, or 15m where ksail
+              creates the cluster
       -o, --output <OUTPUT>
               Format; json is one object per line [default: text] [possible values:
               text, json]
@@ -360,8 +362,9 @@ fn the_whole_tree_reads_well_at_80_columns() {
     Usage: ksail apply [OPTIONS]
 
     Options:
-          --timeout <DURATION>  Give up after this long (30s, 5m, 1h); otherwise 5m,
-                                or 15m where ksail creates the cluster
+          --timeout <DURATION>  End after this long (30s, 5m, 1h), of which a tenth,
+                                at most a minute, is for undoing what is half done;
+                                otherwise 5m, or 15m where ksail creates the cluster
       -o, --output <OUTPUT>     Format; json is one object per line [default: text]
                                 [possible values: text, json]
           --concurrency <N>     Engine calls at once [default: 8]

@@ -746,3 +746,73 @@ async fn a_cluster_whose_api_server_does_not_answer_yet_is_asked_again_soon() {
     assert!(answers.elapsed() < Duration::from_secs(5), "{:?}", answers.elapsed());
     kind.ends(watch).await;
 }
+
+/// What `apply` says of a bound that was not enough, and how much of it has passed.
+async fn timed_out(kind: &Kind, bound: Duration) -> (String, Duration) {
+    let (began, desired) = (Instant::now(), Desired::clone(&kind.asked.borrow().desired));
+    let applied = kind.controller().apply(desired, bound, &kind.world.stop).await;
+    let Applied::TimedOut { waited_for, .. } = applied else { panic!("{applied:?}") };
+    (waited_for.join("\n"), began.elapsed())
+}
+
+const BOUND: Duration = Duration::from_secs(300);
+
+#[tokio::test(start_paused = true)]
+async fn what_is_half_done_when_time_is_almost_up_is_undone_within_the_bound() {
+    let kind = Kind::new(&[MakesNode, NeverEnds], &[RemovesNode]);
+    let (waited_for, took) = timed_out(&kind, BOUND).await;
+    assert!((BOUND.saturating_sub(kept_for_undoing(BOUND))..=BOUND).contains(&took), "{took:?}");
+    assert_eq!((kind.said(MADE), kind.said(REMOVED), kind.has_node()), (1, 1, false));
+    assert!(waited_for.contains("under way") && !waited_for.contains("half-way"), "{waited_for}");
+    assert!(!kind.is_told_to_be_left_behind());
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_bound_holds_although_what_is_half_done_cannot_be_undone_and_what_is_left_is_told() {
+    let kind = Kind::new(&[MakesNode, NeverEnds], &[NeverEnds]);
+    let (waited_for, took) = timed_out(&kind, BOUND).await;
+    assert!(took <= BOUND, "{took:?}");
+    assert!(kind.has_node() && kind.is_told_to_be_left_behind());
+    assert!(waited_for.contains("half-way"), "{waited_for}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn half_a_cluster_does_not_pass_for_a_whole_one_because_time_is_up() {
+    let kind = Kind::new(&[MakesNode, NeverEnds], &[NeverEnds]);
+    let desired = Desired::clone(&kind.asked.borrow().desired);
+    let applied = kind.controller().apply(desired, BOUND, &kind.world.stop).await;
+    let Applied::TimedOut { status: Some(status), .. } = applied else { panic!("{applied:?}") };
+    assert_eq!(cluster_ready(&status).0, ConditionStatus::False, "{status:?}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_bound_holds_although_a_cluster_is_not_deleted_in_time_and_that_is_told() {
+    let kind = Kind::new(&[MakesNode], &[NeverEnds]);
+    kind.apply().await;
+    kind.asks_for("Absent");
+    let (waited_for, took) = timed_out(&kind, BOUND).await;
+    assert!(took <= BOUND, "{took:?}");
+    assert!(waited_for.contains("cluster dev") && waited_for.contains("half-way"), "{waited_for}");
+    assert!(!kind.is_told_to_be_left_behind(), "it is not its creation that has left it");
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_bound_holds_although_a_creation_that_failed_cannot_be_taken_back_and_that_is_told() {
+    let kind = Kind::new(&[MakesNode, Fails("no space left")], &[NeverEnds]);
+    let (waited_for, took) = timed_out(&kind, BOUND).await;
+    assert!(took <= BOUND, "{took:?}");
+    assert!(waited_for.contains("half-way") && kind.is_told_to_be_left_behind(), "{waited_for}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_bound_holds_although_the_engine_answers_nothing_any_more() {
+    let kind = Kind::new(&[MakesNode, Says("hang"), NeverEnds], &[RemovesNode]);
+    let engine = kind.world.engine.clone();
+    let hangs = async {
+        kind.world.until("the node is wired", |_| kind.wired(NODE)).await;
+        engine.delay(|_| true, usize::MAX, Duration::from_secs(3600));
+    };
+    let ((_, took), ()) = tokio::join!(timed_out(&kind, BOUND), hangs);
+    assert!(took <= BOUND, "{took:?}");
+    assert!(kind.is_told_to_be_left_behind());
+}
