@@ -12,6 +12,7 @@ use super::expand::{Environment, ExpandError, expand, is_reference};
 use super::file;
 use super::foreign;
 use super::problems::Problem;
+use super::shape::is_misspelt;
 use super::tree::{Kind, Node};
 use super::types::{Connection, Credentials, Manifest, Mirror, Registries};
 use super::values::{ClusterName, Host, InvalidValue, PUBLIC, Upstream, check_image, parse_duration};
@@ -120,7 +121,8 @@ impl Rules<'_> {
         let at = root.get("metadata").and_then(|metadata| metadata.get("name"));
         match (name, context.and_then(cluster_of_context)) {
             (Some(name), _) => self.parse(at, &name),
-            (None, _) if given(at) => None,
+            (None, _) if given(at) || is_misspelt(root, "metadata") => None,
+            (None, _) if root.get("metadata").is_some_and(|metadata| is_misspelt(metadata, "name")) => None,
             (None, Some(cluster)) => Some(cluster),
             (None, None) => {
                 let problem = Problem::new("'metadata.name' is missing")
@@ -183,6 +185,7 @@ impl Rules<'_> {
         let host = match &file.host {
             Some(host) => self.parse::<Host>(host_at, host),
             None if given(host_at) || !matches!(node.target().kind, Kind::Mapping { .. }) => None,
+            None if is_misspelt(node, "host") => None,
             None => {
                 let problem = Problem::new("the mirror has no 'host'");
                 self.report(
@@ -206,7 +209,7 @@ impl Rules<'_> {
             parsed.ok()
         });
         let ttl = file.ttl.and_then(|ttl| self.duration(node.get("ttl"), &ttl));
-        let is_mirror = given(node.get("upstream"));
+        let is_mirror = given(node.get("upstream")) || is_misspelt(node, "upstream");
         let upstream = file.upstream.and_then(|upstream| self.upstream(node.get("upstream"), &upstream));
         let credentials =
             file.credentials.and_then(|credentials| self.credentials(credentials, node.get("credentials")));
@@ -333,7 +336,8 @@ impl Rules<'_> {
     fn credentials(&mut self, file: file::Credentials, at: Option<&Node>) -> Option<Credentials> {
         let node = |key| at.and_then(|at| at.get(key));
         for (key, other) in [("username", "password"), ("password", "username")] {
-            if given(node(key)) && !given(node(other)) {
+            let is_there = |key| given(node(key)) || at.is_some_and(|at| is_misspelt(at, key));
+            if given(node(key)) && !is_there(other) {
                 let key_at = at.and_then(|at| at.entry(key)).map(|(key, _)| key);
                 self.report(
                     key_at,

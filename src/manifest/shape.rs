@@ -306,6 +306,12 @@ fn choices(schema: &Schema) -> Vec<&str> {
     nested.chain(listed).collect()
 }
 
+/// Whether a field that is not there was written, with a slip, under another name: that is told, and it is not missing.
+pub(super) fn is_misspelt(mapping: &Node, field: &str) -> bool {
+    let names = mapping.target().entries().iter().filter_map(|(key, _)| key.text());
+    mapping.get(field).is_none() && names.into_iter().any(|name| nearest(name, &[field]).is_some())
+}
+
 fn nearest<'a>(text: &str, known: &[&'a str]) -> Option<&'a str> {
     let distance = |word: &str| strsim::damerau_levenshtein(&text.to_lowercase(), &word.to_lowercase());
     let nearest = known.iter().min_by_key(|word| distance(word))?;

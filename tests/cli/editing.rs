@@ -196,7 +196,7 @@ fn a_file_is_called_what_someone_in_this_directory_would_call_it() {
         let output = command.current_dir(project.path.join(from)).output().unwrap();
         let said = project.shown(&output);
         let name =
-            said.split_once("--> ").and_then(|(_, rest)| rest.split_once(":8:15")).map(|(name, _)| name.to_owned());
+            said.split_once("--> ").and_then(|(_, rest)| rest.split_once(":9:9")).map(|(name, _)| name.to_owned());
         name.unwrap_or(said)
     };
     for file in ["ksail.yaml", "./ksail.yaml", whole.to_str().unwrap()] {
