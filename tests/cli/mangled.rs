@@ -71,7 +71,7 @@ const FLAGS: [&str; 41] = [
     "--no-such-flag",
 ];
 
-const VALUES: [&str; 52] = [
+const VALUES: [&str; 50] = [
     "",
     " ",
     "0",
@@ -115,8 +115,6 @@ const VALUES: [&str; 52] = [
     "unix://",
     "ssh://-oProxyCommand=x",
     "npipe://x",
-    "/dev/null",
-    "/",
     ".",
     "json",
     "yaml",
@@ -138,7 +136,8 @@ fn word() -> impl Strategy<Value = String> {
     ]
 }
 
-/// Runs without an engine to ask, and with nothing of this user's to find.
+/// Runs without an engine to ask, and with nothing of this user's to find. No word begins with `/`: what `init` writes stays in
+/// the project.
 fn runs(arguments: &[&str]) -> Result<(), TestCaseError> {
     let project = Project::with(MANIFEST);
     let mut command = project.command(arguments);
