@@ -61,7 +61,7 @@ pub fn left_out_as_text(lines: usize) -> String {
 fn line(event: &Event) -> Option<Line> {
     Some(match event {
         Event::Watching { file, cluster } => {
-            Line::of(format!("watching {} for cluster {cluster}; Ctrl-C leaves the registries running", shown(file)))
+            Line::of(format!("watching {} (cluster {cluster}); Ctrl-C leaves the registries running", shown(file)))
         }
         Event::ManifestLoaded { mirrors: 1 } => Line::of("ksail.yaml loaded: 1 mirror"),
         Event::ManifestLoaded { mirrors } => Line::of(format!("ksail.yaml loaded: {mirrors} mirrors")),
