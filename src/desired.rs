@@ -55,8 +55,10 @@ pub struct Provisioning {
 pub struct Mirror {
     /// What image references say.
     pub host: Host,
-    /// Name of its container and its volume, and its first network alias.
+    /// Name of its container, and its first network alias.
     pub name: String,
+    /// Name of its volume: the same, unless another role's content is in the one of that name.
+    pub volume: String,
     /// What nodes may reach it by: its name, and the one that it would have if it were new.
     pub aliases: Vec<String>,
     /// Cache or push registry.
@@ -160,6 +162,7 @@ fn resolve_mirror(cluster: &ClusterName, image: &str, mirror: &manifest::Mirror)
     Mirror {
         host: mirror.host.clone(),
         aliases: vec![name.clone()],
+        volume: name.clone(),
         name,
         role,
         upstream,
@@ -177,18 +180,21 @@ impl Desired {
     #[must_use]
     pub fn with_names(mut self, existing: &names::Existing) -> Self {
         let mut holders: BTreeMap<&str, Vec<&str>> = BTreeMap::new();
-        for (host, name) in existing {
+        for (host, name) in &existing.names {
             holders.entry(name).or_default().push(host);
         }
         for mirror in self.mirrors.values_mut() {
             let holders = holders.get(mirror.name.as_str()).into_iter().flatten();
             let is_anothers = holders.into_iter().any(|host| *host != mirror.host.as_str());
-            let own = existing.get(mirror.host.as_str()).cloned();
+            let own = existing.names.get(mirror.host.as_str()).cloned();
             let beside = || is_anothers.then(|| names::beside_another(&self.cluster, &mirror.host));
             let usual = std::mem::take(&mut mirror.aliases);
             if let Some(name) = own.or_else(beside).filter(|name| *name != mirror.name) {
                 mirror.rename(&name);
             }
+            let volume = existing.volume(mirror.host.as_str(), &mirror.name, mirror.role);
+            mirror.container.volumes = vec![(volume.clone(), STORAGE.to_owned())];
+            mirror.volume = volume;
             // Nodes may have been told of the usual name, in the distribution's own file, before anything existed.
             let others = usual.into_iter().filter(|alias| *alias != mirror.name && !is_anothers);
             mirror.aliases = [mirror.name.clone()].into_iter().chain(others).collect();
@@ -209,7 +215,6 @@ impl Mirror {
     fn rename(&mut self, name: &str) {
         name.clone_into(&mut self.name);
         name.clone_into(&mut self.container.name);
-        self.container.volumes = vec![(name.to_owned(), STORAGE.to_owned())];
         self.node_files = hosts_toml::files(&self.host, name, self.role, self.upstream.as_ref(), self.fallback);
     }
 

@@ -12,6 +12,9 @@ pub const CLUSTER: &str = "ksail.dev/cluster";
 pub const HOST: &str = "ksail.dev/host";
 /// [`Role`](crate::registry::Role) of the mirror.
 pub const ROLE: &str = "ksail.dev/role";
+/// On a container whose predecessor the engine made a volume for, one without labels: `NAME@TIME`, the volume's name and
+/// when it was made. It is ksail's to remove; without this only the predecessor's own age would tell.
+pub const MADE_VOLUME: &str = "ksail.dev/made-volume";
 
 /// Set by kind on its nodes: the cluster's name.
 pub const KIND_CLUSTER: &str = "io.x-k8s.kind.cluster";
@@ -33,6 +36,18 @@ pub fn of_owner(cluster: &str, host: &str, role: &str) -> Labels {
         .into_iter()
         .map(|(key, value)| (key.to_owned(), value.to_owned()))
         .collect()
+}
+
+/// Those of a mirror's container that its volume has as well.
+pub fn of_volume(container: &Labels) -> Labels {
+    let mut labels = container.clone();
+    labels.remove(MADE_VOLUME);
+    labels
+}
+
+/// Whether labels say that an object belongs to a mirror of a cluster's.
+pub fn is_of_mirror(labels: &Labels, cluster: &str, host: &str) -> bool {
+    is_ours(labels, cluster) && labels.get(HOST).map(String::as_str) == Some(host)
 }
 
 /// Whether labels say that an object belongs to a cluster of ksail's.

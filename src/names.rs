@@ -7,6 +7,7 @@ use std::collections::BTreeMap;
 
 use crate::digest;
 use crate::manifest::{ClusterName, Host};
+use crate::registry::Role;
 
 /// Longest name: it is also a DNS label on the cluster's network.
 const LIMIT: usize = 63;
@@ -31,7 +32,7 @@ pub fn beside_another(cluster: &ClusterName, host: &Host) -> String {
 
 /// Whether a name is one that ksail gives, or gave in an earlier version, to what exists for a host.
 pub fn is_of(name: &str, cluster: &str, host: &str) -> bool {
-    let name = name.strip_suffix(NEXT).unwrap_or(name);
+    let name = base(name);
     let prefix = format!("ksail-{cluster}-");
     let Some(rest) = name.strip_prefix(&prefix) else { return false };
     let slug = slug(host);
@@ -46,13 +47,53 @@ pub fn next(name: &str) -> String {
     format!("{name}{NEXT}")
 }
 
-/// The name that a container has in the end.
-pub fn without_next(name: &str) -> &str {
-    name.strip_suffix(NEXT).unwrap_or(name)
+/// The name of a mirror's volume for a role, where the one that has the mirror's name holds what came of the other role:
+/// `ksail-dev-docker-io.push`. As with [`next`], no mirror can have such a name.
+pub fn beside_other_role(name: &str, role: Role) -> String {
+    format!("{name}{}", of_role(role))
 }
 
-/// Names by host, where hosts have them already.
-pub type Existing = BTreeMap<String, String>;
+/// The name of the mirror that something belongs to which has this name.
+pub fn base(name: &str) -> &str {
+    let ends = [NEXT, of_role(Role::Mirror), of_role(Role::Push)];
+    ends.iter().find_map(|end| name.strip_suffix(end)).unwrap_or(name)
+}
+
+const fn of_role(role: Role) -> &'static str {
+    match role {
+        Role::Mirror => ".mirror",
+        Role::Push => ".push",
+    }
+}
+
+/// What exists already, and keeps its name.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Existing {
+    /// Names of mirrors, by host.
+    pub names: BTreeMap<String, String>,
+    /// Names of volumes, by host and by the role of whose content is in them: what a cache fetched is nothing that was
+    /// pushed, and the other way round.
+    pub volumes: BTreeMap<String, BTreeMap<Role, String>>,
+}
+
+impl Existing {
+    /// One host that has a name.
+    #[cfg(test)]
+    pub fn named(host: &str, name: &str) -> Self {
+        Self { names: [(host.to_owned(), name.to_owned())].into(), ..Self::default() }
+    }
+
+    /// The volume of the mirror of a name. What holds the content of its role stays its volume, whatever it is called;
+    /// otherwise it is the one of the mirror's own name, unless the other role's content is in there.
+    pub fn volume(&self, host: &str, name: &str, role: Role) -> String {
+        let of_host = self.volumes.get(host);
+        if let Some(volume) = of_host.and_then(|volumes| volumes.get(&role)) {
+            return volume.clone();
+        }
+        let is_anothers = of_host.is_some_and(|volumes| volumes.values().any(|volume| volume == name));
+        if is_anothers { beside_other_role(name, role) } else { name.to_owned() }
+    }
+}
 
 fn plain(cluster: impl std::fmt::Display, host: &str) -> String {
     format!("ksail-{cluster}-{}", slug(host))
@@ -115,6 +156,37 @@ mod tests {
         let name = name_of("dev", &host);
         assert_eq!(name.len(), 63);
         assert_ne!(name, name_of("dev", &format!("{host}.org")));
+    }
+
+    #[test]
+    fn what_one_role_left_is_not_handed_to_the_other_and_is_found_again_when_the_role_is_changed_back() {
+        let of = |volumes: &[(Role, &str)]| Existing {
+            volumes: [("ghcr.io".to_owned(), volumes.iter().map(|(role, name)| (*role, (*name).to_owned())).collect())]
+                .into(),
+            ..Existing::default()
+        };
+        let volume = |existing: &Existing, role| existing.volume("ghcr.io", "ksail-dev-ghcr-io", role);
+        assert_eq!(volume(&of(&[]), Role::Push), "ksail-dev-ghcr-io");
+        let cached = of(&[(Role::Mirror, "ksail-dev-ghcr-io")]);
+        assert_eq!(volume(&cached, Role::Mirror), "ksail-dev-ghcr-io");
+        assert_eq!(volume(&cached, Role::Push), "ksail-dev-ghcr-io.push");
+        let both = of(&[(Role::Mirror, "ksail-dev-ghcr-io"), (Role::Push, "ksail-dev-ghcr-io.push")]);
+        assert_eq!(volume(&both, Role::Push), "ksail-dev-ghcr-io.push");
+        assert_eq!(volume(&both, Role::Mirror), "ksail-dev-ghcr-io");
+        // With the policy Delete the older one is gone by then.
+        let pushed = of(&[(Role::Push, "ksail-dev-ghcr-io.push")]);
+        assert_eq!(volume(&pushed, Role::Mirror), "ksail-dev-ghcr-io");
+    }
+
+    #[test]
+    fn a_volume_of_a_role_is_known_by_its_name_and_is_no_other_hosts() {
+        let name = name_of("dev", "docker.io");
+        for role in [Role::Mirror, Role::Push] {
+            let volume = beside_other_role(&name, role);
+            assert!(is_of(&volume, "dev", "docker.io") && !is_of(&volume, "dev", "ghcr.io"), "{volume}");
+            assert_eq!(base(&volume), name);
+            assert_eq!(volume, format!("{name}.{role}"));
+        }
     }
 
     #[test]

@@ -43,8 +43,10 @@ pub enum Failure {
         error: EngineError,
     },
     /// The name was taken by someone else after the plan was made.
-    #[error("container {name} was not made by ksail and is left alone; rename or remove it")]
+    #[error("{kind} {name} was not made by ksail and is left alone; rename or remove it")]
     NameTaken {
+        /// `container` or `volume`.
+        kind: &'static str,
         /// The name.
         name: String,
     },

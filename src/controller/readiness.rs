@@ -119,7 +119,7 @@ impl Readiness<'_> {
         }
         if let Subject::Mirror(host) = subject
             && let Some(mirror) = self.desired.mirrors.values().find(|mirror| mirror.host.as_str() == host)
-            && self.runs(&Subject::Volume(mirror.name.clone()))
+            && self.runs(&Subject::Volume(mirror.volume.clone()))
         {
             return Err(Why::Needs);
         }
@@ -173,7 +173,7 @@ impl Readiness<'_> {
     /// Whether a volume that goes says nothing of whose it is: that its container is gone as well would leave it behind.
     fn accounts_for_a_volume(&self, subject: &Subject) -> bool {
         let is_its = |step: &Step| {
-            let says_nothing = matches!(&step.action, Action::RemoveVolume { labels, .. } if labels.is_empty());
+            let says_nothing = matches!(&step.action, Action::RemoveVolume { volume } if volume.labels.is_empty());
             says_nothing && step.after.iter().any(|milestone| milestone.must_succeed() == Some(subject))
         };
         self.plan.sequences.values().flat_map(|sequence| &sequence.steps).any(is_its)

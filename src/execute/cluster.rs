@@ -9,8 +9,8 @@ use super::executor::Executor;
 use crate::distribution::{create_arguments, delete_arguments, is_of_cluster, node_layout, provisioner};
 use crate::engine::{ContainerSummary, Engine, EngineError};
 use crate::event::Event;
-use crate::labels::{CLUSTER, K3D_NETWORK, KSAIL, MANAGED_BY};
-use crate::observed::NetworkRef;
+use crate::labels::{CLUSTER, K3D_NETWORK, KSAIL, MANAGED_BY, is_ours};
+use crate::observed::{NetworkRef, is_a_mirrors};
 use crate::outcome::Failure;
 use crate::plan::{Action, ClusterSpec, Subject, Target};
 use crate::probe::Probe;
@@ -89,11 +89,23 @@ impl<E: Engine, P: Probe> Executor<E, P> {
         let network = NetworkRef::named(name);
         let ours = [(MANAGED_BY, Some(KSAIL)), (CLUSTER, Some(cluster.name.as_str()))];
         for container in self.engine.list_containers(&ours).await? {
+            // Labels alone may come from an image that was made of a mirror's container.
+            if !is_a_mirrors(&container, cluster.name.as_str()) || self.inherits_labels(&container, cluster).await? {
+                continue;
+            }
             let target = Target { name: container.name, id: Some(container.id.clone()) };
             let action = Action::DisconnectNetwork { container: target, network: network.clone() };
             self.change(&action, &container.id).await?;
         }
         Ok(())
+    }
+
+    async fn inherits_labels(&self, container: &ContainerSummary, of: &ClusterSpec) -> Result<bool, EngineError> {
+        match self.engine.inspect_image(&container.image_id).await {
+            Ok(image) => Ok(is_ours(&image.labels, of.name.as_str())),
+            Err(error) if error.is_not_found() => Ok(false),
+            Err(error) => Err(error),
+        }
     }
 
     async fn exists(&self, cluster: &ClusterSpec) -> Result<bool, Failure> {

@@ -1,13 +1,13 @@
 //! Actions on containers, and what to make of the engine's refusals.
 
-use std::collections::BTreeMap;
 use std::time::Duration;
 
 use tokio::time::{sleep, timeout};
 
 use super::executor::Executor;
 use crate::archive;
-use crate::engine::{Container, ContainerSpec, ContainerState, Engine, EngineError};
+use crate::engine::{Container, ContainerSpec, ContainerState, Engine, EngineError, Volume};
+use crate::labels::{self, CLUSTER, HOST, Labels, MANAGED_BY, ROLE};
 use crate::observed::{NetworkRef, is_not_older};
 use crate::outcome::{Failure, SERVE_WITHIN};
 use crate::plan::Action;
@@ -87,30 +87,61 @@ impl<E: Engine, P: Probe> Executor<E, P> {
     /// since the plan was made, the engine would make one that says nothing of whose it is.
     pub(super) async fn create(&self, spec: &ContainerSpec) -> Result<String, Failure> {
         let refused = |error| Failure::Engine { what: format!("cannot create container {}", spec.name), error };
+        let of_volume = labels::of_volume(&spec.labels);
         for _ in 0..VOLUME_TRIES {
             for (volume, _) in &spec.volumes {
-                self.engine.create_volume(volume, &spec.labels).await.map_err(refused)?;
+                self.engine.create_volume(volume, &of_volume).await.map_err(refused)?;
+                // The engine is content with one that is there, whoever has made it.
+                match found(self.engine.inspect_volume(volume).await).map_err(refused)? {
+                    Some(volume) if !self.is_for(&volume, spec).await.map_err(refused)? => {
+                        return Err(Failure::NameTaken { kind: "volume", name: volume.name });
+                    }
+                    _ => {}
+                }
             }
             let id = self.create_on_volumes(spec).await?;
-            let Some(volume) = self.made_by_the_engine(&id, spec).await.map_err(refused)? else { return Ok(id) };
-            // It was removed in that very moment. Nothing is in it yet.
-            self.remove(&id).await.map_err(refused)?;
-            unless_gone(self.engine.remove_volume(&volume).await).map_err(refused)?;
+            match self.mounted_by(&id, spec).await.map_err(refused)? {
+                Mounted::Its => return Ok(id),
+                // It was removed in that very moment. Nothing is in it yet.
+                Mounted::MadeByTheEngine(volume) => {
+                    self.remove(&id).await.map_err(refused)?;
+                    if self.is_still_that_volume(&volume).await.map_err(refused)? {
+                        self.remove_volume(&volume.name).await.map_err(refused)?;
+                    }
+                }
+                Mounted::Anothers(name) => {
+                    self.remove(&id).await.map_err(refused)?;
+                    return Err(Failure::NameTaken { kind: "volume", name });
+                }
+            }
         }
         self.create_on_volumes(spec).await
     }
 
-    /// A volume that the engine has made for a new container, because there was none.
-    async fn made_by_the_engine(&self, id: &str, spec: &ContainerSpec) -> Result<Option<String>, EngineError> {
+    /// Whether a volume is the mirror's, or nobody's: without labels, and nobody else's container is on it.
+    async fn is_for(&self, volume: &Volume, spec: &ContainerSpec) -> Result<bool, EngineError> {
+        if !volume.labels.is_empty() {
+            return Ok(is_its(&volume.labels, spec));
+        }
+        let all = self.engine.list_containers(&[]).await?;
+        let mut on_it = all.iter().filter(|container| container.volumes.contains(&volume.name));
+        Ok(on_it.all(|container| is_its(&container.labels, spec)))
+    }
+
+    /// What a new container was made on.
+    async fn mounted_by(&self, id: &str, spec: &ContainerSpec) -> Result<Mounted, EngineError> {
         for (name, target) in &spec.volumes {
             let volume = self.engine.inspect_volume(name).await?;
+            if !volume.labels.is_empty() && !is_its(&volume.labels, spec) {
+                return Ok(Mounted::Anothers(volume.name));
+            }
             let is_new = volume.labels.is_empty() && is_not_older(&volume, &self.engine.inspect_container(id).await?);
             // The engine says times in whole seconds, and somebody may have been quick: what is not empty stays.
             if is_new && archive::is_empty_directory(&self.engine.get_archive(id, target).await?) {
-                return Ok(Some(name.clone()));
+                return Ok(Mounted::MadeByTheEngine(volume));
             }
         }
-        Ok(None)
+        Ok(Mounted::Its)
     }
 
     async fn create_on_volumes(&self, spec: &ContainerSpec) -> Result<String, Failure> {
@@ -123,10 +154,20 @@ impl<E: Engine, P: Probe> Executor<E, P> {
         }
         // Ours, when an earlier answer was lost.
         match self.engine.inspect_container(&spec.name).await {
-            Ok(container) if has_labels_of(&container, spec) => Ok(container.id),
-            Ok(_) => Err(Failure::NameTaken { name: spec.name.clone() }),
+            Ok(container) if self.is_made_of(&container, spec).await => Ok(container.id),
+            Ok(_) => Err(Failure::NameTaken { kind: "container", name: spec.name.clone() }),
             Err(_) => Err(Failure::Engine { what: format!("cannot create container {}", spec.name), error }),
         }
+    }
+
+    /// Whether a container is ours, and what was to be created. One that inherited its labels from an image is not.
+    async fn is_made_of(&self, container: &Container, spec: &ContainerSpec) -> bool {
+        let is_inherited = match self.engine.inspect_image(&container.image_id).await {
+            Ok(image) => is_its(&image.labels, spec),
+            Err(_) => false,
+        };
+        let is_same_role = container.labels.get(ROLE) == spec.labels.get(ROLE);
+        is_its(&container.labels, spec) && is_same_role && !is_inherited
     }
 
     /// Extracts the files and reads them back: the engine answers an archive it did not understand with success.
@@ -143,13 +184,9 @@ impl<E: Engine, P: Probe> Executor<E, P> {
 
     /// Whether a volume is there. What it holds would be lost for good: whoever has made another one of its name
     /// meanwhile keeps it.
-    pub(super) async fn is_still_that_volume(
-        &self,
-        name: &str,
-        labels: &BTreeMap<String, String>,
-    ) -> Result<bool, EngineError> {
-        match self.engine.inspect_volume(name).await {
-            Ok(volume) if volume.labels == *labels => Ok(true),
+    pub(super) async fn is_still_that_volume(&self, observed: &Volume) -> Result<bool, EngineError> {
+        match self.engine.inspect_volume(&observed.name).await {
+            Ok(volume) if volume == *observed => Ok(true),
             Ok(_) => Err(EngineError::Conflict { message: "somebody else has made it anew meanwhile".to_owned() }),
             Err(error) if error.is_not_found() => Ok(false),
             Err(error) => Err(error),
@@ -175,8 +212,29 @@ impl<E: Engine, P: Probe> Executor<E, P> {
     }
 }
 
-fn has_labels_of(container: &Container, spec: &ContainerSpec) -> bool {
-    spec.labels.iter().all(|(key, value)| container.labels.get(key) == Some(value))
+/// What a container was made on.
+enum Mounted {
+    /// Its mirror's volume.
+    Its,
+    /// An empty one that the engine has made for it, because there was none.
+    MadeByTheEngine(Volume),
+    /// Somebody else's, by name.
+    Anothers(String),
+}
+
+/// Whether labels say that an object belongs to the mirror that something is created for.
+fn is_its(labels: &Labels, spec: &ContainerSpec) -> bool {
+    [MANAGED_BY, CLUSTER, HOST]
+        .iter()
+        .all(|label| spec.labels.get(*label).is_some_and(|its| labels.get(*label) == Some(its)))
+}
+
+/// "No such object" is an answer.
+fn found<T>(answer: Result<T, EngineError>) -> Result<Option<T>, EngineError> {
+    match answer {
+        Err(error) if error.is_not_found() => Ok(None),
+        answer => answer.map(Some),
+    }
 }
 
 /// What was to be removed and does not exist is removed.

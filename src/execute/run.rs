@@ -179,7 +179,7 @@ impl<E: Engine, P: Probe> Run<'_, E, P> {
         match action {
             Action::PullImage { image } => executor.pull(image).await.map_err(refused),
             Action::CreateVolume { name, labels } => executor.engine.create_volume(name, labels).await.map_err(refused),
-            Action::RemoveVolume { name, .. } => executor.remove_volume(name).await.map_err(refused),
+            Action::RemoveVolume { volume } => executor.remove_volume(&volume.name).await.map_err(refused),
             Action::CreateContainer { spec } => {
                 let id = executor.create(spec).await?;
                 self.created.insert(spec.name.clone(), id);
@@ -272,7 +272,7 @@ impl<E: Engine, P: Probe> Executor<E, P> {
     async fn is_still_needed(&self, action: &Action) -> Result<bool, Failure> {
         let refused = |error| Failure::Engine { what: format!("cannot {action}"), error };
         match action {
-            Action::RemoveVolume { name, labels } => self.is_still_that_volume(name, labels).await.map_err(refused),
+            Action::RemoveVolume { volume } => self.is_still_that_volume(volume).await.map_err(refused),
             Action::RestartContainer { container: Target { id: Some(id), .. }, only_if_silent: true } => {
                 Ok(!self.answers_by_now(id).await)
             }

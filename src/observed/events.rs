@@ -106,8 +106,7 @@ impl Contents {
 
     /// Whether a stranger's container can be in a mirror's way.
     pub(super) fn matters(&self, id: &str, name: &str, desired: &Desired) -> bool {
-        let is_a_mirrors_name =
-            |name: &str| desired.mirrors.values().any(|mirror| names::without_next(name) == mirror.name);
+        let is_a_mirrors_name = |name: &str| desired.mirrors.values().any(|mirror| names::base(name) == mirror.name);
         let known = self.containers.get(id);
         let holds_port = known.is_some_and(|record| {
             record.held_ports().any(|port| desired.mirrors.values().any(|mirror| mirror.listen.host_port == port))
@@ -121,8 +120,11 @@ impl Contents {
     pub(super) fn mirror_of_volume(&self, volume: &str, desired: &Desired) -> Option<Subject> {
         let mounts =
             |record: &&Record| self.is_ours(record) && record.summary.volumes.iter().any(|name| name == volume);
-        let desired =
-            desired.mirrors.values().find(|mirror| mirror.name == volume).map(|mirror| mirror.host.to_string());
+        let desired = desired
+            .mirrors
+            .values()
+            .find(|mirror| mirror.name == names::base(volume))
+            .map(|mirror| mirror.host.to_string());
         let mounted =
             || self.containers.values().find(mounts).and_then(|record| record.summary.labels.get(HOST).cloned());
         desired.or_else(mounted).map(Subject::Mirror)

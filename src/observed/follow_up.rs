@@ -9,9 +9,10 @@ use tokio::time::Instant;
 use super::contents::{Contents, Record};
 use super::object::Object;
 use super::{StartsAgain, is_node};
-use crate::desired::Desired;
+use crate::desired::{Desired, Mirror};
 use crate::engine::ContainerState;
-use crate::labels::HOST;
+use crate::labels::{HOST, Labels, ROLE};
+use crate::names;
 use crate::subject::Subject;
 
 /// Whether a registry would start again holds for this long.
@@ -158,6 +159,14 @@ impl Contents {
         }
     }
 
+    /// Whether the volume of a mirror's name may hold what came of another role, so that its own is another one.
+    fn holds_another_role(&self, mirror: &Mirror) -> bool {
+        let is_another = |labels: &Labels| labels.get(ROLE).is_some_and(|role| role != mirror.role.as_str());
+        let mut its = self.containers.values().map(|record| &record.summary.labels);
+        self.volumes.get(&mirror.name).is_some_and(|volume| is_another(&volume.labels))
+            || its.any(|labels| labels.get(HOST).is_some_and(|host| host == mirror.host.as_str()) && is_another(labels))
+    }
+
     /// Marks everything that a sequence may have changed.
     pub(super) fn invalidate(&mut self, subject: &Subject) {
         let holds = Some(subject.clone());
@@ -169,7 +178,12 @@ impl Contents {
                     volumes.extend(record.summary.volumes.iter().cloned());
                 }
                 let desired = self.desired.iter().flat_map(|desired| desired.mirrors.values());
-                volumes.extend(desired.filter(|mirror| mirror.host.as_str() == host).map(|mirror| mirror.name.clone()));
+                for mirror in desired.filter(|mirror| mirror.host.as_str() == host) {
+                    volumes.insert(mirror.name.clone());
+                    if self.holds_another_role(mirror) {
+                        volumes.insert(names::beside_other_role(&mirror.name, mirror.role));
+                    }
+                }
                 for volume in volumes {
                     self.marks.now(Object::Volume(volume), holds.clone());
                 }

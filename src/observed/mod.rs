@@ -28,7 +28,7 @@ pub use self::network::NetworkRef;
 pub use self::nodes::{HostDirectory, Hosting, Node};
 pub(crate) use self::nodes::{advertised, read_hosts};
 pub use self::observer::Observer;
-pub use self::ownership::is_not_older;
+pub use self::ownership::{is_a_mirrors, is_not_older};
 pub use self::snapshot::Seen;
 pub use self::store::{Link, Store};
 pub use self::wiring::{Unwired, Wire, WireState, complaint, directory, path, unwired, wires};

@@ -4,13 +4,16 @@
 //! renamed behind ksail's back is known by the volume it is on. One that inherited the labels, because its image was
 //! made from a mirror's container (`docker commit`), is somebody else's.
 
+use std::collections::{BTreeMap, BTreeSet};
+
 use super::{Observed, OwnContainer};
 use crate::engine::{Container, ContainerSummary, Volume};
-use crate::labels::{HOST, Labels, is_ours};
+use crate::labels::{HOST, Labels, MADE_VOLUME, ROLE, is_ours};
 use crate::names;
+use crate::registry::Role;
 
 /// By its labels, and by its name or the volume it is on.
-pub(super) fn is_a_mirrors(container: &ContainerSummary, cluster: &str) -> bool {
+pub fn is_a_mirrors(container: &ContainerSummary, cluster: &str) -> bool {
     let Some(host) = container.labels.get(HOST).filter(|_| is_ours(&container.labels, cluster)) else { return false };
     let mut known_by = container.volumes.iter().chain([&container.name]);
     known_by.any(|name| names::is_of(name, cluster, host))
@@ -22,12 +25,38 @@ pub(super) fn volumes_of(container: &Container) -> impl Iterator<Item = &String>
 }
 
 impl Observed {
-    /// Names by host: that of its container, otherwise that of its volume.
+    /// Names by host: that of its container, otherwise that of its volume. And its volumes, by what is in them.
     pub fn names(&self, cluster: &str) -> names::Existing {
-        let mut existing = names::Existing::new();
+        names::Existing { names: self.names_by_host(cluster), volumes: self.volumes_by_role(cluster) }
+    }
+
+    /// What a container of ours is on is of that container's role: an earlier version went on with the same volume when
+    /// the role changed, and labels of volumes cannot be changed.
+    fn volumes_by_role(&self, cluster: &str) -> BTreeMap<String, BTreeMap<Role, String>> {
+        let mut by_host: BTreeMap<String, BTreeMap<Role, String>> = BTreeMap::new();
+        let mut mounted = BTreeSet::new();
+        let mut note = |labels: &Labels, name: &String| {
+            let host = labels.get(HOST).filter(|host| names::is_of(name, cluster, host));
+            if let (Some(host), Some(role)) = (host, labels.get(ROLE).and_then(|role| Role::of(role))) {
+                by_host.entry(host.clone()).or_default().entry(role).or_insert_with(|| name.clone());
+            }
+        };
+        for OwnContainer { container, .. } in &self.containers {
+            for volume in volumes_of(container) {
+                note(&container.labels, volume);
+                mounted.insert(volume);
+            }
+        }
+        let ours = self.volumes.values().filter(|volume| is_ours(&volume.labels, cluster));
+        ours.filter(|volume| !mounted.contains(&volume.name)).for_each(|volume| note(&volume.labels, &volume.name));
+        by_host
+    }
+
+    fn names_by_host(&self, cluster: &str) -> BTreeMap<String, String> {
+        let mut existing = BTreeMap::new();
         let mut note = |labels: &Labels, name: &str| {
             if let Some(host) = labels.get(HOST).filter(|host| names::is_of(name, cluster, host)) {
-                existing.entry(host.clone()).or_insert_with(|| names::without_next(name).to_owned());
+                existing.entry(host.clone()).or_insert_with(|| names::base(name).to_owned());
             }
         };
         for OwnContainer { container, .. } in &self.containers {
@@ -47,21 +76,52 @@ impl Observed {
         volume.labels.is_empty() && !self.strangers.values().any(|stranger| is_on_it(&stranger.volumes))
     }
 
-    /// Whether a volume is not older than a container of ours that is on it, so that the engine made it for that one.
-    pub fn was_made_for_its_container(&self, volume: &Volume) -> bool {
-        self.on_volume(volume).any(|container| is_not_older(volume, container))
+    /// Whether the engine made a volume for a container of ours, or for the predecessor of one.
+    pub fn was_made_for_ours(&self, volume: &Volume) -> bool {
+        self.of_volume(volume).any(|container| was_made_for(volume, container))
     }
 
     /// The host whose registry a volume is for.
     pub fn host_of_volume(&self, volume: &Volume) -> Option<String> {
-        let of_container = || self.on_volume(volume).find_map(|container| container.labels.get(HOST));
+        let of_container = || self.of_volume(volume).find_map(|container| container.labels.get(HOST));
         volume.labels.get(HOST).or_else(of_container).cloned()
     }
 
-    fn on_volume<'a>(&'a self, volume: &'a Volume) -> impl Iterator<Item = &'a Container> {
+    /// Our containers that know of a volume.
+    fn of_volume<'a>(&'a self, volume: &'a Volume) -> impl Iterator<Item = &'a Container> {
         let containers = self.containers.iter().map(|found| &*found.container);
-        containers.filter(|container| volumes_of(container).any(|name| *name == volume.name))
+        containers.filter(|container| volumes_known_by(container).any(|name| *name == volume.name))
     }
+
+    /// Our containers that mount a volume.
+    pub fn on_volume<'a>(&'a self, volume: &'a Volume) -> impl Iterator<Item = &'a Container> {
+        self.of_volume(volume).filter(|container| volumes_of(container).any(|name| *name == volume.name))
+    }
+
+    /// What the successor of a container has to say of the volume that the engine made for that one: the successor is
+    /// younger than the volume, and may be on another one.
+    pub fn made_volume(&self, container: &Container) -> Option<(&'static str, String)> {
+        let volume = self.volumes.values().find(|volume| was_made_for(volume, container))?;
+        Some((MADE_VOLUME, identity(volume)?))
+    }
+}
+
+/// Whether the engine made a volume, one without labels, for a container, or for a predecessor that it follows.
+fn was_made_for(volume: &Volume, container: &Container) -> bool {
+    let is_on_it = || volumes_of(container).any(|name| *name == volume.name);
+    let says_so = || identity(volume).is_some_and(|identity| container.labels.get(MADE_VOLUME) == Some(&identity));
+    volume.labels.is_empty() && (is_on_it() && is_not_older(volume, container) || says_so())
+}
+
+/// Of several volumes that had a name one after the other only the time says which one is meant.
+fn identity(volume: &Volume) -> Option<String> {
+    Some(format!("{}@{}", volume.name, volume.created_at?))
+}
+
+/// Names of volumes that a container mounts, and of the one that was made for its predecessor.
+pub(super) fn volumes_known_by(container: &Container) -> impl Iterator<Item = &str> {
+    let made = container.labels.get(MADE_VOLUME).and_then(|made| made.rsplit_once('@')).map(|(name, _)| name);
+    volumes_of(container).map(String::as_str).chain(made)
 }
 
 /// In whole seconds, which is all that Docker says of a volume.

@@ -16,6 +16,7 @@ use crate::distribution::is_of_cluster;
 use crate::engine::{Container, ContainerState, ContainerSummary, Volume};
 use crate::labels::{self, HOST, is_ours};
 use crate::manifest::Lifecycle;
+use crate::names;
 use crate::probe::{Probe, Prober, Serving};
 use crate::subject::Subject;
 
@@ -63,8 +64,8 @@ impl Contents {
         let node_containers: Vec<&Container> = inspected.map(|found| &*found.container).collect();
         let stopped = node_containers.iter().filter(|node| node.state != ContainerState::Running);
         let nodes = all_nodes.iter().filter_map(|record| self.node(record, desired));
-        let mounted: BTreeSet<String> =
-            containers.iter().flat_map(|found| ownership::volumes_of(&found.container)).cloned().collect();
+        let known = containers.iter().flat_map(|found| ownership::volumes_known_by(&found.container));
+        let mounted: BTreeSet<String> = known.map(str::to_owned).collect();
         let observed = Observed {
             unreadable: self.unreadable(&ours),
             ports_taken: self.ports.iter().filter(|(_, is_taken)| **is_taken).map(|(port, _)| *port).collect(),
@@ -173,5 +174,5 @@ fn stranger(container: &ContainerSummary, desired: &Desired) -> (String, Strange
 fn concerns(volume: &Volume, desired: &Desired, mounted: &BTreeSet<String>) -> bool {
     is_ours(&volume.labels, desired.cluster.as_str())
         || mounted.contains(&volume.name)
-        || desired.mirrors.values().any(|mirror| mirror.name == volume.name)
+        || desired.mirrors.values().any(|mirror| mirror.name == names::base(&volume.name))
 }

@@ -142,6 +142,9 @@ impl Store {
                 contents.marks.now(Object::Containers, Some(subject.clone()));
                 contents.marks.now(Object::Image, Some(subject.clone()));
                 contents.ports.clear();
+            } else if contents.image.is_none() {
+                // It was pulled.
+                contents.marks.now(Object::Image, Some(subject.clone()));
             }
         });
     }

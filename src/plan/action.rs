@@ -9,7 +9,7 @@ use crate::desired::Provisioning;
 use crate::distribution::hosts_toml::HostsToml;
 use crate::distribution::provisioner;
 use crate::distribution::registry_hosting::RegistryHosting;
-use crate::engine::ContainerSpec;
+use crate::engine::{ContainerSpec, Volume};
 use crate::manifest::{ClusterName, Distribution};
 use crate::observed::NetworkRef;
 use crate::registry::SecretFiles;
@@ -148,10 +148,9 @@ pub enum Action {
     },
     /// Remove a volume and what it holds.
     RemoveVolume {
-        /// Name.
-        name: String,
-        /// What says whose it is. One that has others by then is left alone.
-        labels: BTreeMap<String, String>,
+        /// As it was observed: one that has other labels by then, or was made at another time, is another one and is
+        /// left alone.
+        volume: Volume,
     },
     /// Wait until the registry in a container answers. What came before is then final.
     AwaitServing {
@@ -263,7 +262,7 @@ impl Action {
     pub fn object(&self) -> &str {
         match self {
             Self::PullImage { image } => image,
-            Self::CreateVolume { name, .. } | Self::RemoveVolume { name, .. } => name,
+            Self::CreateVolume { name, .. } | Self::RemoveVolume { volume: Volume { name, .. } } => name,
             Self::CreateContainer { spec } => &spec.name,
             Self::PutFiles { container, .. }
             | Self::ConnectNetwork { container, .. }

@@ -5,6 +5,10 @@ use crate::engine::{Container, Image};
 use crate::labels;
 use crate::registry::{Role, SHAPE};
 
+/// What a change of the upstream means for what is cached: tags are asked for anew, and content is what its digest says,
+/// whoever sent it. But what only the old upstream had goes on being served.
+pub(super) const WHAT_STAYS: &str = "what came from the old upstream stays";
+
 /// Why a container has to be recreated.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) enum Difference {
@@ -68,7 +72,15 @@ fn short(id: &str) -> &str {
 
 fn upstream(mirror: &Mirror, container: &Container) -> Option<String> {
     const UPSTREAM: &str = "REGISTRY_PROXY_REMOTEURL";
-    changed("upstream", container.env.get(UPSTREAM)?, mirror.container.env.get(UPSTREAM)?)
+    let upstream = mirror.upstream.as_ref()?;
+    let found = container.env.get(UPSTREAM);
+    let changed = match mirror.container.env.get(UPSTREAM) {
+        Some(wanted) => changed("upstream", found?, wanted)?,
+        // It comes from a variable now, which does not make it another one.
+        None if found? == upstream.as_str() => return None,
+        None => changed("upstream", found?, &upstream.to_string())?,
+    };
+    Some(format!("{changed}; {WHAT_STAYS}"))
 }
 
 fn port(mirror: &Mirror, container: &Container) -> Option<String> {

@@ -3,15 +3,15 @@
 use std::collections::BTreeSet;
 
 use super::action::{Action, Step, Target};
-use super::difference::{Difference, difference};
+use super::difference::{Difference, WHAT_STAYS, difference};
 use super::{Milestone, Obstacle, Postponed, Sequence, Subject, next_free_port};
 use crate::desired::{Desired, Mirror};
 use crate::engine::{Container, ContainerSpec, ContainerState};
-use crate::labels::{self, is_ours};
-use crate::manifest::Upstream;
+use crate::labels::{self, is_of_mirror};
+use crate::manifest::{Upstream, VolumePolicy};
 use crate::observed::{NetworkRef, Observed, OwnContainer, StartsAgain};
 use crate::probe::Serving;
-use crate::registry::Role;
+use crate::registry::{Role, STORAGE};
 
 /// Restart policy of a container whose predecessor is on the same volume: two registries must not write to one volume,
 /// and after a loss of power the engine starts all that ask for it.
@@ -62,8 +62,9 @@ fn name_conflict(mirror: &Mirror, desired: &Desired, observed: &Observed) -> Opt
             cluster: stranger.cluster.clone(),
         });
     }
-    let volume = observed.volumes.get(&mirror.name)?;
-    if is_ours(&volume.labels, desired.cluster.as_str()) || observed.is_adopted(volume) {
+    let volume = observed.volumes.get(&mirror.volume)?;
+    let is_its = is_of_mirror(&volume.labels, desired.cluster.as_str(), mirror.host.as_str());
+    if is_its || observed.is_adopted(volume) {
         return None;
     }
     let cluster = volume.labels.get(labels::CLUSTER).cloned();
@@ -186,9 +187,13 @@ impl Builder<'_> {
 
     /// From nothing. Nothing is undone when a step fails: what is there already is mended by the next pass.
     fn create(&mut self, cause: &str) {
+        self.create_from(self.mirror.container.clone(), cause);
+    }
+
+    fn create_from(&mut self, spec: ContainerSpec, cause: &str) {
         self.prepare(cause);
         let container = new_target(&self.mirror.name);
-        self.push(Action::CreateContainer { spec: Box::new(self.mirror.container.clone()) }, cause);
+        self.push(Action::CreateContainer { spec: Box::new(spec) }, cause);
         self.prepare_start(&container, cause);
         self.start(&container, cause);
     }
@@ -205,7 +210,8 @@ impl Builder<'_> {
     /// Whether a registry may be stopped for a cause. A cache that serves and would not start again, because its
     /// upstream is away, keeps serving: what is to be changed waits until the upstream answers.
     fn may_stop(&mut self, found: &OwnContainer, cause: &str) -> bool {
-        let serves = is_up(found) && is_cache(&found.container);
+        // A registry to push to starts without any upstream, and nobody can be asked for one that there is no more.
+        let serves = is_up(found) && is_cache(&found.container) && self.mirror.role == Role::Mirror;
         match &found.starts_again {
             _ if !serves => true,
             StartsAgain::Yes => true,
@@ -229,8 +235,8 @@ impl Builder<'_> {
         }
         if main.container.state == ContainerState::Restarting && next.is_none() {
             // It does not serve, so nothing is lost, and the engine takes long to stop a container that keeps exiting.
-            self.push(remove(main), cause);
-            return self.create(cause);
+            self.push(remove(main), &self.cause_of_leaving(main, cause));
+            return self.create_from(self.successor_of(main, self.mirror.container.clone()), cause);
         }
         self.prepare(cause);
         let old = target(&main.container);
@@ -240,11 +246,10 @@ impl Builder<'_> {
             target(&next.container)
         } else {
             let new = new_target(&next_name);
-            let spec = Box::new(ContainerSpec {
-                name: next_name.clone(),
-                restart_policy: NEVER.to_owned(),
-                ..self.mirror.container.clone()
-            });
+            let mut spec = self.mirror.container.clone();
+            next_name.clone_into(&mut spec.name);
+            NEVER.clone_into(&mut spec.restart_policy);
+            let spec = Box::new(self.successor_of(main, spec));
             let undo = vec![Action::RemoveContainer { container: new.clone() }];
             self.push_undoable(Action::CreateContainer { spec }, cause, undo);
             self.prepare_start(&new, cause);
@@ -264,10 +269,26 @@ impl Builder<'_> {
         self.steps.push(Step { undo, after, ..Step::new(start, cause) });
         self.join_ambiguous_network(&new, cause);
         self.push(Action::AwaitServing { container: new.clone() }, cause);
-        self.push(Action::RemoveContainer { container: old }, cause);
+        self.push(Action::RemoveContainer { container: old }, &self.cause_of_leaving(main, cause));
         let policy = self.mirror.container.restart_policy.clone();
         self.push(Action::UpdateRestartPolicy { container: new.clone(), policy }, cause);
         self.push(rename(new, &self.mirror.name), cause);
+    }
+
+    /// Another role starts on another volume: what a cache fetched is nothing that was pushed.
+    fn cause_of_leaving(&self, main: &OwnContainer, cause: &str) -> String {
+        let was_on =
+            main.container.mounts.iter().find(|mount| mount.target == STORAGE).and_then(|mount| mount.volume.as_ref());
+        let is_left = was_on.is_some_and(|volume| *volume != self.mirror.volume);
+        let stays = is_left && self.desired.volume_policy == VolumePolicy::Retain;
+        if stays { format!("{cause}; its volume stays") } else { cause.to_owned() }
+    }
+
+    /// A container that follows another one knows of the volume that the engine made for that one.
+    fn successor_of(&self, main: &OwnContainer, mut spec: ContainerSpec) -> ContainerSpec {
+        let made = self.observed.made_volume(&main.container);
+        spec.labels.extend(made.map(|(label, volume)| (label.to_owned(), volume)));
+        spec
     }
 
     /// What a new container needs to exist.
@@ -275,10 +296,10 @@ impl Builder<'_> {
         if self.observed.image.is_none() {
             self.push(Action::PullImage { image: self.desired.image.clone() }, "the engine does not have it");
         }
-        if !self.observed.volumes.contains_key(&self.mirror.name) {
+        if !self.observed.volumes.contains_key(&self.mirror.volume) {
             let labels = self.mirror.container.labels.clone();
             let cause = if cause == MISSING { "volume is missing" } else { cause };
-            self.push(Action::CreateVolume { name: self.mirror.name.clone(), labels }, cause);
+            self.push(Action::CreateVolume { name: self.mirror.volume.clone(), labels }, cause);
         }
     }
 
@@ -320,8 +341,8 @@ impl Builder<'_> {
         // An upstream that holds a secret is in those files as well.
         let may_be_upstream = self.mirror.upstream.as_ref().is_some_and(Upstream::is_secret);
         let cause = match self.mirror.credentials {
-            Some(_) if may_be_upstream => "upstream or credentials changed",
-            None if may_be_upstream => "upstream changed",
+            Some(_) if may_be_upstream => &format!("upstream or credentials changed; {WHAT_STAYS}"),
+            None if may_be_upstream => &format!("upstream changed; {WHAT_STAYS}"),
             _ => "credentials changed",
         };
         // Files are read at the start: they are put in when that is next, and not for one that may not be stopped.

@@ -175,7 +175,8 @@ pub fn plan(desired: &Desired, observed: &Observed) -> Plan {
     let unwired = nodes.iter().filter(|(_, sequence)| sequence.steps.iter().any(Step::unwires));
     let unwired: Vec<Milestone> = unwired.map(|(node, _)| Milestone::Ended(node.clone())).collect();
     sequences.extend(nodes);
-    sequences.extend(removal::sequences(desired, observed, &unwired));
+    let removals = removal::sequences(desired, observed, &sequences, &unwired);
+    sequences.extend(removals);
     let mirrors = sequences.keys().filter(|subject| subject.host().is_some());
     let cluster = cluster::sequence(desired, observed, mirrors.cloned().collect());
     sequences.insert(Subject::Cluster(desired.cluster.to_string()), cluster);

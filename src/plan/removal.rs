@@ -4,18 +4,26 @@ use std::collections::BTreeMap;
 
 use super::action::{Action, Step, Target};
 use super::{Milestone, Obstacle, Sequence, Subject};
-use crate::desired::Desired;
-use crate::engine::Volume;
-use crate::labels::{self, is_ours};
+use crate::desired::{Desired, Mirror};
+use crate::engine::{Container, Volume};
+use crate::labels::{self, Labels, is_ours};
 use crate::manifest::{State, VolumePolicy};
 use crate::names;
 use crate::observed::{NetworkRef, Observed, OwnContainer};
+use crate::registry::Role;
 
 /// Per host that is not desired its containers, and its volume, if that goes too, after them.
 ///
 /// A container goes when no node sends pulls to it any more (`unwired`); where the cluster goes as well, it leaves
 /// the cluster's network first and goes after the cluster. A cluster that cannot be deleted goes on using it.
-pub(super) fn sequences(desired: &Desired, observed: &Observed, unwired: &[Milestone]) -> BTreeMap<Subject, Sequence> {
+///
+/// And per volume that the other role of a mirror has left the same, after the mirror's own sequence (of `mirrors`).
+pub(super) fn sequences(
+    desired: &Desired,
+    observed: &Observed,
+    mirrors: &BTreeMap<Subject, Sequence>,
+    unwired: &[Milestone],
+) -> BTreeMap<Subject, Sequence> {
     let cluster_goes = observed.is_cluster_to_go(desired);
     let cluster_is_gone = || vec![Milestone::Done(Subject::Cluster(desired.cluster.to_string()))];
     let after = if cluster_goes { cluster_is_gone() } else { unwired.to_vec() };
@@ -49,9 +57,20 @@ pub(super) fn sequences(desired: &Desired, observed: &Observed, unwired: &[Miles
         if observed.unreadable.contains_key(mirror.name()) {
             continue;
         }
-        let after = sequences.contains_key(&mirror).then_some(Milestone::Done(mirror)).into_iter().collect();
-        let action = Action::RemoveVolume { name: volume.name.clone(), labels: volume.labels.clone() };
-        let steps = vec![Step { after, ..Step::new(action, cause_of_removal(desired)) }];
+        let action = Action::RemoveVolume { volume: volume.clone() };
+        let (its, cause) = match desired_mirror(desired, mirror.name()) {
+            None => (sequences.get(&mirror), cause_of_removal(desired).to_owned()),
+            Some(desired) => {
+                let its = mirrors.get(&mirror);
+                if is_kept(observed, volume, its) {
+                    continue;
+                }
+                (its, format!("{} is a {} now", desired.host, of_what_kind(desired)))
+            }
+        };
+        let has_steps = its.is_some_and(|sequence| !sequence.steps.is_empty());
+        let after = has_steps.then_some(Milestone::Done(mirror)).into_iter().collect();
+        let steps = vec![Step { after, ..Step::new(action, cause) }];
         sequences.insert(Subject::Volume(volume.name.clone()), Sequence { steps, ..Sequence::default() });
     }
     sequences
@@ -82,10 +101,45 @@ fn goes(desired: &Desired, observed: &Observed, volume: &Volume) -> bool {
     let wanted = desired.state == State::Purged
         || (desired.state == State::Present && desired.volume_policy == VolumePolicy::Delete);
     let is_ours = is_ours(&volume.labels, desired.cluster.as_str())
-        || (observed.is_adopted(volume) && observed.was_made_for_its_container(volume));
-    let host = observed.host_of_volume(volume);
-    let has_its_name = host.as_ref().is_some_and(|host| names::is_of(&volume.name, desired.cluster.as_str(), host));
-    wanted && is_ours && has_its_name && !host.is_some_and(|host| is_desired(desired, &host))
+        || (observed.is_adopted(volume) && observed.was_made_for_ours(volume));
+    let Some(host) = observed.host_of_volume(volume) else { return false };
+    let has_its_name = names::is_of(&volume.name, desired.cluster.as_str(), &host);
+    let mirror = desired_mirror(desired, &host);
+    wanted && is_ours && has_its_name && mirror.is_none_or(|mirror| is_of_other_role(observed, volume, mirror))
+}
+
+/// Whether a volume holds what came of a mirror's other role. Another one of the mirror's own role is somebody's
+/// business: an earlier version may have had another name for it.
+fn is_of_other_role(observed: &Observed, volume: &Volume, mirror: &Mirror) -> bool {
+    let of_container = || {
+        let labels = observed.on_volume(volume).map(|container| &container.labels).next();
+        // One without labels that nobody is on any more is known by the container that went on without it.
+        labels.map_or(volume.labels.is_empty(), |labels| is_other(labels, mirror))
+    };
+    let is_other_by_label = is_other(&volume.labels, mirror);
+    volume.name != mirror.volume && (is_other_by_label || of_container())
+}
+
+fn is_other(labels: &Labels, mirror: &Mirror) -> bool {
+    labels.get(labels::ROLE).is_some_and(|role| role != mirror.role.as_str())
+}
+
+/// Whether a container of ours stays on a volume.
+fn is_kept(observed: &Observed, volume: &Volume, sequence: Option<&Sequence>) -> bool {
+    let steps = || sequence.iter().flat_map(|sequence| &sequence.steps);
+    let goes = |container: &Container| {
+        steps().any(|step| {
+            matches!(&step.action, Action::RemoveContainer { container: target } if target.id.as_ref() == Some(&container.id))
+        })
+    };
+    observed.on_volume(volume).any(|container| !goes(container))
+}
+
+const fn of_what_kind(mirror: &Mirror) -> &'static str {
+    match mirror.role {
+        Role::Mirror => "pull-through mirror",
+        Role::Push => "push registry",
+    }
 }
 
 /// Why something goes that is not desired.
@@ -102,5 +156,9 @@ pub(super) fn host_of(labels: &BTreeMap<String, String>, name: &str) -> String {
 }
 
 fn is_desired(desired: &Desired, host: &str) -> bool {
-    desired.mirrors.keys().any(|desired| desired.as_str() == host)
+    desired_mirror(desired, host).is_some()
+}
+
+fn desired_mirror<'a>(desired: &'a Desired, host: &str) -> Option<&'a Mirror> {
+    desired.mirrors.values().find(|mirror| mirror.host.as_str() == host)
 }

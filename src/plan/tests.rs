@@ -1,5 +1,6 @@
 mod cluster;
 mod nodes;
+mod volumes;
 
 use std::collections::BTreeMap;
 use std::net::{IpAddr, Ipv4Addr};
@@ -12,6 +13,7 @@ use super::*;
 use crate::desired::{ResolveContext, resolve};
 use crate::engine::{Container, ContainerState, Endpoint, Image, LogDriver, Mount, Volume};
 use crate::manifest::{self, Credentials, Manifest, Registries, State, Upstream, VolumePolicy};
+use crate::names;
 use crate::observed::{NetworkRef, OwnContainer, StartsAgain, Stranger};
 use crate::probe::Serving;
 use crate::registry::SecretFiles;
@@ -79,8 +81,8 @@ fn converged(desired: &Desired) -> Observed {
     for mirror in desired.mirrors.values() {
         observed.containers.push(container_of(mirror));
         let labels = mirror.container.labels.clone();
-        let volume = Volume { name: mirror.name.clone(), labels, created_at: None };
-        observed.volumes.insert(mirror.name.clone(), volume);
+        let volume = Volume { name: mirror.volume.clone(), labels, created_at: None };
+        observed.volumes.insert(mirror.volume.clone(), volume);
     }
     observed
 }
@@ -212,8 +214,11 @@ fn changed_credentials_are_replaced_without_a_new_container() {
 fn a_changed_upstream_that_is_secret_is_named_as_what_changed() {
     let secret: Upstream = "https://hidden.example.com".parse::<Upstream>().unwrap().shown_as("https://${HUB}");
     for (credentials, cause) in [
-        (None, "upstream changed"),
-        (Some(Credentials { username: "me".into(), password: "pw".into() }), "upstream or credentials changed"),
+        (None, "upstream changed; what came from the old upstream stays"),
+        (
+            Some(Credentials { username: "me".into(), password: "pw".into() }),
+            "upstream or credentials changed; what came from the old upstream stays",
+        ),
     ] {
         let desired =
             wanted(vec![manifest::Mirror { upstream: Some(secret.clone()), credentials, ..mirror("ghcr.io", 5001) }]);
@@ -412,7 +417,7 @@ fn each_setting_that_cannot_be_changed_in_place_recreates_with_a_cause_of_its_ow
         plan.lines().nth(1).unwrap_or_default().trim().to_owned()
     };
     assert_snapshot!(change(|other| other.upstream = Some("https://old.example".parse().unwrap())),
-        @"create container ksail-dev-ghcr-io.next: upstream changed https://old.example -> https://ghcr.io");
+        @"create container ksail-dev-ghcr-io.next: upstream changed https://old.example -> https://ghcr.io; what came from the old upstream stays");
     assert_snapshot!(change(|other| other.ttl = Duration::from_secs(60)),
         @"create container ksail-dev-ghcr-io.next: setting REGISTRY_PROXY_TTL changed 60s -> 0s");
     assert_snapshot!(change(|other| other.listen_address = "0.0.0.0".parse().unwrap()),
@@ -543,7 +548,7 @@ fn credentials_are_not_put_into_a_cache_that_may_not_be_restarted() {
 fn a_host_whose_usual_name_is_anothers_already_has_one_of_its_own() {
     // Made before names of hosts with a dash had a suffix.
     let old = wanted(vec![mirror("registry-local:5000", 5001)]);
-    let old = old.with_names(&[("registry-local:5000".to_owned(), "ksail-dev-registry-local-5000".to_owned())].into());
+    let old = old.with_names(&names::Existing::named("registry-local:5000", "ksail-dev-registry-local-5000"));
     let mut observed = converged(&old);
     for gone in [false, true] {
         if gone {
@@ -823,7 +828,7 @@ fn what_does_not_run_or_is_no_cache_is_not_asked_for() {
 fn what_exists_keeps_its_name_when_a_host_of_the_same_slug_comes_and_when_the_rule_gives_another() {
     let plain = |host: &str, name: &str| {
         let desired = wanted(vec![mirror(host, 5001)]);
-        desired.with_names(&[(host.to_owned(), name.to_owned())].into())
+        desired.with_names(&names::Existing::named(host, name))
     };
     // Made before names of hosts with a dash had a suffix.
     let observed = converged(&plain("registry-local:5000", "ksail-dev-registry-local-5000"));

@@ -38,6 +38,11 @@ impl Role {
             Self::Push => "push",
         }
     }
+
+    /// The role that a label's value stands for.
+    pub fn of(label: &str) -> Option<Self> {
+        [Self::Mirror, Self::Push].into_iter().find(|role| role.as_str() == label)
+    }
 }
 
 impl fmt::Display for Role {

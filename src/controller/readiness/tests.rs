@@ -3,7 +3,7 @@
 use super::*;
 use crate::desired::{ResolveContext, resolve};
 use crate::distribution::containerd::RegistryConfig;
-use crate::engine::EngineError;
+use crate::engine::{EngineError, Volume};
 use crate::manifest::load_contents;
 use crate::observed::{Hosting, Node};
 use crate::outcome::{Ended, Failure, Outcome};
@@ -192,6 +192,10 @@ fn deletes_cluster(scene: Scene) -> Scene {
     scene.plans(&cluster(), action, Vec::new())
 }
 
+fn volume_named(name: String) -> Volume {
+    Volume { name, labels: BTreeMap::new(), created_at: None }
+}
+
 #[test]
 fn two_mirrors_that_swap_ports_and_three_in_a_ring_start_together() {
     for hosts in [&["a.io", "b.io"][..], &["a.io", "b.io", "c.io"]] {
@@ -257,7 +261,7 @@ fn who_only_waits_for_an_end_waits_for_those_that_run_and_not_for_those_in_backo
 #[test]
 fn what_the_file_does_not_ask_for_any_more_goes_when_the_file_has_been_stable() {
     let volume = Subject::Volume("ksail-dev-b-io".to_owned());
-    let remove_volume = || Action::RemoveVolume { name: "ksail-dev-b-io".to_owned(), labels: BTreeMap::new() };
+    let remove_volume = || Action::RemoveVolume { volume: volume_named("ksail-dev-b-io".to_owned()) };
     let remove_files =
         || Action::RemoveNodeFiles { node: target("worker"), paths: vec!["/etc/x".to_owned()], hosts: Vec::new() };
     let withdraw =
@@ -308,7 +312,7 @@ fn who_waits_for_what_a_removal_releases_waits_with_it() {
 #[test]
 fn a_volume_that_goes_waits_for_its_mirror_and_a_mirror_for_its_volume_that_is_going() {
     let volume = Subject::Volume("ksail-dev-a-io".to_owned());
-    let remove = || Action::RemoveVolume { name: "ksail-dev-a-io".to_owned(), labels: BTreeMap::new() };
+    let remove = || Action::RemoveVolume { volume: volume_named("ksail-dev-a-io".to_owned()) };
     let scene = Scene::of(&[]).plans_to_stop("a.io", Vec::new()).has_failed(&mirror("a.io"));
     let scene = scene.plans(&volume, remove(), vec![Milestone::Done(mirror("a.io"))]);
     assert_eq!(scene.waits(&volume), Ok(scene.backs_off(&mirror("a.io"))));

@@ -1,0 +1,147 @@
+//! What somebody does between a look and the change that it leads to, in virtual time: what is there by then counts, by
+//! its identity and not by its name.
+
+use tokio::sync::watch;
+
+use super::uncooperative::asking_in_words;
+use super::*;
+use crate::desired::Desired;
+use crate::engine::ContainerSpec;
+use crate::labels::of_owner;
+
+const GHCR: &str = "ksail-dev-ghcr-io";
+
+fn asking(text: &str) -> Desired {
+    asking_in_words(text.to_owned())
+}
+
+/// A controller that is told what to make true, and what happens meanwhile.
+async fn meanwhile<F: Future<Output = ()>>(world: World, desired: Desired, happens: impl FnOnce(World) -> F) {
+    let (asked, intents) = watch::channel(Intent::at_once(desired));
+    let (controller, stop) = (world.controller(), world.stop.clone());
+    let task = tokio::spawn(async move { controller.reconcile(intents, &stop).await });
+    happens(world).await;
+    drop(asked);
+    task.await.unwrap();
+}
+
+impl World {
+    async fn begins_to(&self, call: &str) {
+        self.until(&format!("{call} begins"), |world| world.engine.calls().iter().any(|made| made.name == call)).await;
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_volume_that_somebody_makes_before_the_container_comes_is_not_used() {
+    let theirs = [
+        of_owner("dev", "quay.io", "mirror"),
+        of_owner("other", "ghcr.io", "mirror"),
+        BTreeMap::from([("mine".to_owned(), "yes".to_owned())]),
+    ];
+    for labels in theirs {
+        for call in ["pull_image", "create_container"] {
+            let world = World::new();
+            world.engine.delay(move |made| made.name == call, 1, Duration::from_secs(2));
+            meanwhile(world, asking(&manifest_text(&[("ghcr.io", 5001)])), async |world| {
+                world.begins_to(call).await;
+                let outsider = world.engine.outsider();
+                // Nobody is told.
+                world.engine.lose_events(|_| true, usize::MAX);
+                let _ = outsider.remove_volume(GHCR).await;
+                outsider.create_volume(GHCR, &labels).await.unwrap();
+                sleep(Duration::from_secs(90)).await;
+                let row = format!("{labels:?}, during {call}");
+                let started = world.engine.calls().iter().any(|call| call.name == "start_container");
+                assert!(world.container(GHCR).is_none() && !started, "{row}");
+                assert_eq!(outsider.inspect_volume(GHCR).await.unwrap().labels, labels, "{row}");
+                let refused = |event: &Event| matches!(event, Event::Action(report) if matches!(&report.result, ActionResult::Failed(why) if why.to_string().starts_with(&format!("volume {GHCR} was not made by ksail"))));
+                assert!(world.recorder.has(refused), "{row}");
+                world.stop.cancel();
+            })
+            .await;
+        }
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_bare_volume_that_somebody_elses_container_is_on_by_then_is_not_used() {
+    let world = World::new();
+    world.engine.add_image("theirs:1", crate::engine::Image::default());
+    world.engine.delay(|made| made.name == "pull_image", 1, Duration::from_secs(2));
+    let desired = asking(&manifest_text(&[("ghcr.io", 5001)]));
+    let spec = desired.mirrors.values().next().unwrap().container.clone();
+    meanwhile(world, desired, async |world| {
+        world.begins_to("pull_image").await;
+        let outsider = world.engine.outsider();
+        world.engine.lose_events(|_| true, usize::MAX);
+        let (name, image, labels, ports) = ("theirs".to_owned(), "theirs:1".to_owned(), BTreeMap::new(), Vec::new());
+        outsider.create_container(&ContainerSpec { name, image, labels, ports, ..spec }).await.unwrap();
+        sleep(Duration::from_secs(90)).await;
+        assert!(world.container(GHCR).is_none());
+        assert!(!world.engine.calls().iter().any(|call| call.name == "create_container" && call.object == GHCR));
+        world.stop.cancel();
+    })
+    .await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_container_of_the_mirrors_name_that_inherited_its_labels_is_neither_used_nor_removed() {
+    let world = World::new();
+    let labels = of_owner("dev", "ghcr.io", "mirror");
+    world
+        .engine
+        .add_image("committed:1", crate::engine::Image { id: "sha256:c".to_owned(), labels, ..Default::default() });
+    world.engine.delay(|made| made.name == "pull_image", 1, Duration::from_secs(2));
+    let desired = asking(&manifest_text(&[("ghcr.io", 5001)]));
+    let spec = desired.mirrors.values().next().unwrap().container.clone();
+    meanwhile(world, desired, async |world| {
+        world.begins_to("pull_image").await;
+        let outsider = world.engine.outsider();
+        world.engine.lose_events(|_| true, usize::MAX);
+        let image = "committed:1".to_owned();
+        let id = outsider.create_container(&ContainerSpec { image, ..spec }).await.unwrap();
+        sleep(Duration::from_secs(90)).await;
+        let theirs = outsider.inspect_container(&id).await.unwrap();
+        assert_eq!((theirs.name.as_str(), theirs.state), (GHCR, ContainerState::Created));
+        world.stop.cancel();
+    })
+    .await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_role_that_changes_leaves_its_volume_and_with_the_policy_delete_that_goes_when_the_new_one_serves() {
+    let text = |entry: &str, policy: &str| {
+        manifest_text(&[])
+            .replace("  registries:\n", &format!("  registries:\n    volumePolicy: {policy}\n"))
+            .replace("    mirrors:\n", &format!("    mirrors:\n      - {{host: registry.test, port: 5001{entry}}}\n"))
+    };
+    let name = "ksail-dev-registry-test";
+    let (cache, push) = (", upstream: \"https://elsewhere.test\"", "");
+    for policy in ["Retain", "Delete"] {
+        let world = World::new();
+        let (asked, intents) = watch::channel(Intent::careful(asking(&text(cache, policy))));
+        let (controller, stop) = (world.controller(), world.stop.clone());
+        let task = tokio::spawn(async move { controller.reconcile(intents, &stop).await });
+        world.until("the cache runs", |world| world.runs(name)).await;
+        sleep(Duration::from_secs(1)).await;
+        let beside = format!("{name}.push");
+        asked.send_replace(Intent::careful(asking(&text(push, policy))));
+        let is_on = |world: &World, volume: &str| {
+            let container = world.container(name);
+            container
+                .is_some_and(|container| container.mounts.iter().any(|mount| mount.volume.as_deref() == Some(volume)))
+        };
+        world.until("it is a push registry", |world| is_on(world, &beside)).await;
+        assert!(world.has_volume(name), "not at once");
+        sleep(Duration::from_secs(30)).await;
+        assert_eq!(world.has_volume(name), policy == "Retain", "{policy}");
+        asked.send_replace(Intent::careful(asking(&text(cache, policy))));
+        world.until("it is a cache again", |world| is_on(world, name)).await;
+        sleep(Duration::from_secs(30)).await;
+        assert_eq!(world.has_volume(&beside), policy == "Retain", "{policy}");
+        let pulls = world.engine.calls().iter().filter(|call| call.name == "pull_image").count();
+        assert_eq!(pulls, 1, "what was pulled is there for every recreate");
+        world.stop.cancel();
+        task.await.unwrap();
+    }
+}
