@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use jiff::Timestamp;
 use ksail::desired::{Desired, ResolveContext, resolve};
-use ksail::engine::{EngineError, EngineInfo, PullProgress};
+use ksail::engine::{EngineError, EngineInfo, PullProgress, Volume};
 use ksail::event::{ActionReport, ActionResult, Event, Reporter};
 use ksail::manifest::{Distribution, parse};
 use ksail::observed::NetworkRef;
@@ -56,6 +56,7 @@ fn actions(desired: &Desired) -> Vec<(Subject, Action, &'static str)> {
         (|| Subject::Node("dev-control-plane".to_owned()), || Subject::Cluster("dev".to_owned()));
     let name = || mirror.name.clone();
     let labels = BTreeMap::new;
+    let volume = Volume { name: name(), labels: labels(), created_at: None };
     let files: BTreeMap<_, _> =
         mirror.node_files.iter().map(|(host, toml)| (host.clone(), (String::new(), toml.clone()))).collect();
     let secrets = mirror.files.clone().unwrap();
@@ -90,7 +91,7 @@ fn actions(desired: &Desired) -> Vec<(Subject, Action, &'static str)> {
             "restart policy changed to no",
         ),
         (docker_io(), Action::RemoveContainer { container: container() }, "not in ksail.yaml; its volume stays"),
-        (Subject::Volume(name()), Action::RemoveVolume { name: name(), labels: labels() }, "state is Purged"),
+        (Subject::Volume(name()), Action::RemoveVolume { volume }, "state is Purged"),
         (docker_io(), Action::AwaitServing { container: container() }, "container is missing"),
         (of_node(), Action::WriteNodeFiles { node: node(), files }, "hosts.toml is missing"),
         (of_node(), Action::RemoveNodeFiles { node: node(), hosts: hosts(), paths: Vec::new() }, "not in ksail.yaml"),
@@ -149,7 +150,7 @@ fn failures() -> Vec<Failure> {
     let left = Failure::Engine { what: "cannot delete cluster dev with kind".to_owned(), error: refused() };
     vec![
         Failure::Engine { what: "cannot start ksail-dev-docker-io".to_owned(), error: refused() },
-        Failure::NameTaken { name: container() },
+        Failure::NameTaken { kind: "container", name: container() },
         Failure::Exits { container: container(), exit_code: Some(1) },
         Failure::DoesNotServe { container: container() },
         Failure::Archive("no memory".to_owned()),
