@@ -19,6 +19,7 @@ use super::super::schema;
 use super::super::{BAD_INPUT, Exit, Global, OK, note, print};
 use super::document::{self, Document, SCHEMA};
 use crate::distribution;
+use crate::limit::FILE;
 use crate::manifest::{self, ClusterName, FILE_NAME, Host, Outline};
 
 #[derive(Debug, Args)]
@@ -237,7 +238,7 @@ struct Planned {
 
 impl Planned {
     fn generated(path: PathBuf, contents: String) -> Result<Self, Exit> {
-        let fate = match fs::read(&path) {
+        let fate = match FILE.read_file(&path) {
             Ok(bytes) if bytes == contents.as_bytes() => Fate::Unchanged,
             Ok(_) => Fate::Replaced,
             Err(error) if matches!(error.kind(), std::io::ErrorKind::NotFound) => Fate::Written,
