@@ -1,9 +1,11 @@
 //! Tar archives, the form in which the engine takes and gives files of containers.
 
 use std::collections::BTreeMap;
-use std::io::{self, Read};
+use std::io;
 
 use tar::{Archive, Builder, EntryType, Header};
+
+use crate::limit::ARCHIVE;
 
 /// Packs files to be extracted at `/`: path, permission bits and content. The engine makes the directories that are
 /// missing, and leaves those that are there as they are. `modified` is in seconds since 1970.
@@ -39,18 +41,17 @@ pub(crate) fn pack_private<'a>(
     archive.into_inner()
 }
 
-/// The regular files of an archive by the last component of their path.
+/// The regular files of an archive by the last component of their path. Unpacked they are no larger than packed ones may
+/// be: of a sparse file the archive says only how large it is.
 pub(crate) fn files_in(archive: &[u8]) -> io::Result<BTreeMap<String, Vec<u8>>> {
-    let mut files = BTreeMap::new();
+    let (mut files, meter) = (BTreeMap::new(), ARCHIVE.meter());
     for entry in Archive::new(archive).entries()? {
-        let mut entry = entry?;
+        let entry = entry?;
         if !entry.header().entry_type().is_file() {
             continue;
         }
         let name = entry.path()?.file_name().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default();
-        let mut bytes = Vec::new();
-        entry.read_to_end(&mut bytes)?;
-        files.insert(name, bytes);
+        files.insert(name, meter.read(entry)?);
     }
     Ok(files)
 }
@@ -61,4 +62,19 @@ pub(crate) fn is_empty_directory(archive: &[u8]) -> bool {
     let Ok(entries) = archive.entries() else { return false };
     let kinds: Vec<bool> = entries.map(|entry| entry.is_ok_and(|entry| entry.header().entry_type().is_dir())).collect();
     kinds == [true]
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn files_are_read_up_to_a_limit_all_together() {
+        let half = vec![b'x'; ARCHIVE.bytes() / 2 + 1];
+        let archive =
+            |count| pack(["/a", "/b"].iter().take(count).map(|path| (*path, 0o644, half.as_slice())), 0).unwrap();
+        assert_eq!(files_in(&archive(1)).unwrap().len(), 1);
+        let error = files_in(&archive(2)).unwrap_err().to_string();
+        assert!(error.contains("16 MiB"), "{error}");
+    }
 }

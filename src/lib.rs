@@ -32,6 +32,7 @@
 //! | [`engine`] | the Docker-compatible daemon, and one in memory for tests |
 //! | [`manifest`] | the bytes of `ksail.yaml`: strict load with positions, edits in place |
 //! | [`printable`] | what may leave the program as text |
+//! | [`limit`] | how much is read of what others say |
 //! | [`labels`] | names other programs may rely on, and what makes an object ours |
 //!
 //! One imports only what stands below it; `tests/rooms.rs` holds that. To follow one mirror from the file to the engine: [`manifest::load`],
@@ -47,6 +48,7 @@ pub mod engine;
 pub mod event;
 pub mod execute;
 pub mod labels;
+pub mod limit;
 pub mod manifest;
 pub mod names;
 pub mod observed;

@@ -13,13 +13,14 @@ use std::time::Duration;
 use futures_util::StreamExt;
 use futures_util::future::BoxFuture;
 use futures_util::stream::{self, BoxStream};
-use tokio::io::{AsyncBufReadExt, AsyncRead, BufReader};
+use tokio::io::{AsyncBufRead, AsyncBufReadExt, AsyncRead, BufReader};
 use tokio::process::{Child, Command};
 use tokio::time::{Instant, sleep_until, timeout, timeout_at};
 use tokio_util::sync::CancellationToken;
 use tracing::info;
 
 use crate::distribution;
+use crate::limit::PROGRAM_LINE;
 use crate::manifest::Distribution;
 
 /// Longest run of a program. To create a cluster takes minutes, more where its images come over a slow line.
@@ -252,14 +253,29 @@ fn output_of(child: &mut Child) -> BoxStream<'static, String> {
 }
 
 fn lines(from: impl AsyncRead + Unpin + Send + 'static) -> BoxStream<'static, String> {
-    stream::unfold(BufReader::new(from), |mut from| async move {
-        let mut line = Vec::new();
-        match from.read_until(b'\n', &mut line).await {
-            Ok(0) | Err(_) => None,
-            Ok(_) => Some((String::from_utf8_lossy(&line).trim_end().to_owned(), from)),
+    stream::unfold(BufReader::new(from), |mut from| async move { Some((line(&mut from).await?, from)) }).boxed()
+}
+
+/// The next line; of one that is too long the beginning, and that there was more. It is read to its end all the same: who
+/// is not read stops.
+async fn line(from: &mut (impl AsyncBufRead + Unpin)) -> Option<String> {
+    let (mut line, mut left_out, mut has_begun) = (Vec::new(), 0, false);
+    loop {
+        let part = from.fill_buf().await.ok().filter(|part| !part.is_empty());
+        let Some(part) = part else { break };
+        has_begun = true;
+        let end = part.iter().position(|byte| *byte == b'\n');
+        let (part, used) = end.map_or((part, part.len()), |end| (&part[..end], end + 1));
+        let kept = part.len().min(PROGRAM_LINE.bytes() - line.len());
+        line.extend_from_slice(&part[..kept]);
+        left_out += part.len() - kept;
+        from.consume(used);
+        if end.is_some() {
+            break;
         }
-    })
-    .boxed()
+    }
+    let text = String::from_utf8_lossy(&line).trim_end().to_owned();
+    has_begun.then(|| if left_out == 0 { text } else { format!("{text} … ({left_out} more bytes in this line)") })
 }
 
 /// A program that does not outlive whoever waits for it, and nor does what it has started.
@@ -322,6 +338,8 @@ fn is_executable(path: &Path) -> bool {
 pub(crate) mod tests {
     use std::sync::Mutex;
 
+    use tokio::io::AsyncReadExt;
+
     use super::*;
 
     /// A program of that name, and a provisioner that finds it.
@@ -371,6 +389,24 @@ pub(crate) mod tests {
         assert_eq!(outcome, Ok(()));
         heard.sort();
         assert_eq!(heard, ["/home/me/.kube/config unix:///x", "create cluster"]);
+    }
+
+    #[tokio::test]
+    async fn a_line_that_is_too_long_is_cut_and_what_follows_is_read() {
+        let most = PROGRAM_LINE.bytes();
+        let script = format!("head -c {} /dev/zero | tr '\\0' x; echo; echo then; printf last", most + 7);
+        let (outcome, heard) = run(&script, &CancellationToken::new()).await;
+        assert_eq!(outcome, Ok(()));
+        let cut = format!("{} … (7 more bytes in this line)", "x".repeat(most));
+        assert_eq!(heard, [cut, "then".to_owned(), "last".to_owned()]);
+    }
+
+    #[tokio::test]
+    async fn a_line_that_never_ends_takes_no_memory() {
+        let endless = tokio::io::repeat(b'x').take(64 * 1024 * 1024);
+        let lines: Vec<String> = lines(endless).collect().await;
+        assert_eq!(lines.len(), 1);
+        assert!(lines[0].len() < 2 * PROGRAM_LINE.bytes(), "{} bytes", lines[0].len());
     }
 
     #[tokio::test]

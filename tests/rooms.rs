@@ -186,3 +186,14 @@ fn circle(imports: &Imports) -> Option<String> {
     let mut done = BTreeSet::new();
     imports.keys().find_map(|start| walk(imports, &mut vec![start.clone()], &mut done))
 }
+
+#[test]
+fn nothing_is_read_without_a_limit() {
+    let unlimited = ["fs::read(", "read_to_string(", "read_to_end("];
+    let reads = |file: &File| file.module != "limit" && !file.module.starts_with("engine::memory");
+    let found = files().into_iter().filter(reads).flat_map(|file| {
+        let calls = unlimited.iter().filter(|call| file.text.contains(**call));
+        calls.map(|call| format!("{}: {call}", file.module)).collect::<Vec<_>>()
+    });
+    assert_eq!(found.collect::<Vec<_>>(), Vec::<String>::new(), "see src/limit.rs");
+}

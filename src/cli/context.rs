@@ -14,6 +14,8 @@ use crate::desired::{ResolveContext, resolve};
 use crate::engine::docker::Docker;
 use crate::engine::locate::{Address, docker_config_directory, locate};
 use crate::event::Reporter;
+#[cfg(unix)]
+use crate::limit::FILE;
 use crate::manifest::{self, ClusterName, Manifest};
 use crate::observed::Observer;
 use crate::probe::{EngineAt, FromHere, Prober};
@@ -118,7 +120,7 @@ pub(super) fn provisioner(global: &Global, address: &str) -> Provisioner {
 #[cfg(unix)]
 fn ignores_hang_ups() -> bool {
     const SIGHUP: u64 = 1;
-    let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
+    let status = FILE.read_text_file("/proc/self/status").unwrap_or_default();
     let ignored = status.lines().find_map(|line| line.strip_prefix("SigIgn:"));
     ignored.is_some_and(|mask| u64::from_str_radix(mask.trim(), 16).is_ok_and(|mask| mask & SIGHUP != 0))
 }

@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 use super::files::{refused, tell_in_place};
 use super::{BAD_INPUT, Exit};
 use crate::distribution::{Followed, Route, follow, routes};
+use crate::limit::FILE;
 use crate::manifest::{self, Outline, directory_of, shown};
 
 /// What an edit of the manifest means for the file.
@@ -38,7 +39,7 @@ pub(super) fn routes_of(outline: &Outline) -> Vec<Route> {
 pub(super) fn change(manifest: &Path, outline: &Outline) -> Result<Change, Exit> {
     let Some(named) = &outline.distribution_config else { return Ok(Change::None) };
     let path = manifest.parent().unwrap_or(Path::new("")).join(named);
-    let before = match fs::read_to_string(&path) {
+    let before = match FILE.read_text_file(&path) {
         Ok(text) => text,
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
             return Ok(Change::Note(format!("{}, the distributionConfig, is not there", shown(&path))));

@@ -1,6 +1,5 @@
 //! Edits of the manifest, and what goes with them.
 
-use std::fs;
 use std::path::Path;
 
 use similar::TextDiff;
@@ -10,6 +9,7 @@ use super::distribution_config::{Change, bring_up_to_date, change};
 use super::files::{self, refused};
 use super::ports::FreePorts;
 use super::{Exit, note, print};
+use crate::limit::FILE;
 pub(super) use crate::manifest::shown;
 use crate::manifest::{self, Edit, EditError, Edited, MirrorEntry, MirrorField, Outline};
 
@@ -62,7 +62,7 @@ pub(super) fn check(path: &Path, edits: &[Edit]) -> Result<(), Exit> {
 }
 
 fn read(path: &Path) -> Result<Vec<u8>, Exit> {
-    fs::read(path).map_err(|source| refused(EditError::Read { path: path.to_owned(), source }))
+    FILE.read_file(path).map_err(|source| refused(EditError::Read { path: path.to_owned(), source }))
 }
 
 fn unified(path: &Path, before: &str, after: &str) -> String {

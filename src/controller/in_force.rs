@@ -2,11 +2,12 @@
 //! one cluster would undo each other's work.
 
 use std::fs;
-use std::io::{self, Read as _, Write as _};
+use std::io::{self, Write as _};
 use std::path::{Path, PathBuf};
 
 use super::private::{self, Private};
 use crate::digest;
+use crate::limit::FILE;
 use crate::manifest::{ClusterName, Outline};
 
 /// The record of one cluster on one engine.
@@ -26,7 +27,8 @@ pub struct Claim {
 impl Claim {
     /// The manifest that has taken over since, if one has.
     pub fn lost_to(&self) -> Option<PathBuf> {
-        let recorded = fs::read_to_string(&self.record.path).ok().filter(|text| !text.is_empty());
+        let recorded = FILE.read_text_file(&self.record.path).ok();
+        let recorded = recorded.filter(|text| !text.is_empty());
         recorded.map(PathBuf::from).filter(|other| *other != self.manifest && !is_same_file(other, &self.manifest))
     }
 
@@ -91,10 +93,8 @@ impl InForce {
 
     fn read(&self) -> io::Result<Option<PathBuf>> {
         private::make(self.path.parent().unwrap_or(Path::new("/")))?;
-        let mut text = String::new();
-        match Private::open(&self.path)?.read_to_string(&mut text) {
-            Ok(0) => Ok(None),
-            Ok(_) => Ok(Some(PathBuf::from(text))),
+        match FILE.read_text(Private::open(&self.path)?) {
+            Ok(text) => Ok(Some(PathBuf::from(text)).filter(|path| !path.as_os_str().is_empty())),
             // Not a path that this version has written.
             Err(error) if error.kind() == io::ErrorKind::InvalidData => Ok(None),
             Err(error) => Err(error),

@@ -5,7 +5,7 @@
 
 use std::fmt;
 use std::fs::{self, File, TryLockError};
-use std::io::{self, Read as _, Write as _};
+use std::io::{self, Write as _};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
@@ -14,6 +14,7 @@ use tokio::time::sleep;
 
 use super::private::{self, Private};
 use crate::digest;
+use crate::limit::FILE;
 use crate::manifest::ClusterName;
 
 /// How often a lock that another process holds is tried.
@@ -87,9 +88,7 @@ impl ClusterLock {
 
     /// The process that holds it, if it says so.
     pub fn holder(&self) -> Option<u32> {
-        let mut text = String::new();
-        self.open().ok()?.read_to_string(&mut text).ok()?;
-        text.parse().ok()
+        FILE.read_text(self.open().ok()?).ok()?.parse().ok()
     }
 
     fn open(&self) -> io::Result<File> {

@@ -17,9 +17,11 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
+use tokio::task::spawn_blocking;
 use tokio::time::{Instant, timeout, timeout_at};
 
 use crate::event::{Event, Reporter};
+use crate::limit::FILE;
 use watches::{BoxedWatcher, Handler, Watches, of_the_system};
 
 /// A save takes effect when nothing has happened for this long: until then it may not be over, or be one of a burst.
@@ -60,7 +62,7 @@ where
             told_reason.clone_from(&polled);
         }
         // Read after the watches are in place, or a save in between is lost.
-        let contents = tokio::fs::read(&path).await;
+        let contents = read(path.clone()).await;
         let is_missing = contents.is_err();
         let reading = readings.compare(&contents, is_over, Instant::now());
         if reading == Reading::News && out.send(contents).is_err() {
@@ -77,6 +79,11 @@ where
             has_happened = end_of_a_save(&mut happened, idle) => is_over = has_happened,
         }
     }
+}
+
+/// What the file holds. A file system that hangs holds nothing else up.
+async fn read(path: PathBuf) -> io::Result<Vec<u8>> {
+    spawn_blocking(move || FILE.read_file(&path)).await.unwrap_or_else(|error| Err(io::Error::other(error)))
 }
 
 /// Waits until something happens, but not longer than `idle`, and then for the end of it. Returns whether it happened.

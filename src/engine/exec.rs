@@ -64,8 +64,8 @@ impl fmt::Debug for Exec {
 pub struct Executed {
     /// Its exit code; 126 or 127 when there is no such program.
     pub exit_code: i64,
-    /// What it wrote to its standard output. What is not UTF-8 is replaced, and of both outputs together only the
-    /// first 4 MiB are kept.
+    /// What it wrote to its standard output. What is not UTF-8 is replaced; more than 4 MiB of both outputs together are
+    /// an error.
     pub stdout: String,
     /// What it wrote to its standard error, likewise.
     pub stderr: String,

@@ -10,6 +10,7 @@ use std::path::{Path, PathBuf};
 use tempfile::NamedTempFile;
 
 use super::in_place::{Overwritten, overwrite};
+use crate::limit::FILE;
 
 /// Why a file was written in place rather than replaced.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -87,7 +88,7 @@ impl Prepared {
         if existing.permissions().readonly() {
             return Err(io::Error::new(io::ErrorKind::PermissionDenied, "the file is write-protected").into());
         }
-        let before = fs::read(&target)?;
+        let before = FILE.read_file(&target)?;
         let way = if links(&existing) > 1 {
             in_place(&target, &before, contents, InPlace::Linked)?
         } else {
@@ -118,14 +119,14 @@ impl Prepared {
                 Err(error) => Err(NotPlaced::Unchanged(error.error)),
             };
         };
-        if fs::read(&target)? != before {
+        if FILE.read_file(&target)? != before {
             return Err(NotPlaced::Meanwhile);
         }
         match way {
             Way::Rename { temporary } => match temporary.persist(&target) {
                 Ok(_) => Ok(None),
                 Err(error) if error.error.kind() == io::ErrorKind::ResourceBusy => {
-                    let after = fs::read(error.file.path())?;
+                    let after = FILE.read_file(error.file.path())?;
                     put_over(&before, in_place(&target, &before, &after, InPlace::Mounted)?)
                 }
                 Err(error) => Err(NotPlaced::Unchanged(error.error)),
@@ -271,8 +272,8 @@ fn keep_owner(_: &Metadata, _: &File) -> io::Result<()> {
     Ok(())
 }
 
-#[cfg(test)]
 #[cfg(unix)]
+#[cfg(test)]
 mod tests {
     use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _, symlink};
 

@@ -12,10 +12,11 @@ use super::redact::redacted;
 use super::tree::{self, Kind, Node};
 use super::types::Manifest;
 use super::{file, rules, shape};
+use crate::limit::FILE;
 
 /// Reads and checks the manifest at `path`. `environment` looks up `${VAR}`.
 pub fn load(path: &Path, environment: Environment) -> Result<Manifest, Problems> {
-    load_contents(path, std::fs::read(path), environment)
+    load_contents(path, FILE.read_file(path), environment)
 }
 
 /// Checks what reading the manifest at `path` gave.

@@ -1,6 +1,5 @@
 //! What a manifest lists, as it is written: for everything that does not need its variables filled in.
 
-use std::fs;
 use std::net::IpAddr;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -10,6 +9,7 @@ use super::problems::{Problem, Problems};
 use super::rules;
 use super::types::{Distribution, Manifest};
 use super::values::{ClusterName, Host};
+use crate::limit::FILE;
 
 /// A manifest that keeps every rule, whether or not the variables it refers to are set.
 #[derive(Debug, Clone)]
@@ -47,7 +47,7 @@ pub struct Listed {
 impl Outline {
     /// Reads the manifest at `path`.
     pub fn load(path: &Path) -> Result<Self, Problems> {
-        let bytes = fs::read(path).map_err(|error| unreadable(path, &error))?;
+        let bytes = FILE.read_file(path).map_err(|error| unreadable(path, &error))?;
         Self::parse(path, &bytes)
     }
 

@@ -8,6 +8,7 @@ use std::time::{Duration, Instant};
 
 use super::atomic::{InPlace, NotPlaced, Prepared, directory_of, sync_directory};
 use super::edit::{Edit, EditError, apply_to};
+use crate::limit::FILE;
 
 /// Longest wait for another edit of a file in the same directory.
 const PATIENCE: Duration = Duration::from_secs(10);
@@ -38,7 +39,7 @@ pub fn edit_file(path: &Path, edits: &[Edit]) -> Result<Edited, EditError> {
     let target = fs::canonicalize(path).map_err(read)?;
     // The directory itself is the lock: there is no file to leave behind or to be put there by someone else.
     let lock = lock(directory_of(&target), path)?;
-    let before = fs::read(&target).map_err(read)?;
+    let before = FILE.read_file(&target).map_err(read)?;
     let after = apply_to(path, &before, edits)?;
     if after == before {
         return Ok(Edited::Unchanged);

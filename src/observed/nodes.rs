@@ -17,6 +17,7 @@ use crate::distribution::hosts_toml::FILE_NAME;
 use crate::distribution::registry_hosting::{Advertised, NAME, NAMESPACE};
 use crate::distribution::{NodeLayout, node_layout};
 use crate::engine::{Container, Engine, EngineError, Exec, PathStat, Result};
+use crate::limit::ARCHIVE;
 use crate::manifest::Distribution;
 
 /// A program that only says what a node is like answers at once, or something is wrong with the node.
@@ -298,10 +299,10 @@ pub(crate) async fn read_hosts<E: Engine>(
 
 /// The first name in an archive of a directory is that of the directory itself.
 fn hosts_in(archive: &[u8]) -> std::io::Result<BTreeMap<String, HostDirectory>> {
-    use std::io::Read;
     let mut hosts: BTreeMap<String, HostDirectory> = BTreeMap::new();
+    let meter = ARCHIVE.meter();
     for entry in tar::Archive::new(archive).entries()? {
-        let mut entry = entry?;
+        let entry = entry?;
         let path = entry.path()?.into_owned();
         let parts: Vec<_> = path.iter().map(|part| part.to_string_lossy().into_owned()).collect();
         let kind = entry.header().entry_type();
@@ -314,8 +315,7 @@ fn hosts_in(archive: &[u8]) -> std::io::Result<BTreeMap<String, HostDirectory>> 
             // What is written below a link is written where it leads.
             [_, host] => hosts.entry(host.clone()).or_default().hosts_toml = Some(NOT_OURS.to_owned()),
             [_, host, name] if name == FILE_NAME => {
-                let mut bytes = Vec::new();
-                entry.read_to_end(&mut bytes)?;
+                let bytes = meter.read(entry)?;
                 let text = if is_file { String::from_utf8_lossy(&bytes).into_owned() } else { NOT_OURS.to_owned() };
                 hosts.entry(host.clone()).or_default().hosts_toml = Some(text);
             }
@@ -370,5 +370,24 @@ mod tests {
     #[test]
     fn a_link_in_the_place_of_all_of_it_is_not_written_through() {
         assert!(hosts_in(&archive(&[("certs.d", Some("/opt/mine"))])).is_err());
+    }
+
+    #[test]
+    fn a_file_that_says_to_be_larger_than_its_archive_is_read_up_to_the_limit() {
+        // GNU's sparse format: a tebibyte of which nothing is there.
+        let mut header = tar::Header::new_gnu();
+        header.set_path("certs.d/docker.io/hosts.toml").unwrap();
+        header.set_entry_type(tar::EntryType::GNUSparse);
+        header.set_size(0);
+        header.set_mode(0o644);
+        let gnu = header.as_gnu_mut().unwrap();
+        gnu.set_real_size(1 << 40);
+        gnu.sparse[0].set_offset(1 << 40);
+        gnu.sparse[0].set_length(0);
+        header.set_cksum();
+        let mut archive = tar::Builder::new(Vec::new());
+        archive.append(&header, std::io::empty()).unwrap();
+        let error = hosts_in(&archive.into_inner().unwrap()).unwrap_err().to_string();
+        assert!(error.contains("16 MiB"), "{error}");
     }
 }

@@ -9,7 +9,7 @@ use std::io::ErrorKind;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::time::Duration;
 
-use http_body_util::{BodyExt, Empty, Limited};
+use http_body_util::Empty;
 use hyper::body::Bytes;
 use hyper::{StatusCode, Uri};
 use hyper_util::client::legacy::Client;
@@ -23,6 +23,7 @@ use url::Url;
 pub use self::prober::Prober;
 pub use self::upstream::Asked;
 use crate::engine::Container;
+use crate::limit::REGISTRY_ANSWER;
 use crate::manifest::{Credentials, Upstream};
 use crate::reference::Reference;
 use crate::registry;
@@ -35,8 +36,6 @@ const SECOND_LIMIT: Duration = Duration::from_secs(8);
 const REACH_LIMIT: Duration = Duration::from_secs(2);
 /// Whoever holds a port of this machine accepts at once.
 const TAKEN_LIMIT: Duration = Duration::from_millis(250);
-/// Registries answer with a few kilobytes; anything longer is not theirs.
-const BODY_LIMIT: usize = 1 << 20;
 
 /// What can be asked of the world besides the engine.
 pub trait Probe: Clone + Send + Sync + 'static {
@@ -149,7 +148,7 @@ impl FromHere {
         let uri: Uri = format!("http://{host}:{port}{path}").parse()?;
         let response = self.client.get(uri).await?;
         let status = response.status();
-        let body = Limited::new(response.into_body(), BODY_LIMIT).collect().await?.to_bytes();
+        let body = REGISTRY_ANSWER.read_body(response.into_body()).await?;
         Ok((status, body))
     }
 }

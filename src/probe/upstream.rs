@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
-use http_body_util::{BodyExt, Empty, Limited};
+use http_body_util::Empty;
 use hyper::body::Bytes;
 use hyper::header::{ACCEPT, AUTHORIZATION, HeaderValue, WWW_AUTHENTICATE};
 use hyper::{Method, Request, StatusCode};
@@ -20,7 +20,7 @@ use secrecy::ExposeSecret;
 use tokio::time::timeout;
 use url::Url;
 
-use super::BODY_LIMIT;
+use crate::limit::REGISTRY_ANSWER;
 use crate::manifest::{Credentials, Upstream};
 use crate::reference::Reference;
 
@@ -170,7 +170,7 @@ impl<'a> Asker<'a> {
         let status = response.status();
         let challenge =
             response.headers().get(WWW_AUTHENTICATE).and_then(|value| value.to_str().ok()).map(str::to_owned);
-        let body = Limited::new(response.into_body(), BODY_LIMIT).collect().await?.to_bytes();
+        let body = REGISTRY_ANSWER.read_body(response.into_body()).await?;
         Ok((status, challenge, body))
     }
 }

@@ -1,11 +1,11 @@
 //! What `init` takes from a configuration of kind or k3d that is there already.
 
-use std::fs;
 use std::path::{Path, PathBuf};
 
 use super::super::{BAD_INPUT, Exit, note};
 use crate::distribution::existing::{Existing, distribution_of};
 use crate::distribution::file_name;
+use crate::limit::FILE;
 use crate::manifest::{ClusterName, Distribution};
 
 /// The configuration beside the manifest that is to be written.
@@ -31,7 +31,7 @@ impl Beside {
             || usual().into_iter().map(|distribution| file_name(distribution).to_owned()).collect(),
             |named| vec![named.to_owned()],
         );
-        let found = candidates.iter().find_map(|file| Some((file, fs::read_to_string(directory.join(file)).ok()?)));
+        let found = candidates.iter().find_map(|file| Some((file, FILE.read_text_file(directory.join(file)).ok()?)));
         let Some((file, text)) = found else {
             let distribution = wanted.unwrap_or_default();
             let file = named.unwrap_or(file_name(distribution)).to_owned();

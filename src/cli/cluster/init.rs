@@ -20,6 +20,7 @@ use super::super::{BAD_INPUT, Exit, Global, OK, note, print};
 use super::beside::Beside;
 use super::document::{self, Document, SCHEMA};
 use crate::distribution::{self, existing::Found};
+use crate::limit::FILE;
 use crate::manifest::{self, ClusterName, FILE_NAME, Host, Outline, directory_of};
 
 #[derive(Debug, Args)]
@@ -261,7 +262,7 @@ struct Planned {
 
 impl Planned {
     fn generated(path: PathBuf, contents: String) -> Result<Self, Exit> {
-        let before = match fs::read(&path) {
+        let before = match FILE.read_file(&path) {
             Ok(bytes) => Some(bytes),
             Err(error) if matches!(error.kind(), std::io::ErrorKind::NotFound) => None,
             Err(error) => return Err(unchanged(&path, &error)),

@@ -5,6 +5,8 @@
 
 use std::path::Path;
 
+use crate::limit::FILE;
+
 /// Network file systems, and those through which a virtual machine has its host's directories. FUSE has a name for
 /// each program (`fuse.sshfs`, `fuse.grpcfuse`), most of which are one or the other.
 const SHARED: [&str; 16] = [
@@ -28,7 +30,7 @@ const SHARED: [&str; 16] = [
 
 /// The name of the file system a directory is on, if others can change what is there without an event.
 pub(super) fn shared(directory: &Path) -> Option<String> {
-    let mounts = std::fs::read_to_string("/proc/self/mountinfo").ok()?;
+    let mounts = FILE.read_text_file("/proc/self/mountinfo").ok()?;
     let kind = file_system(&mounts, directory)?;
     (SHARED.contains(&kind) || kind.starts_with("fuse.")).then(|| kind.to_owned())
 }

@@ -780,7 +780,9 @@ async fn the_bound_holds_although_what_is_half_done_cannot_be_undone_and_what_is
 async fn half_a_cluster_does_not_pass_for_a_whole_one_because_time_is_up() {
     let kind = Kind::new(&[MakesNode, NeverEnds], &[NeverEnds]);
     let desired = Desired::clone(&kind.asked.borrow().desired);
-    let applied = kind.controller().apply(desired, BOUND, &kind.world.stop).await;
+    // So short that not even what comes after the program's end is waited for.
+    let applied = kind.controller().apply(desired, Duration::from_secs(5), &kind.world.stop).await;
+    assert!(kind.has_node() && kind.is_told_to_be_left_behind());
     let Applied::TimedOut { status: Some(status), .. } = applied else { panic!("{applied:?}") };
     assert_eq!(cluster_ready(&status).0, ConditionStatus::False, "{status:?}");
 }
@@ -811,6 +813,22 @@ async fn the_bound_holds_although_the_engine_answers_nothing_any_more() {
     let hangs = async {
         kind.world.until("the node is wired", |_| kind.wired(NODE)).await;
         engine.delay(|_| true, usize::MAX, Duration::from_secs(3600));
+    };
+    let ((_, took), ()) = tokio::join!(timed_out(&kind, BOUND), hangs);
+    assert!(took <= BOUND, "{took:?}");
+    assert!(kind.is_told_to_be_left_behind());
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_bound_holds_although_the_engine_does_not_say_how_everything_is_in_the_end() {
+    let kind = Kind::new(&[MakesNode, NeverEnds], &[Says("deleting"), NeverEnds]);
+    let engine = kind.world.engine.clone();
+    let hangs = async {
+        // That comes later than a test usually waits.
+        while kind.said("deleting") == 0 {
+            sleep(A_WHILE).await;
+        }
+        engine.delay(|call| call.name.starts_with("list_"), usize::MAX, Duration::from_secs(3600));
     };
     let ((_, took), ()) = tokio::join!(timed_out(&kind, BOUND), hangs);
     assert!(took <= BOUND, "{took:?}");

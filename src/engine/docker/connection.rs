@@ -10,9 +10,11 @@ use bollard::errors::Error;
 use tokio::sync::OnceCell;
 use tracing::info;
 
+use super::transport::Endpoint;
 use super::{READ, answers, errors};
 use crate::engine::locate::Address;
 use crate::engine::{EngineError, Result};
+use crate::limit::{Limit, Meter};
 
 /// bollard's own limit. Every call has a shorter one of ours.
 const LONGEST_CALL: Duration = Duration::from_secs(60 * 60);
@@ -23,9 +25,23 @@ const REMEMBERED_EXECS: usize = 1024;
 /// An established connection: the address answered, and its API is recent enough.
 #[derive(Debug)]
 pub(super) struct Link {
-    pub(super) client: bollard::Docker,
+    client: bollard::Docker,
     /// The driver of containers that name none; asked for once.
     pub(super) log_driver: OnceCell<String>,
+}
+
+impl Link {
+    /// What makes a call whose answer may be as large as `limit`, and counts it. (Engines reached by TLS, ssh or a pipe of
+    /// Windows are bollard's own affair: of those nothing is counted here.)
+    pub(super) fn client(&self, limit: Limit) -> (bollard::Docker, Meter) {
+        let meter = limit.meter();
+        let of_request = meter.clone();
+        let client = self.client.clone().with_request_modifier(move |mut request| {
+            request.extensions_mut().insert(of_request.clone());
+            url_safe_credentials(request)
+        });
+        (client, meter)
+    }
 }
 
 /// One address, and the link to it while there is one.
@@ -74,9 +90,13 @@ impl Connection {
         outcome
     }
 
-    /// Translates the error of a call, and drops the link it was made on if the engine is gone.
-    pub(super) fn failed(&self, link: &Arc<Link>, call: &str, error: Error) -> EngineError {
-        let error = errors::translate(error, call, &self.address);
+    /// Translates the error of a call, whose answer was counted by `meter`, and drops the link it was made on if the engine is gone.
+    pub(super) fn failed(&self, link: &Arc<Link>, call: &str, error: Error, meter: &Meter) -> EngineError {
+        // Of an answer that was cut off, bollard says only that it was.
+        let error = match meter.exceeded() {
+            Some(error) => errors::too_large_answer(call, &error),
+            None => errors::translate(error, call, &self.address),
+        };
         if error.is_unavailable() {
             self.lost(link);
         }
@@ -122,7 +142,6 @@ impl Connection {
         };
         let info = answers::engine_info(version, address)?;
         info!(engine = info.name, version = info.version, api = info.api_version, %address, "connected");
-        let client = client.with_request_modifier(url_safe_credentials);
         let link = Arc::new(Link { client, log_driver: OnceCell::new() });
         *self.link.lock().unwrap_or_else(PoisonError::into_inner) = Some(Arc::clone(&link));
         Ok(link)
@@ -133,10 +152,8 @@ fn open(address: &Address) -> Result<bollard::Docker, Error> {
     let seconds = LONGEST_CALL.as_secs();
     match address {
         #[cfg(unix)]
-        Address::Unix(path) => {
-            bollard::Docker::connect_with_unix(&path.to_string_lossy(), seconds, API_DEFAULT_VERSION)
-        }
-        Address::Tcp(host) => bollard::Docker::connect_with_http(host, seconds, API_DEFAULT_VERSION),
+        Address::Unix(path) => Endpoint::Unix(path.clone()).client(seconds),
+        Address::Tcp(host) => Endpoint::Tcp(host.clone()).client(seconds),
         Address::Tls { host, certificates } => bollard::Docker::connect_with_ssl(
             host,
             &certificates.join("key.pem"),

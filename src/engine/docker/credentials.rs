@@ -1,6 +1,7 @@
 //! What `docker login` left in the CLI's `config.json`, for pulls of private images.
 
 use std::collections::HashMap;
+use std::error::Error;
 use std::path::Path;
 
 use base64::Engine as _;
@@ -8,6 +9,8 @@ use base64::engine::general_purpose::STANDARD;
 use bollard::auth::DockerCredentials;
 use serde::Deserialize;
 use tracing::debug;
+
+use crate::limit::FILE;
 
 /// The name docker.io goes by in `config.json`.
 const DOCKER_HUB: &str = "https://index.docker.io/v1/";
@@ -26,12 +29,11 @@ struct Entry {
 }
 
 /// Credentials for the registry of `reference`. A pull without them may still work, so nothing here is an error.
-pub(super) async fn of_registry(directory: &Path, reference: &str) -> Option<DockerCredentials> {
+pub(super) fn of_registry(directory: &Path, reference: &str) -> Option<DockerCredentials> {
     let path = directory.join("config.json");
-    let bytes = tokio::fs::read(&path).await.ok()?;
-    let config: CliConfig = serde_json::from_slice(&bytes)
-        .inspect_err(|error| debug!(path = %path.display(), %error, "ignoring the docker CLI's configuration"))
-        .ok()?;
+    let ignored = |error: &dyn Error| debug!(path = %path.display(), %error, "ignoring the docker CLI's configuration");
+    let bytes = FILE.read_file(&path).inspect_err(|error| ignored(error)).ok()?;
+    let config: CliConfig = serde_json::from_slice(&bytes).inspect_err(|error| ignored(error)).ok()?;
     let registry = registry_of(reference);
     let (server, entry) = config.auths.into_iter().find(|(server, _)| host_of(server) == host_of(registry))?;
     let (username, password) = decode(&entry.auth)?;
@@ -71,10 +73,10 @@ fn decode(auth: &str) -> Option<(String, String)> {
 mod tests {
     use super::*;
 
-    async fn found(config: &str, reference: &str) -> Option<(String, String)> {
+    fn found(config: &str, reference: &str) -> Option<(String, String)> {
         let directory = tempfile::tempdir().unwrap();
         std::fs::write(directory.path().join("config.json"), config).unwrap();
-        let found = of_registry(directory.path(), reference).await?;
+        let found = of_registry(directory.path(), reference)?;
         Some((found.username?, found.password?))
     }
 
@@ -84,23 +86,23 @@ mod tests {
         "localhost:5000": {}
     }}"#;
 
-    #[tokio::test]
-    async fn an_image_of_docker_hub_uses_the_entry_of_its_index() {
+    #[test]
+    fn an_image_of_docker_hub_uses_the_entry_of_its_index() {
         let expected = Some(("hub".to_owned(), "pw".to_owned()));
-        assert_eq!(found(CONFIG, "registry:3").await, expected);
-        assert_eq!(found(CONFIG, "docker.io/library/registry:3").await, expected);
-        assert_eq!(found(CONFIG, "someone/registry:3").await, expected);
+        assert_eq!(found(CONFIG, "registry:3"), expected);
+        assert_eq!(found(CONFIG, "docker.io/library/registry:3"), expected);
+        assert_eq!(found(CONFIG, "someone/registry:3"), expected);
     }
 
-    #[tokio::test]
-    async fn a_password_may_contain_a_colon() {
-        assert_eq!(found(CONFIG, "ghcr.io/x/y").await, Some(("gh".to_owned(), "a:b".to_owned())));
+    #[test]
+    fn a_password_may_contain_a_colon() {
+        assert_eq!(found(CONFIG, "ghcr.io/x/y"), Some(("gh".to_owned(), "a:b".to_owned())));
     }
 
-    #[tokio::test]
-    async fn a_registry_without_usable_credentials_is_asked_without() {
-        assert_eq!(found(CONFIG, "localhost:5000/x").await, None);
-        assert_eq!(found(CONFIG, "quay.io/x").await, None);
-        assert_eq!(found("not json", "ghcr.io/x").await, None);
+    #[test]
+    fn a_registry_without_usable_credentials_is_asked_without() {
+        assert_eq!(found(CONFIG, "localhost:5000/x"), None);
+        assert_eq!(found(CONFIG, "quay.io/x"), None);
+        assert_eq!(found("not json", "ghcr.io/x"), None);
     }
 }

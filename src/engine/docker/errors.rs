@@ -7,9 +7,20 @@ use bollard::errors::Error;
 
 use crate::engine::EngineError;
 use crate::engine::locate::Address;
+use crate::limit::TooLarge;
 
 /// What Docker says of a host port that another container, or another process, has.
 const PORT_TAKEN: [&str; 3] = ["port is already allocated", "address already in use", "ports are not available"];
+
+/// There is more than may be read of an answer: its parts say so as bollard's errors, and [`translate`] in our words.
+pub(super) fn too_large(error: TooLarge) -> Error {
+    Error::IOError { err: error.into() }
+}
+
+/// The same of an answer that was cut off.
+pub(super) fn too_large_answer(call: &str, error: &TooLarge) -> EngineError {
+    EngineError::Refused { status: 0, message: format!("{call}: {error}") }
+}
 
 pub(super) fn translate(error: Error, call: &str, address: &Address) -> EngineError {
     match error {
@@ -17,7 +28,10 @@ pub(super) fn translate(error: Error, call: &str, address: &Address) -> EngineEr
         Error::DockerStreamError { error } => EngineError::Refused { status: 0, message: error },
         Error::RequestTimeoutError => EngineError::Timeout { call: call.to_owned(), seconds: super::READ.as_secs() },
         Error::SocketNotFoundError(path) => unavailable(address, why_missing(&path)),
-        Error::IOError { err } => unavailable(address, io_reason(&err)),
+        Error::IOError { err } => match TooLarge::in_error(&err) {
+            Some(error) => too_large_answer(call, error),
+            None => unavailable(address, io_reason(&err)),
+        },
         Error::HyperResponseError { .. } | Error::HyperLegacyError { .. } => unavailable(address, innermost(&error)),
         Error::UnsupportedURISchemeError { .. } => {
             unavailable(address, "this ksail cannot use addresses of that kind here".to_owned())

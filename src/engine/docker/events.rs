@@ -12,6 +12,7 @@ use jiff::Timestamp;
 use super::READ;
 use super::connection::Connection;
 use crate::engine::{EngineError, Event, EventKind, Result};
+use crate::limit::{ENGINE_ANSWER, ENGINE_MESSAGE};
 
 /// What changes an object or may have: a program that ran in a container may have changed its files, and so has who put
 /// some there. Left out is what only looks at one (archives read, mounts), and that a program was created or started.
@@ -43,9 +44,10 @@ pub(super) async fn subscribe(connection: &Arc<Connection>) -> Result<BoxStream<
     let link = connection.link().await?;
     // bollard sends the request when the stream is first polled. By asking for everything since now, by the engine's
     // clock, nothing is missed in between.
-    let now = match tokio::time::timeout(READ, link.client.info()).await {
+    let (client, meter) = link.client(ENGINE_ANSWER);
+    let now = match tokio::time::timeout(READ, client.info()).await {
         Ok(Ok(info)) => info.system_time.and_then(|time| time.parse::<Timestamp>().ok()),
-        Ok(Err(error)) => return Err(connection.failed(&link, "info", error)),
+        Ok(Err(error)) => return Err(connection.failed(&link, "info", error, &meter)),
         Err(_) => return Err(EngineError::Timeout { call: "info".to_owned(), seconds: READ.as_secs() }),
     };
     let mut options = EventsOptionsBuilder::default()
@@ -54,20 +56,22 @@ pub(super) async fn subscribe(connection: &Arc<Connection>) -> Result<BoxStream<
         options = options.since(&format!("{}.{:09}", now.as_second(), now.subsec_nanosecond()));
     }
     // The limit is for the first answer; how long the engine is silent afterwards is its own affair.
-    let messages = link.client.clone().with_timeout(READ).events(Some(options.build())).boxed();
-    let listening = Some((messages, Arc::clone(connection), link));
+    let (client, meter) = link.client(ENGINE_MESSAGE);
+    let messages = client.with_timeout(READ).events(Some(options.build())).boxed();
+    let listening = Some((messages, Arc::clone(connection), link, meter));
     Ok(stream::unfold(listening, |listening| async move {
-        let (mut messages, connection, link) = listening?;
+        let (mut messages, connection, link, meter) = listening?;
         loop {
             match messages.next().await {
                 Some(Ok(message)) => {
+                    meter.refill();
                     if let Some(event) = event(message).filter(|event| !is_own_exec(event, &connection)) {
-                        return Some((Ok(event), Some((messages, connection, link))));
+                        return Some((Ok(event), Some((messages, connection, link, meter))));
                     }
                 }
                 Some(Err(error)) => {
                     connection.lost(&link);
-                    return Some((Err(connection.failed(&link, "events", error)), None));
+                    return Some((Err(connection.failed(&link, "events", error, &meter)), None));
                 }
                 None => {
                     connection.lost(&link);

@@ -11,11 +11,9 @@ use futures_util::{Stream, TryStreamExt};
 use tokio::io::{AsyncWrite, AsyncWriteExt};
 
 use super::connection::Connection;
-use super::requests;
+use super::{errors, requests};
 use crate::engine::{Exec, Executed};
-
-/// How much of a program's output is kept, both kinds together.
-const MOST_OUTPUT: usize = 4 * 1024 * 1024;
+use crate::limit::{EXEC_OUTPUT, Meter, TooLarge};
 
 /// How often the exit code is asked for: an engine may have forwarded all output and not know yet that it was all.
 const POLL: Duration = Duration::from_millis(5);
@@ -68,7 +66,7 @@ async fn converse(
         }
     });
     let listening = pin!(output.try_fold(Said::default(), |mut said, part| async move {
-        said.hear(part);
+        said.hear(part).map_err(errors::too_large)?;
         Ok(said)
     }));
     match future::select(feeding, listening).await {
@@ -100,21 +98,30 @@ fn found_it_stopped(executed: &Executed) -> bool {
 }
 
 /// What a program has said so far.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 struct Said {
+    /// Of both together.
+    meter: Meter,
     stdout: Vec<u8>,
     stderr: Vec<u8>,
 }
 
+impl Default for Said {
+    fn default() -> Self {
+        Self { meter: EXEC_OUTPUT.meter(), stdout: Vec::new(), stderr: Vec::new() }
+    }
+}
+
 impl Said {
-    fn hear(&mut self, part: LogOutput) {
-        let room = MOST_OUTPUT - self.stdout.len() - self.stderr.len();
+    fn hear(&mut self, part: LogOutput) -> Result<(), TooLarge> {
         let (kept, message) = match part {
             LogOutput::StdOut { message } | LogOutput::Console { message } => (&mut self.stdout, message),
             LogOutput::StdErr { message } => (&mut self.stderr, message),
-            LogOutput::StdIn { .. } => return,
+            LogOutput::StdIn { .. } => return Ok(()),
         };
-        kept.extend_from_slice(&message[..message.len().min(room)]);
+        self.meter.spend(message.len())?;
+        kept.extend_from_slice(&message);
+        Ok(())
     }
 
     fn with(self, exit_code: i64) -> Executed {
@@ -129,12 +136,12 @@ mod tests {
 
     #[test]
     fn output_is_kept_apart_and_up_to_a_limit() {
-        let mut said = Said::default();
-        said.hear(LogOutput::StdErr { message: "oops".into() });
-        said.hear(LogOutput::StdOut { message: vec![b'x'; MOST_OUTPUT].into() });
-        said.hear(LogOutput::StdErr { message: "more".into() });
+        let (mut said, most) = (Said::default(), EXEC_OUTPUT.bytes());
+        said.hear(LogOutput::StdErr { message: "oops".into() }).unwrap();
+        said.hear(LogOutput::StdOut { message: vec![b'x'; most - 4].into() }).unwrap();
+        assert!(said.hear(LogOutput::StdErr { message: "more".into() }).is_err());
         let executed = said.with(0);
-        assert_eq!((executed.stdout.len(), executed.stderr.as_str()), (MOST_OUTPUT - 4, "oops"));
+        assert_eq!((executed.stdout.len(), executed.stderr.as_str()), (most - 4, "oops"));
     }
 
     #[test]

@@ -8,6 +8,7 @@ mod events;
 mod exec;
 mod pull;
 mod requests;
+mod transport;
 
 use std::collections::BTreeMap;
 use std::future::Future;
@@ -28,6 +29,7 @@ use super::{
     Container, ContainerSpec, ContainerSummary, Engine, EngineError, EngineInfo, Event, Exec, Executed, Image, Label,
     LogDriver, LogPart, Network, PathStat, PullProgress, Result, Volume,
 };
+use crate::limit::{ARCHIVE, Collected, ENGINE_ANSWER, LOG};
 
 /// Calls that only look.
 const READ: Duration = Duration::from_secs(10);
@@ -73,9 +75,10 @@ impl Docker {
         let answered = async {
             let link = self.connection.link().await?;
             let asked = Instant::now();
-            let answer = match tokio::time::timeout(limit, request(link.client.clone())).await {
+            let (client, meter) = link.client(ENGINE_ANSWER);
+            let answer = match tokio::time::timeout(limit, request(client)).await {
                 Ok(Ok(answer)) => Ok(answer),
-                Ok(Err(error)) => Err(self.connection.failed(&link, call, error)),
+                Ok(Err(error)) => Err(self.connection.failed(&link, call, error, &meter)),
                 Err(_) => Err(EngineError::Timeout { call: call.to_owned(), seconds: limit.as_secs() }),
             };
             let error = answer.as_ref().err().map(tracing::field::display);
@@ -200,12 +203,11 @@ impl Engine for Docker {
         let options = query::DownloadFromContainerOptionsBuilder::default().path(path).build();
         self.call("get archive", id, WRITE, |docker| async move {
             let parts = docker.download_from_container(id, Some(options));
-            parts
-                .try_fold(Vec::new(), |mut whole, part| async move {
-                    whole.extend_from_slice(&part);
-                    Ok(whole)
-                })
-                .await
+            let whole = parts.try_fold(ARCHIVE.collect(), |mut whole, part| async move {
+                whole.add(&part).map_err(|error| errors::too_large(error.at(path)))?;
+                Ok(whole)
+            });
+            whole.await.map(Collected::into_bytes)
         })
         .await
     }
@@ -231,11 +233,11 @@ impl Engine for Docker {
         let options = requests::logs(part);
         self.call("logs", id, READ, |docker| async move {
             let parts = docker.logs(id, Some(options));
-            parts
-                .try_fold(String::new(), |whole, part| async move {
-                    Ok(whole + &String::from_utf8_lossy(&part.into_bytes()))
-                })
-                .await
+            let whole = parts.try_fold(LOG.collect(), |mut whole, part| async move {
+                whole.add(&part.into_bytes()).map_err(errors::too_large)?;
+                Ok(whole)
+            });
+            whole.await.map(|whole| String::from_utf8_lossy(&whole.into_bytes()).into_owned())
         })
         .await
     }

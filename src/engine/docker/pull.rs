@@ -12,6 +12,7 @@ use futures_util::StreamExt;
 use super::connection::Connection;
 use super::credentials;
 use crate::engine::{EngineError, PullProgress, Result};
+use crate::limit::ENGINE_MESSAGE;
 
 /// A pull takes as long as it takes, but not in silence.
 const SILENCE: Duration = Duration::from_secs(60);
@@ -23,20 +24,21 @@ pub(super) async fn pull(
     progress: impl Fn(PullProgress) + Send + Sync,
 ) -> Result<()> {
     let link = connection.link().await?;
-    let credentials = match cli_config {
-        Some(directory) => credentials::of_registry(directory, reference).await,
-        None => None,
-    };
+    let credentials = cli_config.and_then(|directory| credentials::of_registry(directory, reference));
     let options = CreateImageOptionsBuilder::default().from_image(&with_tag(reference)).build();
-    let mut lines = link.client.create_image(Some(options), None, credentials).boxed();
+    let (client, meter) = link.client(ENGINE_MESSAGE);
+    let mut lines = client.create_image(Some(options), None, credentials).boxed();
     loop {
         match tokio::time::timeout(SILENCE, lines.next()).await {
             Ok(None) => return Ok(()),
-            Ok(Some(Ok(info))) => progress(said(info)),
+            Ok(Some(Ok(info))) => {
+                meter.refill();
+                progress(said(info));
+            }
             Ok(Some(Err(
                 Error::DockerStreamError { error: message } | Error::DockerResponseServerError { message, .. },
             ))) => return Err(EngineError::PullFailed { message }),
-            Ok(Some(Err(error))) => return Err(connection.failed(&link, "pull image", error)),
+            Ok(Some(Err(error))) => return Err(connection.failed(&link, "pull image", error, &meter)),
             Err(_) => {
                 return Err(EngineError::Timeout { call: "pull image".to_owned(), seconds: SILENCE.as_secs() });
             }

@@ -23,6 +23,8 @@ enum Reply {
     /// Lines of a stream that then ends.
     Lines(&'static [&'static str]),
     Silence,
+    /// A head, what follows it, and what then follows again and again for as long as anybody reads.
+    Endless(&'static str, Vec<u8>, Vec<u8>),
 }
 
 /// An engine on a socket of its own that answers as a test tells it to.
@@ -96,6 +98,14 @@ async fn answer(mut stream: UnixStream, reply: fn(&str) -> Reply, requests: Arc<
         }
         Reply::Lines(lines) => format!("HTTP/1.1 200 OK\r\nConnection: close\r\n\r\n{}\n", lines.join("\n")),
         Reply::Silence => std::future::pending().await,
+        Reply::Endless(head, first, again) => {
+            let (head, first) = (format!("HTTP/1.1 {head}\r\n\r\n").into_bytes(), [first, again.clone()].concat());
+            let mut written = stream.write_all(&[head, first].concat()).await;
+            while written.is_ok() {
+                written = stream.write_all(&again).await;
+            }
+            return;
+        }
     };
     let _ = stream.write_all(response.as_bytes()).await;
 }
@@ -265,4 +275,80 @@ async fn the_end_of_a_program_is_told_in_dockers_words() {
     });
     let told = engine.docker().events().await.unwrap().next().await.unwrap().unwrap();
     assert_eq!((told.action.as_str(), told.id.as_str()), ("exec_die", "abc"), "Podman's word in Docker's");
+}
+
+const WITHOUT_END: &str = "200 OK\r\nConnection: close";
+const UPGRADED: &str = "101 UPGRADED\r\nConnection: Upgrade\r\nUpgrade: tcp";
+
+/// An engine whose answers, all but to the greeting, do not end.
+fn boundless_engine(uri: &str) -> Reply {
+    let much = || vec![b' '; 1 << 20];
+    // A frame of what a program says: of standard output, so many bytes long.
+    let frame = || [&[1, 0, 0, 0, 0, 1, 0, 0][..], &vec![b'x'; 1 << 16]].concat();
+    match uri {
+        "/version" => Reply::Json(200, VERSION),
+        "/info" => Reply::Json(200, "{}"),
+        "/containers/x/exec" => Reply::Json(201, r#"{"Id":"e"}"#),
+        "/exec/e/start" => Reply::Endless(UPGRADED, Vec::new(), frame()),
+        "/networks" => Reply::Endless(WITHOUT_END, Vec::new(), vec![b'['; 1 << 16]),
+        uri if uri.starts_with("/containers/x/logs") => Reply::Endless(WITHOUT_END, Vec::new(), frame()),
+        uri if uri.starts_with("/events") => Reply::Endless(WITHOUT_END, br#"{"Type":""#.to_vec(), vec![b'x'; 1 << 16]),
+        _ => Reply::Endless(WITHOUT_END, b"[".to_vec(), much()),
+    }
+}
+
+fn is_too_large<T: std::fmt::Debug>(answer: Result<T>, what: &str) {
+    let error = answer.unwrap_err();
+    let message = error.to_string();
+    assert!(
+        !error.is_unavailable() && message.contains("the most that ksail reads of it") && message.contains(what),
+        "{message}"
+    );
+}
+
+#[tokio::test]
+async fn no_answer_of_the_engine_is_read_without_a_limit() {
+    let engine = FalseEngine::new(boundless_engine);
+    let docker = engine.docker();
+    is_too_large(docker.list_containers(&[]).await, "list containers: the engine's answer is larger than 64 MiB");
+    is_too_large(docker.list_volumes(&[]).await, "DOCKER_HOST");
+    is_too_large(docker.inspect_container("x").await, "inspect container");
+    is_too_large(docker.get_archive("x", "/etc/certs.d").await, "/etc/certs.d: what lies in that directory");
+    is_too_large(docker.logs("x", LogPart::Last(10)).await, "log");
+    is_too_large(docker.exec("x", &Exec::reading(["yes"])).await, "what the program in the container says");
+    is_too_large(docker.pull_image("x:1", |_| {}).await, "a message of the engine");
+    // It was not taken for one that is away.
+    assert_eq!(engine.asked_for("/version").len(), 2);
+}
+
+#[tokio::test]
+async fn an_event_without_end_is_not_read_to_its_end_and_any_number_of_events_is() {
+    let engine = FalseEngine::new(boundless_engine);
+    let mut events = engine.docker().events().await.unwrap();
+    is_too_large(events.next().await.unwrap(), "a message of the engine is larger than 2 MiB");
+    let many = FalseEngine::new(|uri| match uri {
+        "/version" => Reply::Json(200, VERSION),
+        "/info" => Reply::Json(200, "{}"),
+        _ => {
+            let event = br#"{"Type":"container","Action":"die","Actor":{"ID":"x","Attributes":{}}}"#;
+            let line = [&event[..], b"\n"].concat();
+            Reply::Endless(WITHOUT_END, Vec::new(), line.repeat(100))
+        }
+    });
+    let events = many.docker().events().await.unwrap();
+    let (mut events, mut bytes) = (events, 0);
+    while bytes < 2 * crate::limit::ENGINE_MESSAGE.bytes() {
+        assert_eq!(events.next().await.unwrap().unwrap().id, "x");
+        bytes += 74;
+    }
+}
+
+#[tokio::test]
+async fn an_answer_that_is_nested_without_end_is_an_error_and_no_crash() {
+    let engine = FalseEngine::new(|uri| match uri {
+        "/version" => Reply::Json(200, VERSION),
+        _ => Reply::Json(200, Box::leak("[".repeat(1 << 20).into_boxed_str())),
+    });
+    let error = engine.docker().list_networks().await.unwrap_err();
+    assert!(!error.is_unavailable(), "{error}");
 }

@@ -8,6 +8,7 @@ use serde::de::DeserializeOwned;
 use sha2::{Digest, Sha256};
 
 use super::{Address, Environment, LocateError, set};
+use crate::limit::FILE;
 
 /// The context that means "no context".
 const DEFAULT: &str = "default";
@@ -80,7 +81,7 @@ fn address_of(origin: &str, name: &str, contexts: &Path) -> Result<Address, Loca
 /// The file, or `None` where there is none.
 fn read<T: DeserializeOwned>(path: &Path) -> Result<Option<T>, LocateError> {
     let unreadable = |reason: String| LocateError::Unreadable { path: path.to_owned(), reason };
-    match std::fs::read(path) {
+    match FILE.read_file(path) {
         Ok(bytes) => serde_json::from_slice(&bytes).map(Some).map_err(|error| unreadable(error.to_string())),
         Err(error) if error.kind() == ErrorKind::NotFound => Ok(None),
         Err(error) => Err(unreadable(error.to_string())),
