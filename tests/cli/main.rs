@@ -10,4 +10,5 @@ mod init;
 mod mirror;
 mod on_the_engine;
 mod ran;
+mod root;
 mod schema;
