@@ -90,6 +90,7 @@ fn line(event: &Event) -> Option<String> {
                 "{BAD}{subject}: what its creation left may be there still{BAD:#}; `ksail cluster delete` deletes it"
             )
         }
+        Event::Exposed(exposure) => format!("{BAD}warning{BAD:#}: {exposure}"),
         Event::Removing { what, after } => {
             let what: Vec<String> = what.iter().map(ToString::to_string).collect();
             format!("ksail.yaml does not ask for {} any more: to be removed in {}", what.join(", "), seconds(*after))

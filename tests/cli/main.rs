@@ -5,6 +5,7 @@
 mod completions;
 mod editing;
 mod examples;
+mod exposure;
 mod help;
 mod init;
 mod mirror;
