@@ -11,8 +11,7 @@ const WITH_CREDENTIALS: &str = "{host: ghcr.io, upstream: \"https://ghcr.io\", p
 const FOR_PUSHES: &str = "{host: \"localhost:5009\", listenAddress: 0.0.0.0}";
 
 fn asking(mirrors: &[&str]) -> Desired {
-    let entries: String = mirrors.iter().map(|mirror| format!("      - {mirror}\n")).collect();
-    let text = if mirrors.is_empty() { manifest_text(&[]) + "      []\n" } else { manifest_text(&[]) + &entries };
+    let text = mirrors.iter().fold(manifest_text(&[]), |text, mirror| format!("{text}      - {mirror}\n"));
     let manifest = load_contents(Path::new("ksail.yaml"), Ok(text.into_bytes()), &|_| Some("me".to_owned())).unwrap();
     resolve(&manifest, &ResolveContext::default())
 }
