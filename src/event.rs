@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use crate::engine::{EngineInfo, PullProgress};
+use crate::exposure::Exposure;
 use crate::outcome::Failure;
 use crate::plan::{Action, Subject};
 use crate::status::Condition;
@@ -60,6 +61,8 @@ pub enum Event {
         /// Until then.
         after: Duration,
     },
+    /// What is asked for lets other machines reach a registry.
+    Exposed(Exposure),
     /// A pass found something to do.
     PassStarted {
         /// What led to it.
@@ -190,7 +193,7 @@ impl Event {
             Self::EngineFound(_) | Self::EngineLost { .. } => newest(None, "engine"),
             Self::Waiting { .. } => newest(None, "lock"),
             Self::Removing { .. } => newest(None, "removal"),
-            Self::LeftBehind { .. } => Importance::Always,
+            Self::LeftBehind { .. } | Self::Exposed(_) => Importance::Always,
             Self::Watching { .. }
             | Self::PassStarted { .. }
             | Self::PassFinished { .. }

@@ -24,6 +24,7 @@
 //! | [`outcome`] | how a sequence of actions ended, and why it failed |
 //! | [`probe`] | what a registry, an upstream or a port answers from here |
 //! | [`provisioner`] | runs of `kind` and `k3d` |
+//! | [`exposure`] | registries that other machines can reach (pure) |
 //! | [`mod@desired`] | a manifest fully resolved (pure) |
 //! | [`distribution`] | all that differs between kind and k3d: files, labels, programs (pure) |
 //! | [`registry`] | all that is known of the registry image: settings, secret files, counters, log (pure) |
@@ -47,6 +48,7 @@ pub mod distribution;
 pub mod engine;
 pub mod event;
 pub mod execute;
+pub mod exposure;
 pub mod labels;
 pub mod limit;
 pub mod manifest;

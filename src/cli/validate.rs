@@ -2,8 +2,10 @@
 
 use std::fmt::Write;
 
-use super::context::{load, manifest_path};
+use super::context::{context, load, manifest_path};
 use super::{Exit, Global, OK, print};
+use crate::desired::resolve;
+use crate::exposure::exposures;
 use crate::manifest;
 
 pub(super) fn run(global: &Global) -> Result<u8, Exit> {
@@ -18,14 +20,8 @@ pub(super) fn run(global: &Global) -> Result<u8, Exit> {
     if !manifest.not_acted_on.is_empty() {
         let _ = writeln!(text, "accepted, but not acted on by ksail: {}", manifest.not_acted_on.join(", "));
     }
-    for mirror in manifest.registries.mirrors.iter().filter(|mirror| !mirror.listen_address.is_loopback()) {
-        let _ = writeln!(
-            text,
-            "warning: {} listens on {}: other machines can read from it{}",
-            mirror.host,
-            mirror.listen_address,
-            if mirror.upstream.is_none() { " and push to it" } else { "" }
-        );
+    for exposure in exposures(&resolve(&manifest, &context())) {
+        let _ = writeln!(text, "warning: {exposure}");
     }
     print(text)?;
     Ok(OK)

@@ -8,26 +8,59 @@ use std::path::{Path, PathBuf};
 pub(super) struct Private;
 
 /// A directory that only this user can write to: `$XDG_RUNTIME_DIR/ksail`, or `$XDG_STATE_HOME/ksail`, or
-/// `~/.local/state/ksail`; the first whose place belongs to this user. Never one in a place all users share, where
-/// somebody could create it first. It need not exist yet.
+/// `~/.local/state/ksail`; the first whose place belongs to this user. Never one in a place that others can write to, where
+/// somebody could create it first, or take it away. It need not exist yet.
 ///
 /// A root that kept the variables of the user who became it leaves their directories alone, or they could not use
-/// them any more, and has one of its own.
+/// them any more, and has one of its own. Nor does it make a home that is not there: that would be nobody else's.
 ///
 /// # Errors
 ///
-/// When there is no such place.
+/// When there is no such place, or others can write to it.
 pub fn directory(env: &dyn Fn(&str) -> Option<String>) -> io::Result<PathBuf> {
-    let set = |name: &str| env(name).filter(|value| !value.is_empty()).map(PathBuf::from);
-    let runtime = set("XDG_RUNTIME_DIR").filter(|path| path.is_dir());
-    let home = || set("HOME").map(|home| home.join(".local/state"));
-    let mut places = runtime.into_iter().chain(set("XDG_STATE_HOME")).chain(home());
-    let place = places.find(|place| is_own_place(place)).or_else(of_root);
-    place.map(|place| place.join("ksail")).ok_or_else(|| {
-        let message =
-            "neither XDG_RUNTIME_DIR nor HOME names a directory of this user's; set one, ksail keeps its lock there";
-        io::Error::new(io::ErrorKind::NotFound, message)
-    })
+    let set = |name: &'static str| Some((name, env(name).filter(|value| !value.is_empty()).map(PathBuf::from)?));
+    let runtime = set("XDG_RUNTIME_DIR").filter(|(_, path)| path.is_dir());
+    let state = set("XDG_STATE_HOME").filter(|(_, path)| !is_root() || path.is_dir());
+    let home = set("HOME").filter(|(_, path)| path.is_dir()).map(|(name, path)| (name, path.join(".local/state")));
+    for (variable, place) in [runtime, state, home].into_iter().flatten() {
+        match standing(&place) {
+            Standing::Ours => return Ok(place.join("ksail")),
+            Standing::SomebodyElses => {}
+            Standing::OpenTo(others) => return Err(refused(&others.in_words(variable))),
+        }
+    }
+    if is_root() {
+        return Ok(Path::new(OF_ROOT).join("ksail"));
+    }
+    let message =
+        "neither XDG_RUNTIME_DIR nor HOME names a directory of this user's; set one, ksail keeps its lock there";
+    Err(io::Error::new(io::ErrorKind::NotFound, message))
+}
+
+/// Where root keeps what must not be in anybody's home.
+const OF_ROOT: &str = if cfg!(target_os = "linux") { "/run" } else { "/var/run" };
+
+/// Whose a place is.
+enum Standing {
+    Ours,
+    SomebodyElses,
+    OpenTo(Others),
+}
+
+/// Others can write to a directory.
+struct Others {
+    directory: PathBuf,
+    mode: u32,
+}
+
+impl Others {
+    fn in_words(&self, variable: &str) -> String {
+        let Self { directory, mode } = self;
+        let directory = directory.display();
+        format!(
+            "{variable} leads to {directory}, which others can write to (mode {mode:o}), and so to ksail's lock; run `chmod go-w {directory}`, or set XDG_RUNTIME_DIR to a directory that only this user can write to"
+        )
+    }
 }
 
 /// Makes a directory private to this user, with those above it.
@@ -56,26 +89,47 @@ fn own_id() -> u32 {
 }
 
 #[cfg(unix)]
-fn of_root() -> Option<PathBuf> {
-    (own_id() == 0).then(|| PathBuf::from("/run"))
+fn is_root() -> bool {
+    own_id() == 0
 }
 
 #[cfg(not(unix))]
-fn of_root() -> Option<PathBuf> {
-    None
+fn is_root() -> bool {
+    false
 }
 
-/// Whether the closest directory that exists belongs to this user.
+/// Whose the closest directory is that exists, and whether others can put something there, or something in the place of
+/// what leads there.
 #[cfg(unix)]
-fn is_own_place(place: &Path) -> bool {
+fn standing(place: &Path) -> Standing {
     use std::os::unix::fs::MetadataExt;
-    let closest = place.ancestors().find_map(|directory| fs::metadata(directory).ok());
-    closest.is_some_and(|directory| directory.uid() == own_id())
+    const STICKY: u32 = 0o1000;
+    const BY_GROUP: u32 = 0o020;
+    const BY_ALL: u32 = 0o002;
+    let closest = place.ancestors().find_map(|directory| fs::canonicalize(directory).ok());
+    let Some(closest) = closest else { return Standing::SomebodyElses };
+    for directory in closest.ancestors() {
+        let Ok(found) = fs::metadata(directory) else { return Standing::SomebodyElses };
+        let others = || Standing::OpenTo(Others { directory: directory.to_owned(), mode: found.mode() & 0o7777 });
+        if directory == closest {
+            if found.uid() != own_id() {
+                return Standing::SomebodyElses;
+            }
+            // Many systems give each user a group of the same number, with nobody else in it.
+            let is_own_group = found.gid() == own_id();
+            if found.mode() & BY_ALL != 0 || (found.mode() & BY_GROUP != 0 && !is_own_group) {
+                return others();
+            }
+        } else if found.mode() & BY_ALL != 0 && found.mode() & STICKY == 0 {
+            return others();
+        }
+    }
+    Standing::Ours
 }
 
 #[cfg(not(unix))]
-fn is_own_place(_: &Path) -> bool {
-    true
+fn standing(_: &Path) -> Standing {
+    Standing::Ours
 }
 
 #[cfg(unix)]
@@ -87,7 +141,9 @@ fn make_private(directory: &Path) -> io::Result<()> {
         return Err(refused("is a symbolic link; remove it"));
     }
     if found.uid() != own_id() {
-        return Err(refused("belongs to somebody else; set XDG_RUNTIME_DIR or HOME to a directory of this user's"));
+        return Err(refused(
+            "belongs to somebody else; remove it (`sudo rm -r`), or set XDG_RUNTIME_DIR to a directory of this user's",
+        ));
     }
     if found.permissions().mode() & 0o077 != 0 {
         fs::set_permissions(directory, fs::Permissions::from_mode(0o700))?;
@@ -112,7 +168,6 @@ fn open_private(path: &Path) -> io::Result<File> {
     Ok(file)
 }
 
-#[cfg(unix)]
 fn refused(message: &str) -> io::Error {
     io::Error::new(io::ErrorKind::PermissionDenied, message)
 }
@@ -174,10 +229,56 @@ mod tests {
     }
 
     #[test]
+    fn a_place_that_others_can_write_to_is_refused_with_what_to_set() {
+        let home = tempfile::tempdir().unwrap();
+        let of_home = |name: &str| (name == "HOME").then(|| home.path().join("me").display().to_string());
+        let chmod = |directory: &Path, mode| fs::set_permissions(directory, fs::Permissions::from_mode(mode)).unwrap();
+        let state = home.path().join("me/.local/state");
+        fs::create_dir_all(&state).unwrap();
+        directory(&of_home).unwrap();
+        for mode in [0o777, 0o1777, 0o702] {
+            chmod(&state, mode);
+            let refusal = directory(&of_home).unwrap_err().to_string();
+            let chmod = format!("run `chmod go-w {}`", fs::canonicalize(&state).unwrap().display());
+            assert!(refusal.contains("HOME leads to") && refusal.contains(&chmod), "{refusal}");
+            assert!(refusal.contains(&format!("{mode:o}")) && refusal.contains("set XDG_RUNTIME_DIR"), "{refusal}");
+        }
+        chmod(&state, 0o755);
+        // What leads there can be swapped by whoever can write to what it lies in, unless that is kept from them.
+        chmod(&home.path().join("me"), 0o777);
+        assert!(directory(&of_home).unwrap_err().to_string().contains("chmod go-w"));
+        chmod(&home.path().join("me"), 0o1777);
+        assert_eq!(directory(&of_home).unwrap(), state.join("ksail"));
+    }
+
+    #[test]
+    fn a_group_may_write_to_it_that_is_the_users_own() {
+        let home = tempfile::tempdir().unwrap();
+        let of_home = |name: &str| (name == "HOME").then(|| home.path().display().to_string());
+        fs::set_permissions(home.path(), fs::Permissions::from_mode(0o775)).unwrap();
+        std::os::unix::fs::chown(home.path(), None, Some(own_id())).unwrap();
+        directory(&of_home).unwrap();
+        if is_root() {
+            std::os::unix::fs::chown(home.path(), None, Some(4242)).unwrap();
+            assert!(directory(&of_home).unwrap_err().to_string().contains("mode 775"));
+        }
+    }
+
+    #[test]
+    fn a_home_that_is_not_there_is_not_made() {
+        let home = tempfile::tempdir().unwrap();
+        let of_home = |name: &str| (name == "HOME").then(|| home.path().join("nobody").display().to_string());
+        match directory(&of_home) {
+            Ok(found) => assert_eq!(found, Path::new(OF_ROOT).join("ksail")),
+            Err(error) => assert!(error.to_string().contains("set one"), "{error}"),
+        }
+    }
+
+    #[test]
     fn without_a_place_of_its_own_only_root_has_a_directory() {
         let found = directory(&|_| None);
         if rustix::process::geteuid().is_root() {
-            assert_eq!(found.unwrap(), Path::new("/run/ksail"));
+            assert_eq!(found.unwrap(), Path::new(OF_ROOT).join("ksail"));
         } else {
             assert!(found.unwrap_err().to_string().contains("HOME"));
         }

@@ -22,6 +22,7 @@ use crate::desired::Desired;
 use crate::engine::{Engine, EngineError};
 use crate::event::{Event, Reporter};
 use crate::execute::Executor;
+use crate::exposure::{Exposure, exposures};
 use crate::manifest::Upstream;
 use crate::names;
 use crate::observed::{Link, Observer, Store};
@@ -119,6 +120,8 @@ pub(super) struct Told {
     /// The removal that was announced, by when the file last changed.
     pub(super) removal: Option<Instant>,
     pub(super) tally: Option<Tally>,
+    /// Registries that other machines can reach.
+    pub(super) exposed: Vec<Exposure>,
 }
 
 /// What is asked for, under the names that exist.
@@ -281,12 +284,21 @@ impl<E: Engine, P: Probe> Reconciler<E, P> {
     fn set_desired(&mut self) {
         let desired = Arc::clone(&self.intent.borrow_and_update().desired);
         self.store().set_desired(&desired);
+        self.tell_exposures(exposures(&desired));
         for (subject, tracked) in &mut self.subjects {
             tracked.set_spec(super::subject::Spec::of(subject, &desired));
         }
         // Not by the next pass: what is removed meanwhile does not come back.
         self.cancel_outdated();
         self.upstreams.retain(|host, _| desired.mirrors.values().any(|mirror| mirror.host.as_str() == host));
+    }
+
+    /// Tells each registry once that other machines can reach, as long as that is so.
+    fn tell_exposures(&mut self, exposed: Vec<Exposure>) {
+        for exposure in exposed.iter().filter(|exposure| !self.told.exposed.contains(exposure)) {
+            self.reporter.report(&Event::Exposed(exposure.clone()));
+        }
+        self.told.exposed = exposed;
     }
 
     /// A sequence has ended: what it was about is read again, and looked at by the next pass.

@@ -2,6 +2,7 @@
 
 #[cfg(unix)]
 mod cluster;
+mod exposure;
 mod meanwhile;
 mod uncooperative;
 

@@ -274,6 +274,26 @@ mod tests {
     }
 
     #[tokio::test]
+    async fn an_answer_without_end_is_read_up_to_the_limit_and_so_are_headers() {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let upstream: Upstream = format!("http://{}", listener.local_addr().unwrap()).parse().unwrap();
+        for (begins, goes_on) in [("HTTP/1.1 200 OK\r\n\r\n", "x"), ("HTTP/1.1 200 OK\r\n", "X: x\r\n")] {
+            let speak = async {
+                let (mut stream, _) = listener.accept().await.unwrap();
+                stream.read_buf(&mut Vec::new()).await.unwrap();
+                stream.write_all(begins.as_bytes()).await.unwrap();
+                let more = goes_on.repeat(1 << 16);
+                while stream.write_all(more.as_bytes()).await.is_ok() {}
+            };
+            // Who speaks ends when nobody listens any more.
+            let (answer, ()) = tokio::join!(answers(&upstream, Duration::from_secs(60)), speak);
+            let why = answer.unwrap_err();
+            assert!(goes_on != "x" || why.contains("larger than 1 MiB"), "{why}");
+            assert!(!why.contains("within"), "{why}");
+        }
+    }
+
+    #[tokio::test]
     async fn one_that_nobody_answers_at_is_unreachable_in_the_systems_words() {
         let port = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
         let upstream: Upstream = format!("http://127.0.0.2:{port}").parse().unwrap();

@@ -50,6 +50,11 @@ fn object(event: &Event) -> Option<Value> {
         Event::EngineLost { message } => json!({"event": "engineLost", "message": message}),
         Event::Waiting { message } => json!({"event": "waiting", "message": message}),
         Event::LeftBehind { subject } => json!({"event": "leftBehind", subject.kind(): subject.name()}),
+        Event::Exposed(exposure) => {
+            json!({"event": "exposed", "mirror": exposure.host.as_str(), "address": exposure.address.to_string(),
+                   "takesPushes": exposure.takes_pushes, "hasCredentials": exposure.has_credentials,
+                   "message": exposure.to_string()})
+        }
         Event::Removing { what, after } => {
             let what: Vec<Value> = what.iter().map(|subject| json!({subject.kind(): subject.name()})).collect();
             json!({"event": "removing", "what": what, "afterMs": after.as_millis()})

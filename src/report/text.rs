@@ -79,6 +79,7 @@ fn line(event: &Event) -> Option<Line> {
         Event::LeftBehind { subject } => Line::default()
             .bad(format!("{subject}: what its creation left may be there still"))
             .then("; `ksail cluster delete` deletes it"),
+        Event::Exposed(exposure) => Line::default().bad("warning").then(format!(": {exposure}")),
         Event::Removing { what, after } => {
             let what: Vec<String> = what.iter().map(ToString::to_string).collect();
             let (what, after) = (what.join(", "), seconds(*after));

@@ -5,12 +5,14 @@
 mod completions;
 mod editing;
 mod examples;
+mod exposure;
 mod help;
 mod init;
 mod mangled;
 mod mirror;
 mod on_the_engine;
 mod ran;
+mod root;
 mod schema;
 mod secrets;
 mod writes;
