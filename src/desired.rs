@@ -1,11 +1,11 @@
 //! What should exist, fully resolved from a manifest: names, labels, ports, files. Pure data, pure functions.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use crate::distribution::hosts_toml::{self, HostsToml};
+use crate::distribution::hosts_toml::{self, HostsToml, Wiring};
 use crate::distribution::registry_hosting::RegistryHosting;
 use crate::engine::{ContainerSpec, PublishedPort};
 use crate::manifest::{
@@ -100,7 +100,7 @@ pub fn resolve(manifest: &Manifest, context: &ResolveContext) -> Desired {
         Distribution::K3d => format!("k3d-{}", manifest.name),
     };
     let registries = &manifest.registries;
-    let mirrors = match manifest.state {
+    let mut mirrors = match manifest.state {
         State::Absent | State::Purged => BTreeMap::new(),
         State::Present => {
             let resolve_one = |mirror: &manifest::Mirror| {
@@ -109,6 +109,7 @@ pub fn resolve(manifest: &Manifest, context: &ResolveContext) -> Desired {
             registries.mirrors.iter().map(resolve_one).collect()
         }
     };
+    share_addresses(&mut mirrors);
     let first_push = registries.mirrors.iter().find(|mirror| mirror.upstream.is_none());
     let hosting = first_push.and_then(|mirror| hosting(mirrors.get(&mirror.host)?, manifest.distribution));
     let directory = manifest.path.parent().map(PathBuf::from).unwrap_or_default();
@@ -131,7 +132,17 @@ pub fn resolve(manifest: &Manifest, context: &ResolveContext) -> Desired {
 }
 
 fn hosting(mirror: &Mirror, distribution: Distribution) -> Option<RegistryHosting> {
-    (mirror.role == Role::Push).then(|| RegistryHosting::of(&mirror.host, &mirror.name, distribution))
+    let hosting = || RegistryHosting::of(&mirror.host, mirror.pushed_to(), &mirror.name, distribution);
+    (mirror.role == Role::Push).then(hosting)
+}
+
+/// What is a mirror's own host is not what another one is reached by as well.
+fn share_addresses(mirrors: &mut BTreeMap<Host, Mirror>) {
+    let hosts: BTreeSet<String> = mirrors.keys().map(ToString::to_string).collect();
+    for mirror in mirrors.values_mut() {
+        let own = mirror.host.to_string();
+        mirror.node_files.retain(|host, _| *host == own || !hosts.contains(host));
+    }
 }
 
 fn resolve_mirror(cluster: &ClusterName, image: &str, mirror: &manifest::Mirror) -> Mirror {
@@ -158,8 +169,7 @@ fn resolve_mirror(cluster: &ClusterName, image: &str, mirror: &manifest::Mirror)
         log_options: LOG_CAP.iter().map(|(key, value)| ((*key).to_owned(), (*value).to_owned())).collect(),
     };
     let (upstream, credentials) = (mirror.upstream.clone(), mirror.credentials.clone());
-    let node_files = hosts_toml::files(&mirror.host, &name, role, upstream.as_ref(), mirror.fallback);
-    Mirror {
+    let mut mirror = Mirror {
         host: mirror.host.clone(),
         aliases: vec![name.clone()],
         volume: name.clone(),
@@ -171,8 +181,10 @@ fn resolve_mirror(cluster: &ClusterName, image: &str, mirror: &manifest::Mirror)
         files,
         credentials,
         fallback: mirror.fallback,
-        node_files,
-    }
+        node_files: BTreeMap::new(),
+    };
+    mirror.wire(cluster);
+    mirror
 }
 
 impl Desired {
@@ -190,7 +202,7 @@ impl Desired {
             let beside = || is_anothers.then(|| names::beside_another(&self.cluster, &mirror.host));
             let usual = std::mem::take(&mut mirror.aliases);
             if let Some(name) = own.or_else(beside).filter(|name| *name != mirror.name) {
-                mirror.rename(&name);
+                mirror.rename(&self.cluster, &name);
             }
             let volume = existing.volume(mirror.host.as_str(), &mirror.name, mirror.role);
             mirror.container.volumes = vec![(volume.clone(), STORAGE.to_owned())];
@@ -199,7 +211,8 @@ impl Desired {
             let others = usual.into_iter().filter(|alias| *alias != mirror.name && !is_anothers);
             mirror.aliases = [mirror.name.clone()].into_iter().chain(others).collect();
         }
-        let advertised = self.hosting.as_ref().map(|hosting| hosting.host().to_owned());
+        share_addresses(&mut self.mirrors);
+        let advertised = self.hosting.as_ref().map(|hosting| hosting.mirror().to_owned());
         let mirror = advertised.and_then(|host| self.mirrors.values().find(|mirror| mirror.host.as_str() == host));
         self.hosting = mirror.and_then(|mirror| hosting(mirror, self.distribution));
         self
@@ -212,10 +225,37 @@ impl Mirror {
         names::next(&self.name)
     }
 
-    fn rename(&mut self, name: &str) {
+    fn rename(&mut self, cluster: &ClusterName, name: &str) {
         name.clone_into(&mut self.name);
         name.clone_into(&mut self.container.name);
-        self.node_files = hosts_toml::files(&self.host, name, self.role, self.upstream.as_ref(), self.fallback);
+        self.wire(cluster);
+    }
+
+    fn wire(&mut self, cluster: &ClusterName) {
+        self.node_files = hosts_toml::files(&Wiring {
+            cluster,
+            host: &self.host,
+            name: &self.name,
+            role: self.role,
+            upstream: self.upstream.as_ref(),
+            fallback: self.fallback,
+            port: self.port(),
+        });
+    }
+
+    /// Its published port, unless the engine chooses it.
+    fn port(&self) -> Option<u16> {
+        Some(self.listen.host_port).filter(|port| *port != 0)
+    }
+
+    /// What people on this machine push to.
+    fn pushed_to(&self) -> String {
+        let address = self.listen.host_address;
+        match self.port() {
+            Some(port) if address.is_loopback() || address.is_unspecified() => format!("localhost:{port}"),
+            Some(port) => self.address(port),
+            None => self.host.to_string(),
+        }
     }
 
     /// `127.0.0.1:5001`, once the port is known.
@@ -270,5 +310,24 @@ mod tests {
         let files = crate::archive::files_in(&resolved.files.unwrap().archive().unwrap()).unwrap();
         assert!(String::from_utf8_lossy(&files["registry.yml"]).contains("https://hidden.example.com"));
         assert_eq!(files.len(), 1);
+    }
+
+    #[test]
+    fn tools_are_told_of_an_address_that_this_machine_resolves() {
+        let advertised = |host: &str, port, listen_address: &str| {
+            let text = format!(
+                "apiVersion: ksail.dev/v1alpha1\nkind: Cluster\nmetadata: {{name: dev}}\nspec:\n  registries:\n    mirrors:\n      - {{host: {host}, port: {port}, listenAddress: {listen_address}}}\n"
+            );
+            let path = std::path::Path::new("ksail.yaml");
+            let manifest = manifest::load_contents(path, Ok(text.into_bytes()), &|_| None).unwrap();
+            let desired = resolve(&manifest, &ResolveContext::default());
+            let again = desired.clone().with_names(&names::Existing::default());
+            assert_eq!(desired.hosting, again.hosting);
+            desired.hosting.unwrap().host().to_owned()
+        };
+        assert_eq!(advertised("localhost:5001", 5001, "127.0.0.1"), "localhost:5001");
+        assert_eq!(advertised("kind-registry:5000", 5001, "127.0.0.1"), "localhost:5001");
+        assert_eq!(advertised("kind-registry:5000", 5001, "0.0.0.0"), "localhost:5001");
+        assert_eq!(advertised("kind-registry:5000", 5001, "192.0.2.7"), "192.0.2.7:5001");
     }
 }

@@ -16,7 +16,7 @@ use futures_util::stream::{self, StreamExt};
 use crate::desired::{Desired, Mirror};
 use crate::distribution::{NodeLayout, node_layout};
 use crate::engine::{ContainerState, Engine, EngineError, Exec, Executed, LogPart};
-use crate::observed::{Node, Observed, OwnContainer, Unwired, unwired};
+use crate::observed::{Foreign, Node, Observed, OwnContainer, Unwired, unwired};
 use crate::probe::{Asked, FromHere, Serving};
 use crate::reference::Reference;
 use crate::registry::{self, Role};
@@ -212,7 +212,12 @@ impl<E: Engine> Verifier<'_, E> {
                 Unwired::Ignores(complaint) => complaint,
                 Unwired::Missing(path) => format!("{path} is missing; 'ksail apply' writes it"),
                 Unwired::Differs(path) => format!("{path} is not as ksail.yaml says; 'ksail apply' mends it"),
-                Unwired::Foreign(path) => format!("{path} was not written by ksail; move it away"),
+                Unwired::Foreign(Foreign { path, cluster: None }) => {
+                    format!("{path} was not written by ksail; move it away")
+                }
+                Unwired::Foreign(Foreign { path, cluster: Some(cluster) }) => {
+                    format!("{path} is cluster {cluster}'s; mount another directory into the nodes of one of them")
+                }
                 Unwired::Unknown(why) => {
                     let message = format!("it cannot be told whether containerd on {name} reads such files: {why}");
                     return Outcome::NotTried { message };

@@ -29,13 +29,17 @@ pub struct Route {
 
 /// The routes of a cluster's mirrors, in the order given.
 ///
-/// A registry to push to is reached by its address on this machine, and by its alias as references from inside say it.
+/// A registry to push to is reached by its addresses on this machine, and by its alias as references from inside say it.
 pub fn routes(cluster: &ClusterName, mirrors: &[(Host, bool)]) -> Vec<Route> {
     let route = |(host, is_push): &(Host, bool)| {
         let inside = format!("{}:{}", names::of(cluster, host), registry::PORT);
         let endpoint = format!("http://{inside}");
-        let by_alias = is_push.then(|| Route { host: inside, endpoint: endpoint.clone() });
-        [Route { host: host.to_string(), endpoint }].into_iter().chain(by_alias)
+        let own = host.to_string();
+        let pushed =
+            hosts_toml::pushed_to(host, None).into_iter().filter(|address| *address != own).collect::<Vec<_>>();
+        let others = is_push.then(|| pushed.into_iter().chain([inside]));
+        let all = [own].into_iter().chain(others.into_iter().flatten());
+        all.map(|host| Route { host, endpoint: endpoint.clone() }).collect::<Vec<_>>()
     };
     mirrors.iter().flat_map(route).collect()
 }
@@ -215,7 +219,7 @@ mod tests {
     }
 
     #[test]
-    fn k3d_yaml_routes_a_mirror_to_its_alias_and_a_push_registry_by_both_of_its_names() {
+    fn k3d_yaml_routes_a_mirror_to_its_alias_and_a_push_registry_by_all_of_its_names() {
         let text = generate(Distribution::K3d, &cluster(), &of(&[("docker.io", false), ("localhost:5000", true)]));
         let config: Value = serde_yaml::from_str(&text).unwrap();
         assert_eq!(config["kind"], "Simple");
@@ -225,6 +229,7 @@ mod tests {
             mirrors:
               docker.io: {endpoint: ['http://ksail-dev-docker-io:5000']}
               localhost:5000: {endpoint: ['http://ksail-dev-localhost-5000:5000']}
+              127.0.0.1:5000: {endpoint: ['http://ksail-dev-localhost-5000:5000']}
               ksail-dev-localhost-5000:5000: {endpoint: ['http://ksail-dev-localhost-5000:5000']}";
         assert_eq!(registries(&text), serde_yaml::from_str::<Value>(expected).unwrap());
     }

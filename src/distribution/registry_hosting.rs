@@ -19,7 +19,9 @@ const MANAGED_BY: (&str, &str) = ("app.kubernetes.io/managed-by", "ksail");
 /// The registry that tools are told of.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct RegistryHosting {
-    /// What people push to: the host in the manifest.
+    /// The host in the manifest.
+    mirror: String,
+    /// What people push to: an address that this machine resolves, whatever the registry is called.
     host: String,
     /// What nodes and pods reach it by.
     inside: String,
@@ -27,13 +29,18 @@ pub struct RegistryHosting {
 }
 
 impl RegistryHosting {
-    /// For the push registry of this host, with this network alias.
-    pub fn of(host: &Host, name: &str, distribution: Distribution) -> Self {
+    /// For the push registry of this host, which people push to at `pushed_to`, with this network alias.
+    pub fn of(mirror: &Host, pushed_to: String, name: &str, distribution: Distribution) -> Self {
         let help = match distribution {
             Distribution::Kind => "https://kind.sigs.k8s.io/docs/user/local-registry/",
             Distribution::K3d => "https://k3d.io/stable/usage/registries/",
         };
-        Self { host: host.to_string(), inside: format!("{name}:{}", registry::PORT), help }
+        Self { mirror: mirror.to_string(), host: pushed_to, inside: format!("{name}:{}", registry::PORT), help }
+    }
+
+    /// The host in the manifest.
+    pub fn mirror(&self) -> &str {
+        &self.mirror
     }
 
     /// What people push to.
@@ -43,7 +50,7 @@ impl RegistryHosting {
 
     /// The value of the `ConfigMap`'s key: four fields of YAML.
     fn document(&self) -> String {
-        let Self { host, inside, help } = self;
+        let Self { host, inside, help, .. } = self;
         format!(
             "host: \"{host}\"\nhostFromContainerRuntime: \"{inside}\"\nhostFromClusterNetwork: \"{inside}\"\nhelp: \"{help}\"\n"
         )
@@ -102,7 +109,11 @@ mod tests {
     use super::*;
 
     fn hosting() -> RegistryHosting {
-        RegistryHosting::of(&"localhost:5001".parse().unwrap(), "ksail-dev-localhost-5001", Distribution::Kind)
+        of("localhost:5001", "ksail-dev-localhost-5001")
+    }
+
+    fn of(host: &str, name: &str) -> RegistryHosting {
+        RegistryHosting::of(&host.parse().unwrap(), host.to_owned(), name, Distribution::Kind)
     }
 
     #[test]
@@ -126,7 +137,7 @@ mod tests {
     fn what_is_there_is_ours_by_its_label_only() {
         assert_eq!(Advertised::read("\n"), Advertised::Nothing);
         assert!(Advertised::read(&hosting().config_map()).says(&hosting()));
-        let other = RegistryHosting::of(&"localhost:5002".parse().unwrap(), "x", Distribution::Kind);
+        let other = of("localhost:5002", "x");
         assert!(!Advertised::read(&other.config_map()).says(&hosting()));
         let foreign = hosting().config_map().replace("\"ksail\"", "\"ctlptl\"");
         assert_eq!(Advertised::read(&foreign), Advertised::Foreign);

@@ -89,18 +89,20 @@ impl<E: Engine, P: Probe> Executor<E, P> {
         let refused = |error| Failure::Engine { what: format!("cannot create container {}", spec.name), error };
         let of_volume = labels::of_volume(&spec.labels);
         for _ in 0..VOLUME_TRIES {
+            let mut adopted = Vec::new();
             for (volume, _) in &spec.volumes {
                 self.engine.create_volume(volume, &of_volume).await.map_err(refused)?;
                 // The engine is content with one that is there, whoever has made it.
-                match found(self.engine.inspect_volume(volume).await).map_err(refused)? {
-                    Some(volume) if !self.is_for(&volume, spec).await.map_err(refused)? => {
-                        return Err(Failure::NameTaken { kind: "volume", name: volume.name });
-                    }
-                    _ => {}
+                let Some(volume) = found(self.engine.inspect_volume(volume).await).map_err(refused)? else { continue };
+                if !self.is_for(&volume, spec).await.map_err(refused)? {
+                    return Err(Failure::NameTaken { kind: "volume", name: volume.name });
+                }
+                if volume.labels.is_empty() {
+                    adopted.push(volume.name);
                 }
             }
             let id = self.create_on_volumes(spec).await?;
-            match self.mounted_by(&id, spec).await.map_err(refused)? {
+            match self.mounted_by(&id, spec, &adopted).await.map_err(refused)? {
                 Mounted::Its => return Ok(id),
                 // It was removed in that very moment. Nothing is in it yet.
                 Mounted::MadeByTheEngine(volume) => {
@@ -128,14 +130,16 @@ impl<E: Engine, P: Probe> Executor<E, P> {
         Ok(on_it.all(|container| is_its(&container.labels, spec)))
     }
 
-    /// What a new container was made on.
-    async fn mounted_by(&self, id: &str, spec: &ContainerSpec) -> Result<Mounted, EngineError> {
+    /// What a new container was made on; volumes that were `adopted` say nothing of whose they are.
+    async fn mounted_by(&self, id: &str, spec: &ContainerSpec, adopted: &[String]) -> Result<Mounted, EngineError> {
         for (name, target) in &spec.volumes {
             let volume = self.engine.inspect_volume(name).await?;
             if !volume.labels.is_empty() && !is_its(&volume.labels, spec) {
                 return Ok(Mounted::Anothers(volume.name));
             }
-            let is_new = volume.labels.is_empty() && is_not_older(&volume, &self.engine.inspect_container(id).await?);
+            let is_new = volume.labels.is_empty()
+                && !adopted.contains(name)
+                && is_not_older(&volume, &self.engine.inspect_container(id).await?);
             // The engine says times in whole seconds, and somebody may have been quick: what is not empty stays.
             if is_new && archive::is_empty_directory(&self.engine.get_archive(id, target).await?) {
                 return Ok(Mounted::MadeByTheEngine(volume));
@@ -186,7 +190,8 @@ impl<E: Engine, P: Probe> Executor<E, P> {
     /// meanwhile keeps it.
     pub(super) async fn is_still_that_volume(&self, observed: &Volume) -> Result<bool, EngineError> {
         match self.engine.inspect_volume(&observed.name).await {
-            Ok(volume) if volume == *observed => Ok(true),
+            // No more than that: when a volume was made changes with what is in it (Docker 20.10).
+            Ok(volume) if volume.labels == observed.labels => Ok(true),
             Ok(_) => Err(EngineError::Conflict { message: "somebody else has made it anew meanwhile".to_owned() }),
             Err(error) if error.is_not_found() => Ok(false),
             Err(error) => Err(error),

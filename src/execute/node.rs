@@ -9,7 +9,7 @@ use crate::distribution::hosts_toml::{HostsToml, Owner, owner};
 use crate::distribution::node_layout;
 use crate::distribution::registry_hosting::{Advertised, NAME, NAMESPACE};
 use crate::engine::{Engine, EngineError, Exec, Executed};
-use crate::manifest::Distribution;
+use crate::manifest::{ClusterName, Distribution};
 use crate::observed::{advertised, read_hosts};
 use crate::outcome::Failure;
 use crate::plan::{Action, Target};
@@ -31,11 +31,12 @@ impl<E: Engine, P: Probe> Executor<E, P> {
     pub(super) async fn is_still_ours_in_node(&self, action: &Action) -> Result<bool, Failure> {
         let refused = |error| Failure::Engine { what: format!("cannot {action}"), error };
         let looked = match action {
-            Action::WriteNodeFiles { node, files } => {
-                self.are_still_ours(node, files.values().map(|(path, _)| path.as_str())).await.map_err(refused)
+            Action::WriteNodeFiles { node, cluster, files } => {
+                let paths = files.values().map(|(path, _)| path.as_str());
+                self.are_still_ours(node, cluster, paths).await.map_err(refused)
             }
-            Action::RemoveNodeFiles { node, paths, .. } => {
-                self.are_still_ours(node, paths.iter().map(String::as_str)).await.map_err(refused)
+            Action::RemoveNodeFiles { node, cluster, paths, .. } => {
+                self.are_still_ours(node, cluster, paths.iter().map(String::as_str)).await.map_err(refused)
             }
             Action::AdvertiseRegistry { node, distribution, .. } => {
                 self.is_said_by_us(action, node, *distribution).await.map(drop)
@@ -56,7 +57,7 @@ impl<E: Engine, P: Probe> Executor<E, P> {
     async fn try_to_change_node(&self, action: &Action) -> Result<(), Failure> {
         let refused = |error| Failure::Engine { what: format!("cannot {action}"), error };
         match action {
-            Action::WriteNodeFiles { node, files } => self.write_node_files(node, files).await.map_err(refused),
+            Action::WriteNodeFiles { node, files, .. } => self.write_node_files(node, files).await.map_err(refused),
             Action::RemoveNodeFiles { node, paths, .. } => self.remove_node_files(action, node, paths).await,
             Action::RemoveNodeDirectories { node, paths } => {
                 // One that somebody has put something into meanwhile is refused by `rmdir`, and stays.
@@ -121,7 +122,12 @@ impl<E: Engine, P: Probe> Executor<E, P> {
     }
 
     /// Whether nobody has put a file of theirs where one is about to be overwritten or removed.
-    async fn are_still_ours(&self, node: &Target, paths: impl Iterator<Item = &str> + Send) -> Result<(), EngineError> {
+    async fn are_still_ours(
+        &self,
+        node: &Target,
+        cluster: &ClusterName,
+        paths: impl Iterator<Item = &str> + Send,
+    ) -> Result<(), EngineError> {
         let mut found = BTreeMap::new();
         for path in paths {
             let Some((directory, host)) = place_of(path) else { continue };
@@ -129,10 +135,14 @@ impl<E: Engine, P: Probe> Executor<E, P> {
                 found.insert(directory, read_hosts(&self.engine, id(node), directory).await?);
             }
             let text = found[directory].get(host).and_then(|found| found.hosts_toml.as_deref()).unwrap_or_default();
-            if owner(text) == Owner::Stranger {
-                let message = format!("{path} is somebody else's by now");
-                return Err(EngineError::Refused { status: 0, message });
-            }
+            let whose = match owner(text, cluster) {
+                Owner::Ksail | Owner::Nobody => continue,
+                Owner::OtherCluster(other) => format!("cluster {other}'s"),
+                Owner::K3s => "k3s's".to_owned(),
+                Owner::Stranger => "somebody else's".to_owned(),
+            };
+            let message = format!("{path} is {whose} by now");
+            return Err(EngineError::Refused { status: 0, message });
         }
         Ok(())
     }

@@ -31,7 +31,7 @@ pub use self::observer::Observer;
 pub use self::ownership::{is_a_mirrors, is_not_older};
 pub use self::snapshot::Seen;
 pub use self::store::{Link, Store};
-pub use self::wiring::{Unwired, Wire, WireState, complaint, directory, path, unwired, wires};
+pub use self::wiring::{Foreign, Unwired, Wire, WireState, complaint, directory, path, unwired, wires};
 use crate::desired::Desired;
 use crate::distribution::{is_of_cluster, node_layout};
 use crate::engine::{self, Container, Image, Volume};

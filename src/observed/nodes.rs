@@ -364,7 +364,10 @@ mod tests {
         assert_eq!(hosts["docker.io"].hosts_toml.as_deref(), Some(NOT_OURS));
         assert_eq!(hosts["ghcr.io"].hosts_toml.as_deref(), Some(NOT_OURS));
         assert_eq!(hosts["quay.io"], HostDirectory::default());
-        assert_eq!(crate::distribution::hosts_toml::owner(NOT_OURS), crate::distribution::hosts_toml::Owner::Stranger);
+        assert_eq!(
+            crate::distribution::hosts_toml::owner(NOT_OURS, &"dev".parse().unwrap()),
+            crate::distribution::hosts_toml::Owner::Stranger
+        );
     }
 
     #[test]

@@ -106,14 +106,20 @@ impl Observed {
     }
 }
 
-/// Whether the engine made a volume, one without labels, for a container, or for a predecessor that it follows.
+/// Whether the engine made a volume, one without labels, for a container, or for a predecessor that it follows. What a
+/// container is on cannot be another one by now; what it is not on is known by its time.
 fn was_made_for(volume: &Volume, container: &Container) -> bool {
-    let is_on_it = || volumes_of(container).any(|name| *name == volume.name);
-    let says_so = || identity(volume).is_some_and(|identity| container.labels.get(MADE_VOLUME) == Some(&identity));
-    volume.labels.is_empty() && (is_on_it() && is_not_older(volume, container) || says_so())
+    let is_on_it = volumes_of(container).any(|name| *name == volume.name);
+    let said = container.labels.get(MADE_VOLUME);
+    let says_so = || match said.and_then(|made| made.rsplit_once('@')) {
+        Some((name, _)) if is_on_it => name == volume.name,
+        _ => said.is_some() && said == identity(volume).as_ref(),
+    };
+    volume.labels.is_empty() && (is_on_it && is_not_older(volume, container) || says_so())
 }
 
-/// Of several volumes that had a name one after the other only the time says which one is meant.
+/// Of several volumes that had a name one after the other the time says which one is meant. (Docker 20.10 says when its
+/// directory changed last, which it does not while nobody is on it.)
 fn identity(volume: &Volume) -> Option<String> {
     Some(format!("{}@{}", volume.name, volume.created_at?))
 }

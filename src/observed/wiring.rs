@@ -6,6 +6,7 @@ use crate::desired::{Desired, Mirror};
 use crate::distribution::containerd::RegistryConfig;
 use crate::distribution::hosts_toml::{self, FILE_NAME, HostsToml, Owner, preferred_directory};
 use crate::distribution::node_layout;
+use crate::manifest::ClusterName;
 
 /// One file that a mirror needs on a node.
 #[derive(Debug, Clone)]
@@ -29,8 +30,17 @@ pub enum WireState {
     Missing,
     /// It is ksail's and says something else.
     Differs,
-    /// Somebody else's file is there instead, or one that containerd prefers: its path.
-    Foreign(String),
+    /// Somebody else's file is there instead, or one that containerd prefers.
+    Foreign(Foreign),
+}
+
+/// A file in the way that is not this cluster's.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Foreign {
+    /// Its path, or that of the directory that containerd prefers.
+    pub path: String,
+    /// Another cluster of ksail's that it belongs to.
+    pub cluster: Option<String>,
 }
 
 /// Why pulls of a mirror's images do not go there from a node, or may not.
@@ -40,8 +50,8 @@ pub enum Unwired {
     Unreadable(String),
     /// Its containerd does not read such files: why, and what to do.
     Ignores(String),
-    /// Somebody else's file is there instead: its path.
-    Foreign(String),
+    /// Somebody else's file is there instead.
+    Foreign(Foreign),
     /// A file is not there: its path.
     Missing(String),
     /// A file says something else: its path.
@@ -58,9 +68,9 @@ pub fn unwired(node: &Node, mirror: &Mirror, desired: &Desired) -> Option<Unwire
     if let Some(complaint) = complaint(node, desired) {
         return Some(Unwired::Ignores(complaint));
     }
-    let wrong = wires(node, mirror).find_map(|wire| match wire.state {
+    let wrong = wires(node, mirror, &desired.cluster).find_map(|wire| match wire.state {
         WireState::AsDesired => None,
-        WireState::Foreign(path) => Some(Unwired::Foreign(path)),
+        WireState::Foreign(foreign) => Some(Unwired::Foreign(foreign)),
         WireState::Missing => Some(Unwired::Missing(wire.path)),
         WireState::Differs => Some(Unwired::Differs(wire.path)),
     });
@@ -77,10 +87,10 @@ pub fn complaint(node: &Node, desired: &Desired) -> Option<String> {
 }
 
 /// What a mirror needs on a node, and what of it there is.
-pub fn wires<'a>(node: &'a Node, mirror: &'a Mirror) -> impl Iterator<Item = Wire<'a>> {
-    mirror.node_files.iter().map(|(host, wanted)| {
+pub fn wires<'a>(node: &'a Node, mirror: &'a Mirror, cluster: &'a ClusterName) -> impl Iterator<Item = Wire<'a>> {
+    mirror.node_files.iter().map(move |(host, wanted)| {
         let path = path(node, host);
-        let state = state(node, host, wanted);
+        let state = state(node, host, wanted, cluster);
         Wire { host, path, wanted, state }
     })
 }
@@ -95,18 +105,20 @@ pub fn directory(node: &Node, host: &str) -> String {
     format!("{}/{host}", node.hosts_directory)
 }
 
-fn state(node: &Node, host: &str, wanted: &HostsToml) -> WireState {
+fn state(node: &Node, host: &str, wanted: &HostsToml, cluster: &ClusterName) -> WireState {
+    let foreign = |path, cluster| WireState::Foreign(Foreign { path, cluster });
     if let Some(preferred) = preferred_directory(host).filter(|preferred| node.hosts.contains_key(preferred)) {
-        return WireState::Foreign(directory(node, &preferred));
+        return foreign(directory(node, &preferred), None);
     }
     let Some(text) = node.hosts.get(host).and_then(|directory| directory.hosts_toml.as_deref()) else {
         return WireState::Missing;
     };
-    match hosts_toml::owner(text) {
+    match hosts_toml::owner(text, cluster) {
         _ if text == wanted.text() => WireState::AsDesired,
         Owner::Nobody => WireState::Missing,
         Owner::Ksail => WireState::Differs,
-        Owner::K3s | Owner::Stranger if hosts_toml::routes_alike(text, wanted) => WireState::AsDesired,
-        Owner::K3s | Owner::Stranger => WireState::Foreign(path(node, host)),
+        _ if hosts_toml::routes_alike(text, wanted) => WireState::AsDesired,
+        Owner::OtherCluster(other) => foreign(path(node, host), Some(other)),
+        Owner::K3s | Owner::Stranger => foreign(path(node, host), None),
     }
 }

@@ -148,8 +148,7 @@ pub enum Action {
     },
     /// Remove a volume and what it holds.
     RemoveVolume {
-        /// As it was observed: one that has other labels by then, or was made at another time, is another one and is
-        /// left alone.
+        /// As it was observed: one that has other labels by then is another one and is left alone.
         volume: Volume,
     },
     /// Wait until the registry in a container answers. What came before is then final.
@@ -161,6 +160,8 @@ pub enum Action {
     WriteNodeFiles {
         /// Which.
         node: Target,
+        /// Whose files are replaced.
+        cluster: ClusterName,
         /// Path and text, by host.
         files: BTreeMap<String, (String, HostsToml)>,
     },
@@ -168,6 +169,8 @@ pub enum Action {
     RemoveNodeFiles {
         /// Which.
         node: Target,
+        /// Whose files they are.
+        cluster: ClusterName,
         /// The hosts they are for.
         hosts: Vec<String>,
         /// The files.

@@ -187,13 +187,9 @@ impl Builder<'_> {
 
     /// From nothing. Nothing is undone when a step fails: what is there already is mended by the next pass.
     fn create(&mut self, cause: &str) {
-        self.create_from(self.mirror.container.clone(), cause);
-    }
-
-    fn create_from(&mut self, spec: ContainerSpec, cause: &str) {
         self.prepare(cause);
         let container = new_target(&self.mirror.name);
-        self.push(Action::CreateContainer { spec: Box::new(spec) }, cause);
+        self.push(Action::CreateContainer { spec: Box::new(self.mirror.container.clone()) }, cause);
         self.prepare_start(&container, cause);
         self.start(&container, cause);
     }
@@ -236,7 +232,7 @@ impl Builder<'_> {
         if main.container.state == ContainerState::Restarting && next.is_none() {
             // It does not serve, so nothing is lost, and the engine takes long to stop a container that keeps exiting.
             self.push(remove(main), &self.cause_of_leaving(main, cause));
-            return self.create_from(self.successor_of(main, self.mirror.container.clone()), cause);
+            return self.create(cause);
         }
         self.prepare(cause);
         let old = target(&main.container);
@@ -284,7 +280,8 @@ impl Builder<'_> {
         if stays { format!("{cause}; its volume stays") } else { cause.to_owned() }
     }
 
-    /// A container that follows another one knows of the volume that the engine made for that one.
+    /// A container that follows another one knows of the volume that the engine made for that one. (Not where that one
+    /// goes first: somebody could put another volume in its place.)
     fn successor_of(&self, main: &OwnContainer, mut spec: ContainerSpec) -> ContainerSpec {
         let made = self.observed.made_volume(&main.container);
         spec.labels.extend(made.map(|(label, volume)| (label.to_owned(), volume)));

@@ -23,7 +23,7 @@ pub use milestone::Milestone;
 
 use crate::desired::Desired;
 use crate::manifest::Host;
-use crate::observed::Observed;
+use crate::observed::{Foreign, Observed};
 pub use crate::subject::Subject;
 
 /// The actions that turn observed into desired. Sequences are independent and run concurrently.
@@ -108,8 +108,8 @@ pub enum Obstacle {
     NodeFileForeign {
         /// The node.
         node: String,
-        /// The file, or the directory that containerd prefers.
-        path: String,
+        /// Which file.
+        file: Foreign,
     },
     /// A node's containerd does not read `hosts.toml` files.
     NodeIgnoresFiles {
@@ -145,8 +145,14 @@ impl fmt::Display for Obstacle {
             }
             Self::Unreadable { error } => f.write_str(error),
             Self::UpstreamAway(postponed) => write!(f, "{postponed}"),
-            Self::NodeFileForeign { node, path } => {
+            Self::NodeFileForeign { node, file: Foreign { path, cluster: None } } => {
                 write!(f, "{path} on {node} was not written by ksail and is left alone; move it away to have it wired")
+            }
+            Self::NodeFileForeign { node, file: Foreign { path, cluster: Some(cluster) } } => {
+                write!(
+                    f,
+                    "{path} on {node} is cluster {cluster}'s and is left alone: nodes of both clusters share that directory, and each wants the file to name its own mirror; mount another one into the nodes of one of them"
+                )
             }
             Self::NodeIgnoresFiles { complaint } => f.write_str(complaint),
             Self::ProvisionerNotFound { program, install, to } => {

@@ -23,11 +23,11 @@ pub(super) fn sequence(desired: &Desired, node: &Node, has_name: &dyn Fn(&Host) 
     let mut files: BTreeMap<String, (String, HostsToml)> = BTreeMap::new();
     let mut causes = BTreeSet::new();
     for mirror in desired.mirrors.values() {
-        for wire in wires(node, mirror) {
+        for wire in wires(node, mirror, &desired.cluster) {
             let cause = match wire.state {
                 WireState::AsDesired => continue,
-                WireState::Foreign(path) => {
-                    sequence.obstacles.push(Obstacle::NodeFileForeign { node: node.name.clone(), path });
+                WireState::Foreign(file) => {
+                    sequence.obstacles.push(Obstacle::NodeFileForeign { node: node.name.clone(), file });
                     continue;
                 }
                 WireState::Missing => "is missing",
@@ -41,7 +41,10 @@ pub(super) fn sequence(desired: &Desired, node: &Node, has_name: &dyn Fn(&Host) 
     }
     if !files.is_empty() {
         let cause = format!("hosts.toml {}", causes.into_iter().collect::<Vec<_>>().join(" or "));
-        sequence.steps.push(Step::new(Action::WriteNodeFiles { node: target.clone(), files }, cause));
+        sequence.steps.push(Step::new(
+            Action::WriteNodeFiles { node: target.clone(), cluster: desired.cluster.clone(), files },
+            cause,
+        ));
     }
     sequence.steps.extend(removals(desired, node, &target));
     if !desired.mirrors.is_empty() {
@@ -55,7 +58,7 @@ pub(super) fn sequence(desired: &Desired, node: &Node, has_name: &dyn Fn(&Host) 
 /// empty one would hide containerd's `_default`.
 fn removals(desired: &Desired, node: &Node, target: &Target) -> Vec<Step> {
     let wanted: BTreeSet<&String> = desired.mirrors.values().flat_map(|mirror| mirror.node_files.keys()).collect();
-    let is_ours = |text: &String| owner(text) == Owner::Ksail;
+    let is_ours = |text: &String| owner(text, &desired.cluster) == Owner::Ksail;
     let leftover = node
         .hosts
         .iter()
@@ -70,7 +73,7 @@ fn removals(desired: &Desired, node: &Node, target: &Target) -> Vec<Step> {
     }
     let mut steps = Vec::new();
     if !paths.is_empty() {
-        let action = Action::RemoveNodeFiles { node: target.clone(), hosts, paths };
+        let action = Action::RemoveNodeFiles { node: target.clone(), cluster: desired.cluster.clone(), hosts, paths };
         steps.push(Step::new(action, cause_of_removal(desired)));
     }
     if !directories.is_empty() {

@@ -1,5 +1,6 @@
 mod cluster;
 mod nodes;
+mod shared_directory;
 mod volumes;
 
 use std::collections::BTreeMap;

@@ -160,8 +160,8 @@ fn trouble(node: &Node, why: &Unwired, evidence: &Evidence<'_>) -> (Reason, Stri
             };
             (reason, complaint.clone())
         }
-        Unwired::Foreign(path) => {
-            let foreign = Obstacle::NodeFileForeign { node: name.clone(), path: path.clone() };
+        Unwired::Foreign(file) => {
+            let foreign = Obstacle::NodeFileForeign { node: name.clone(), file: file.clone() };
             (Reason::NodeFileForeign, foreign.to_string())
         }
         Unwired::Missing(path) | Unwired::Differs(path) => match evidence.failures.get(&Subject::Node(name.clone())) {

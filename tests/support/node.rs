@@ -3,7 +3,7 @@
 //! `tests/images/build` makes what they run. A stand-in for `kubectl` in them keeps what is applied as a file.
 
 use std::io::Write;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::{Output, Stdio};
 use std::time::{Duration, Instant};
 
@@ -89,7 +89,17 @@ impl Node {
         Self::start(scenario, role, K3S)
     }
 
+    /// A node of kind that has a directory of this machine where its `hosts.toml` files are.
+    pub(crate) fn kind_on(scenario: &Scenario, role: &str, certs: &Path) -> Self {
+        let mount = format!("--volume={}:{}", certs.display(), KIND.certs);
+        Self::start_with(scenario, role, KIND, &[&mount])
+    }
+
     fn start(scenario: &Scenario, role: &str, layout: Layout) -> Self {
+        Self::start_with(scenario, role, layout, &[])
+    }
+
+    fn start_with(scenario: &Scenario, role: &str, layout: Layout, more: &[&str]) -> Self {
         let docker = scenario.docker.clone();
         if !docker.output(&["network", "inspect", &scenario.network]).status.success() {
             scenario.create_network();
@@ -108,6 +118,7 @@ impl Node {
         ];
         let mut args = vec!["run", "-d", "--pull=never", "--name", &name, "--hostname", &name];
         args.extend(["--network", &scenario.network]);
+        args.extend(more);
         args.extend(options.into_iter().chain(labels.iter().map(String::as_str)).chain([layout.image]));
         docker.run(&args);
         let node = Self { docker, name, layout, joined: Instant::now() };

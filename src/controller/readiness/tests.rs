@@ -154,7 +154,7 @@ fn stop(host: &str) -> Action {
 }
 
 fn write(name: &str) -> Action {
-    Action::WriteNodeFiles { node: target(name), files: BTreeMap::new() }
+    Action::WriteNodeFiles { node: target(name), cluster: "dev".parse().unwrap(), files: BTreeMap::new() }
 }
 
 fn spec(scene: &Scene) -> ClusterSpec {
@@ -262,8 +262,12 @@ fn who_only_waits_for_an_end_waits_for_those_that_run_and_not_for_those_in_backo
 fn what_the_file_does_not_ask_for_any_more_goes_when_the_file_has_been_stable() {
     let volume = Subject::Volume("ksail-dev-b-io".to_owned());
     let remove_volume = || Action::RemoveVolume { volume: volume_named("ksail-dev-b-io".to_owned()) };
-    let remove_files =
-        || Action::RemoveNodeFiles { node: target("worker"), paths: vec!["/etc/x".to_owned()], hosts: Vec::new() };
+    let remove_files = || Action::RemoveNodeFiles {
+        node: target("worker"),
+        cluster: "dev".parse().unwrap(),
+        paths: vec!["/etc/x".to_owned()],
+        hosts: Vec::new(),
+    };
     let withdraw =
         || Action::WithdrawRegistry { node: target("worker"), distribution: crate::manifest::Distribution::Kind };
     let one_left = || Scene::of(&["a.io"]);

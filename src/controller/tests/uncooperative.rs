@@ -645,14 +645,9 @@ async fn what_another_tool_says_of_the_registry_by_then_is_left_alone() {
 #[tokio::test(start_paused = true)]
 async fn a_volume_that_somebody_has_made_anew_by_then_stays() {
     let labels = || BTreeMap::from([("mine".to_owned(), "yes".to_owned())]);
-    for (is_adopted, made_anew_with) in [
-        (false, None),
-        (true, None),
-        (false, Some(labels())),
-        (false, Some(BTreeMap::new())),
-        (true, Some(labels())),
-        (true, Some(BTreeMap::new())),
-    ] {
+    for (is_adopted, made_anew_with) in
+        [(false, None), (true, None), (false, Some(labels())), (false, Some(BTreeMap::new())), (true, Some(labels()))]
+    {
         let row = format!("adopted: {is_adopted}, made anew with {made_anew_with:?}");
         let world = World::new();
         let outsider = world.engine.outsider();

@@ -57,9 +57,9 @@ fn missing_files_are_written_in_one_call_per_node() {
     let observed = with_nodes(&desired, vec![bare("dev-control-plane"), bare("dev-worker")]);
     assert_snapshot!(plan(&desired, &observed), @r"
     node dev-control-plane
-      write hosts.toml for ghcr.io, ksail-dev-localhost-5005:5000, localhost:5005 on dev-control-plane: hosts.toml is missing
+      write hosts.toml for 127.0.0.1:5005, ghcr.io, ksail-dev-localhost-5005:5000, localhost:5005 on dev-control-plane: hosts.toml is missing
     node dev-worker
-      write hosts.toml for ghcr.io, ksail-dev-localhost-5005:5000, localhost:5005 on dev-worker: hosts.toml is missing
+      write hosts.toml for 127.0.0.1:5005, ghcr.io, ksail-dev-localhost-5005:5000, localhost:5005 on dev-worker: hosts.toml is missing
     ");
 }
 

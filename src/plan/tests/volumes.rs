@@ -178,8 +178,10 @@ fn a_volume_that_the_engine_made_is_purged_however_often_its_container_was_recre
     let purged = Desired { state: State::Purged, mirrors: BTreeMap::new(), ..one() };
     let plan_of = |observed: &Observed| plan(&purged, observed).to_string();
     assert!(plan_of(&observed).contains(&format!("remove volume {NAME}")), "{}", plan_of(&observed));
-    // One that somebody has put in its place meanwhile is theirs.
+    // One that somebody has put in its place while nobody of ours was on it is theirs.
     let mut replaced = observed.clone();
+    inside(&mut replaced.containers[0]).mounts[0].volume = Some(format!("{NAME}.push"));
+    assert!(plan_of(&replaced).contains(&format!("remove volume {NAME}:")), "{}", plan_of(&replaced));
     replaced.volumes.insert(NAME.to_owned(), bare_volume(NAME, 400));
     assert!(!plan_of(&replaced).contains("remove volume"), "{}", plan_of(&replaced));
 }
