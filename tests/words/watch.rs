@@ -10,8 +10,9 @@ use jiff::Timestamp;
 use ksail::desired::{Desired, ResolveContext, resolve};
 use ksail::engine::{EngineError, EngineInfo, PullProgress, Volume};
 use ksail::event::{ActionReport, ActionResult, Event, Reporter};
+use ksail::exposure::Exposure;
 use ksail::manifest::{Distribution, parse};
-use ksail::observed::NetworkRef;
+use ksail::observed::{Foreign, NetworkRef};
 use ksail::outcome::Failure;
 use ksail::plan::{Action, ClusterSpec, Obstacle, Postponed, Subject, Target};
 use ksail::provisioner::ProvisionError;
@@ -93,8 +94,21 @@ fn actions(desired: &Desired) -> Vec<(Subject, Action, &'static str)> {
         (docker_io(), Action::RemoveContainer { container: container() }, "not in ksail.yaml; its volume stays"),
         (Subject::Volume(name()), Action::RemoveVolume { volume }, "state is Purged"),
         (docker_io(), Action::AwaitServing { container: container() }, "container is missing"),
-        (of_node(), Action::WriteNodeFiles { node: node(), files }, "hosts.toml is missing"),
-        (of_node(), Action::RemoveNodeFiles { node: node(), hosts: hosts(), paths: Vec::new() }, "not in ksail.yaml"),
+        (
+            of_node(),
+            Action::WriteNodeFiles { node: node(), cluster: desired.cluster.clone(), files },
+            "hosts.toml is missing",
+        ),
+        (
+            of_node(),
+            Action::RemoveNodeFiles {
+                node: node(),
+                cluster: desired.cluster.clone(),
+                hosts: hosts(),
+                paths: Vec::new(),
+            },
+            "not in ksail.yaml",
+        ),
         (
             of_node(),
             Action::RemoveNodeDirectories { node: node(), paths: vec!["/etc/containerd/certs.d/docker.io".to_owned()] },
@@ -166,6 +180,11 @@ fn failures() -> Vec<Failure> {
 
 fn obstacles() -> Vec<Obstacle> {
     let name = || "ksail-dev-docker-io".to_owned();
+    let node = || "dev-control-plane".to_owned();
+    let file = |cluster: Option<&str>| Foreign {
+        path: "/etc/containerd/certs.d/docker.io/hosts.toml".to_owned(),
+        cluster: cluster.map(str::to_owned),
+    };
     let postponed = || Postponed {
         cause: "made by an earlier ksail: log capped, debug port closed; cache kept".to_owned(),
         why: "connection refused".to_owned(),
@@ -177,10 +196,8 @@ fn obstacles() -> Vec<Obstacle> {
         Obstacle::NameConflict { kind: "volume", name: name(), cluster: Some("other".to_owned()) },
         Obstacle::Unreadable { error: "container ksail-dev-docker-io cannot be looked at: timeout".to_owned() },
         Obstacle::UpstreamAway(postponed()),
-        Obstacle::NodeFileForeign {
-            node: "dev-control-plane".to_owned(),
-            path: "/etc/containerd/certs.d/docker.io/hosts.toml".to_owned(),
-        },
+        Obstacle::NodeFileForeign { node: node(), file: file(None) },
+        Obstacle::NodeFileForeign { node: node(), file: file(Some("other")) },
         Obstacle::NodeIgnoresFiles {
             complaint: "containerd on dev-control-plane has no config_path and ignores hosts.toml files".to_owned(),
         },
@@ -198,6 +215,10 @@ fn others() -> Vec<Event> {
     };
     let pulling =
         |id: &str, status: &str| Event::Pulling { image: "registry:3".to_owned(), progress: progress(id, status) };
+    let exposed = |takes_pushes, has_credentials| {
+        let (host, address) = ("docker.io".parse().unwrap(), "0.0.0.0".parse().unwrap());
+        Event::Exposed(Exposure { host, address, takes_pushes, has_credentials })
+    };
     let engine = EngineInfo {
         name: "Docker Engine".to_owned(),
         version: "20.10.24".to_owned(),
@@ -219,6 +240,9 @@ fn others() -> Vec<Event> {
         },
         Event::Waiting { message: "another ksail (pid 812) works on this cluster; waiting for it".to_owned() },
         Event::LeftBehind { subject: Subject::Cluster("dev".to_owned()) },
+        exposed(false, false),
+        exposed(true, false),
+        exposed(false, true),
         Event::Removing { what: vec![mirror(), Subject::Cluster("dev".to_owned())], after: Duration::from_secs(10) },
         pulling("", "Pulling from library/registry"),
         pulling("0123456789ab", "Pull complete"),
