@@ -41,6 +41,7 @@ pub fn directory(env: &dyn Fn(&str) -> Option<String>) -> io::Result<PathBuf> {
 const OF_ROOT: &str = if cfg!(target_os = "linux") { "/run" } else { "/var/run" };
 
 /// Whose a place is.
+#[cfg_attr(not(unix), allow(dead_code))] // Elsewhere nobody asks.
 enum Standing {
     Ours,
     SomebodyElses,
@@ -48,6 +49,7 @@ enum Standing {
 }
 
 /// Others can write to a directory.
+#[cfg_attr(not(unix), allow(dead_code))] // Elsewhere nobody asks.
 struct Others {
     directory: PathBuf,
     mode: u32,

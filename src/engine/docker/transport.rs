@@ -3,6 +3,7 @@
 //! bollard collects answers whole, whatever their size. Its own transports take a connection for each request as well.
 
 use std::io;
+#[cfg(unix)]
 use std::path::PathBuf;
 use std::pin::Pin;
 use std::task::{Context, Poll, ready};
