@@ -5,6 +5,7 @@ use tokio::time::Instant;
 use super::contents::{Contents, ENDS_WITHIN, Record};
 use super::is_node;
 use super::object::Object;
+use super::shadow::can_be_shadowed;
 use crate::desired::Desired;
 use crate::distribution::is_of_cluster;
 use crate::engine::{Event, EventKind};
@@ -112,7 +113,12 @@ impl Contents {
             record.held_ports().any(|port| desired.mirrors.values().any(|mirror| mirror.listen.host_port == port))
         });
         let mounts = |record: &Record| record.summary.volumes.iter().any(|volume| is_a_mirrors_name(volume));
+        let is_an_upstreams_name = |name: &str| {
+            let mut upstreams = desired.mirrors.values().filter_map(|mirror| mirror.upstream.as_ref());
+            upstreams.any(|upstream| upstream.host() == name && can_be_shadowed(upstream))
+        };
         is_a_mirrors_name(name)
+            || is_an_upstreams_name(name)
             || holds_port
             || known.is_some_and(|record| is_a_mirrors_name(&record.summary.name) || mounts(record))
     }

@@ -12,6 +12,7 @@ mod nodes;
 mod object;
 mod observer;
 mod ownership;
+mod shadow;
 mod snapshot;
 mod store;
 #[cfg(test)]
@@ -29,6 +30,7 @@ pub use self::nodes::{HostDirectory, Hosting, Node};
 pub(crate) use self::nodes::{advertised, read_hosts};
 pub use self::observer::Observer;
 pub use self::ownership::{is_a_mirrors, is_not_older};
+pub use self::shadow::Shadow;
 pub use self::snapshot::Seen;
 pub use self::store::{Link, Store};
 pub use self::wiring::{Foreign, Unwired, Wire, WireState, complaint, directory, path, unwired, wires};
@@ -123,12 +125,14 @@ pub enum StartsAgain {
 }
 
 /// A container that is not this cluster's.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Stranger {
     /// Address and port pairs it holds on the host.
     pub ports: Vec<(IpAddr, u16)>,
     /// Names of volumes it mounts.
     pub volumes: Vec<String>,
+    /// Names of networks it is on.
+    pub networks: Vec<String>,
     /// The cluster it belongs to, when it is another one of ksail's.
     pub cluster: Option<String>,
 }

@@ -168,7 +168,8 @@ fn stranger(container: &ContainerSummary, desired: &Desired) -> (String, Strange
     let ports = container.ports.iter().map(|port| (port.host_address, port.host_port)).collect();
     let cluster = container.labels.get(labels::CLUSTER).filter(|cluster| *cluster != desired.cluster.as_str());
     let cluster = cluster.cloned();
-    (container.name.clone(), Stranger { ports, volumes: container.volumes.clone(), cluster })
+    let networks = container.endpoints.keys().cloned().collect();
+    (container.name.clone(), Stranger { ports, volumes: container.volumes.clone(), networks, cluster })
 }
 
 fn concerns(volume: &Volume, desired: &Desired, mounted: &BTreeSet<String>) -> bool {

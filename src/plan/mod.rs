@@ -23,7 +23,7 @@ pub use milestone::Milestone;
 
 use crate::desired::Desired;
 use crate::manifest::Host;
-use crate::observed::{Foreign, Observed};
+use crate::observed::{Foreign, Observed, Shadow};
 pub use crate::subject::Subject;
 
 /// The actions that turn observed into desired. Sequences are independent and run concurrently.
@@ -31,6 +31,9 @@ pub use crate::subject::Subject;
 pub struct Plan {
     /// By what they are about.
     pub sequences: BTreeMap<Subject, Sequence>,
+    /// Somebody else's containers that are reached in the place of a mirror's upstream, by the mirror's host: nothing is
+    /// to be done about them but by whoever owns them.
+    pub shadows: BTreeMap<String, Shadow>,
 }
 
 /// What happens to one subject, in order.
@@ -187,7 +190,8 @@ pub fn plan(desired: &Desired, observed: &Observed) -> Plan {
     let cluster = cluster::sequence(desired, observed, mirrors.cloned().collect());
     sequences.insert(Subject::Cluster(desired.cluster.to_string()), cluster);
     sequences.retain(|_, sequence| !sequence.is_empty());
-    Plan { sequences }
+    let shadows = observed.shadows(desired).map(|(host, shadow)| (host.to_owned(), shadow)).collect();
+    Plan { sequences, shadows }
 }
 
 /// The sequences of the mirrors that should be.
@@ -253,7 +257,7 @@ impl fmt::Display for Plan {
                 writeln!(f, "  later: {postponed}")?;
             }
         }
-        Ok(())
+        self.shadows.iter().try_for_each(|(host, shadow)| writeln!(f, "warning: {host}: {shadow}"))
     }
 }
 

@@ -1,5 +1,6 @@
 mod cluster;
 mod nodes;
+mod shadows;
 mod shared_directory;
 mod volumes;
 
@@ -597,9 +598,10 @@ fn a_leftover_that_is_of_no_use_is_removed() {
 fn a_taken_port_blocks_and_names_its_holder_and_a_free_one() {
     let desired = one();
     let mut observed = nothing();
-    observed
-        .strangers
-        .insert("web".to_owned(), Stranger { ports: vec![(LOCALHOST, 5001)], volumes: Vec::new(), cluster: None });
+    observed.strangers.insert(
+        "web".to_owned(),
+        Stranger { ports: vec![(LOCALHOST, 5001)], volumes: Vec::new(), networks: Vec::new(), cluster: None },
+    );
     assert_snapshot!(plan(&desired, &observed), @r"
     ghcr.io
       blocked: port 5001 is held by container web; port 5002 is free
@@ -616,9 +618,10 @@ fn a_taken_port_blocks_and_names_its_holder_and_a_free_one() {
 fn a_change_to_a_taken_port_leaves_the_old_one_serving() {
     let desired = one();
     let mut observed = converged(&wanted(vec![mirror("ghcr.io", 5009)]));
-    observed
-        .strangers
-        .insert("web".to_owned(), Stranger { ports: vec![(LOCALHOST, 5001)], volumes: Vec::new(), cluster: None });
+    observed.strangers.insert(
+        "web".to_owned(),
+        Stranger { ports: vec![(LOCALHOST, 5001)], volumes: Vec::new(), networks: Vec::new(), cluster: None },
+    );
     assert_eq!(plan(&desired, &observed).changes(), 0);
     exited(&mut observed.containers[0], 1);
     assert_snapshot!(plan(&desired, &observed), @r"
@@ -650,7 +653,7 @@ fn nobody_is_stopped_for_a_port_whose_holder_keeps_it() {
     let desired = wanted(vec![mirror("gcr.io", 5003), mirror("ghcr.io", 5001), mirror("quay.io", 5002)]);
     let ports = vec![mirror("gcr.io", 5001), mirror("ghcr.io", 5002), mirror("quay.io", 5004)];
     let mut observed = converged(&wanted(ports));
-    let web = Stranger { ports: vec![(LOCALHOST, 5003)], volumes: Vec::new(), cluster: None };
+    let web = Stranger { ports: vec![(LOCALHOST, 5003)], volumes: Vec::new(), networks: Vec::new(), cluster: None };
     observed.strangers.insert("web".to_owned(), web);
     assert_snapshot!(plan(&desired, &observed), @r"
     gcr.io
@@ -685,9 +688,10 @@ fn a_mirror_whose_container_cannot_be_looked_at_is_left_alone_and_the_others_are
 #[test]
 fn a_strangers_container_of_our_name_is_never_touched() {
     let mut observed = nothing();
-    observed
-        .strangers
-        .insert("ksail-dev-ghcr-io".to_owned(), Stranger { ports: Vec::new(), volumes: Vec::new(), cluster: None });
+    observed.strangers.insert(
+        "ksail-dev-ghcr-io".to_owned(),
+        Stranger { ports: Vec::new(), volumes: Vec::new(), networks: Vec::new(), cluster: None },
+    );
     assert_snapshot!(plan(&one(), &observed), @r"
     ghcr.io
       blocked: container ksail-dev-ghcr-io was not made by ksail and is left alone; rename or remove it
@@ -706,7 +710,7 @@ fn a_strangers_volume_of_our_name_is_never_used() {
 
     let mut mounted = nothing();
     mounted.volumes.insert(NAME.to_owned(), bare_volume(NAME, 0));
-    let stranger = Stranger { ports: Vec::new(), volumes: vec![NAME.to_owned()], cluster: None };
+    let stranger = Stranger { ports: Vec::new(), volumes: vec![NAME.to_owned()], networks: Vec::new(), cluster: None };
     mounted.strangers.insert("web".to_owned(), stranger);
     assert_eq!(plan(&one(), &mounted).to_string(), blocked);
 }

@@ -118,7 +118,9 @@ pub fn plan_as_json(desired: &Desired, plan: &Plan) -> Value {
     let later: Vec<_> = later
         .map(|(subject, postponed)| json!({key(subject): subject.name(), "message": postponed.to_string()}))
         .collect();
-    json!({"cluster": desired.cluster.as_str(), "changes": changes, "blocked": blocked, "later": later})
+    let shadows = plan.shadows.iter().map(|(host, shadow)| json!({"host": host, "message": shadow.to_string()}));
+    let warnings: Vec<_> = shadows.collect();
+    json!({"cluster": desired.cluster.as_str(), "changes": changes, "blocked": blocked, "later": later, "warnings": warnings})
 }
 
 /// A status as one document. `ready` is what `ksail status` exits 0 for, and everything that decides it is in the

@@ -167,7 +167,8 @@ fn seconds(duration: Duration) -> String {
 /// A plan, and what to make of it.
 pub fn plan_as_text(plan: &Plan) -> String {
     if plan.is_empty() {
-        return "Nothing to do.\n".to_owned();
+        // What it warns of is nothing that ksail does.
+        return format!("{plan}Nothing to do.\n");
     }
     let count = |n: usize, what: &str| format!("{n} {what}{}", if n == 1 { "" } else { "s" });
     let of_kind = |kind: &str| plan.sequences.keys().filter(|subject| subject.kind() == kind).count();

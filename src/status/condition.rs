@@ -103,6 +103,8 @@ words! {
         UpstreamAnswers,
         /// The upstream does not.
         UpstreamUnreachable,
+        /// Somebody else's container has the upstream's name on the cluster's network.
+        UpstreamShadowed,
         /// The upstream has not been tried yet.
         NotProbed,
         /// On the cluster's network.

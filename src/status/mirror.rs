@@ -6,7 +6,7 @@ use super::{ConditionType, Evidence, MirrorStatus, Reason};
 use crate::desired::Mirror;
 use crate::distribution::containerd::RegistryConfig;
 use crate::engine::ContainerState;
-use crate::observed::{Node, OwnContainer, Unwired, unwired};
+use crate::observed::{Node, OwnContainer, Shadow, Unwired, unwired};
 use crate::outcome::Failure;
 use crate::plan::{Obstacle, Sequence, Subject};
 use crate::probe::Serving;
@@ -25,7 +25,8 @@ pub(super) fn assess(mirror: &Mirror, evidence: &Evidence<'_>) -> MirrorStatus {
 
     let mut conditions = vec![running(found), serving(found)];
     if mirror.role == Role::Mirror {
-        conditions.push(upstream_reachable(mirror, evidence.upstreams.get(&host)));
+        let shadow = evidence.observed.shadow_of(mirror);
+        conditions.push(upstream_reachable(mirror, evidence.upstreams.get(&host), shadow.as_ref()));
     }
     conditions.push(network_attached(mirror, found, evidence));
     if let Some(error) = evidence.observed.unreadable.get(&host) {
@@ -36,7 +37,9 @@ pub(super) fn assess(mirror: &Mirror, evidence: &Evidence<'_>) -> MirrorStatus {
     conditions.push(nodes_wired(mirror, evidence));
     let subject = Subject::mirror(&host);
     let mut ready = ready(&conditions, evidence.plan.sequences.get(&subject), evidence.failures.get(&subject));
-    if let (Reason::ConfigRejected, Some(Err(error))) = (ready.reason, evidence.upstreams.get(&host)) {
+    if let (Reason::ConfigRejected, Some(shadow)) = (ready.reason, evidence.observed.shadow_of(mirror)) {
+        ready.message = format!("{}; {shadow}", ready.message);
+    } else if let (Reason::ConfigRejected, Some(Err(error))) = (ready.reason, evidence.upstreams.get(&host)) {
         // Registry 2 asks its upstream when it starts, and exits when nobody answers.
         ready.message = format!("{}; its upstream does not answer from here: {error}", ready.message);
     }
@@ -98,9 +101,13 @@ fn serving(found: Option<&OwnContainer>) -> Verdict {
     }
 }
 
-fn upstream_reachable(mirror: &Mirror, probed: Option<&Result<(), String>>) -> Verdict {
+/// What the registry itself meets: from here a container in the way is not to be seen.
+fn upstream_reachable(mirror: &Mirror, probed: Option<&Result<(), String>>, shadow: Option<&Shadow>) -> Verdict {
     let verdict = |status, reason, message| Verdict::new(ConditionType::UpstreamReachable, status, reason, message);
     let upstream = mirror.upstream.as_ref().map(ToString::to_string).unwrap_or_default();
+    if let Some(shadow) = shadow {
+        return verdict(False, Reason::UpstreamShadowed, shadow.to_string());
+    }
     match probed {
         None => verdict(Unknown, Reason::NotProbed, format!("{upstream} has not been tried yet")),
         Some(Ok(())) => verdict(True, Reason::UpstreamAnswers, format!("{upstream} accepts connections")),

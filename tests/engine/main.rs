@@ -32,6 +32,7 @@ mod repairs_drift;
 mod role_changes;
 mod saves;
 mod second_apply;
+mod shadowed;
 mod shared_directory;
 mod slow_answers;
 mod stand_in_works;

@@ -85,3 +85,18 @@ fn a_volume_that_the_engine_made_goes_with_a_mirror_whose_container_was_recreate
     assert_eq!(removed.code, 0, "{removed}");
     assert!(!docker.output(&["volume", "inspect", &name]).status.success(), "nobody else would miss it: {removed}");
 }
+
+#[test]
+fn a_mirror_is_recreated_on_a_volume_that_was_adopted_and_has_nothing_in_it() {
+    let _turn = beside_one();
+    let scenario = Scenario::new("empty");
+    let mirror = Mirror::push(free_port());
+    let name = scenario.container_name(&mirror);
+    let labels = || scenario.docker.run(&["volume", "inspect", "--format", "{{len .Labels}}", &name]);
+    scenario.docker.run(&["volume", "create", &name]);
+    scenario.write(std::slice::from_ref(&mirror));
+    scenario.apply();
+    scenario.write(&[mirror.with("listenAddress: 127.0.0.2")]);
+    scenario.apply();
+    assert_eq!(labels(), "0", "it is still the one that somebody has made");
+}

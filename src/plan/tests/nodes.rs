@@ -132,7 +132,7 @@ fn what_is_left_of_a_mirror_goes_with_its_directory_unless_something_else_is_in_
 fn a_mirror_whose_name_somebody_else_has_is_no_place_to_send_a_node_to() {
     let desired = one();
     let mut observed = Observed { nodes: vec![bare("dev-worker")], ..nothing() };
-    let stranger = Stranger { ports: Vec::new(), volumes: Vec::new(), cluster: None };
+    let stranger = Stranger { ports: Vec::new(), volumes: Vec::new(), networks: Vec::new(), cluster: None };
     observed.strangers.insert("ksail-dev-ghcr-io".to_owned(), stranger);
     assert_snapshot!(plan(&desired, &observed), @r"
     ghcr.io
