@@ -28,7 +28,7 @@ pub(super) fn sequence(desired: &Desired, observed: &Observed, mirrors: Vec<Subj
         let cluster = Box::new(spec(desired, program));
         let step = if wanted {
             let after = mirrors.into_iter().map(Milestone::Ended).collect();
-            Step { after, ..Step::new(Action::CreateCluster { cluster }, "there is no cluster of this name") }
+            Step { after, ..Step::new(Action::CreateCluster { cluster }, "no cluster of this name yet") }
         } else {
             let after = detached(observed).collect();
             Step { after, ..Step::new(Action::DeleteCluster { cluster }, cause_of_removal(desired)) }
@@ -77,11 +77,11 @@ fn hosting(desired: &Desired, observed: &Observed) -> Sequence {
     let step = match (&desired.hosting, &found.advertised) {
         (Some(hosting), Advertised::Nothing) => {
             let action = Action::AdvertiseRegistry { node, distribution, hosting: hosting.clone() };
-            Step::new(action, "the cluster says nothing of it")
+            Step::new(action, "the cluster was not told yet")
         }
         (Some(hosting), ours @ Advertised::Ours(_)) if !ours.says(hosting) => {
             let action = Action::AdvertiseRegistry { node, distribution, hosting: hosting.clone() };
-            Step::new(action, "the cluster says something else")
+            Step::new(action, "the cluster was told something else")
         }
         (None, Advertised::Ours(_)) => {
             let cause = match desired.state {

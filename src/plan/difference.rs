@@ -88,11 +88,11 @@ fn port(mirror: &Mirror, container: &Container) -> Option<String> {
         return None;
     }
     let found = container.ports.iter().find(|port| port.container_port == mirror.listen.container_port);
-    let Some(found) = found else { return Some("its port is not published".to_owned()) };
+    let Some(found) = found else { return Some("port not published".to_owned()) };
     let port = |port: u16| if port == 0 { "any".to_owned() } else { port.to_string() };
     changed("port", &port(found.host_port), &port(mirror.listen.host_port))
         .or_else(|| changed("listen address", &found.host_address.to_string(), &mirror.listen.host_address.to_string()))
-        .or_else(|| Some("it publishes another port".to_owned()))
+        .or_else(|| Some("another port published".to_owned()))
 }
 
 /// Only the registry's own variables are compared: images set others, and those differ by version.
@@ -102,14 +102,14 @@ fn setting(mirror: &Mirror, container: &Container, image: Option<&Image>) -> Opt
     let different =
         wanted.iter().filter(|(name, _)| !is_shape(name)).find_map(|(name, value)| match container.env.get(name) {
             Some(found) => changed(&format!("setting {name}"), found, value),
-            None => Some(format!("setting {name} is missing")),
+            None => Some(format!("setting {name} missing")),
         });
     let images_own = |name: &String| image.is_some_and(|image| image.env.contains_key(name));
     let foreign = container
         .env
         .keys()
         .find(|name| name.starts_with("REGISTRY_") && !wanted.contains_key(*name) && !images_own(name));
-    different.or_else(|| foreign.map(|name| format!("setting {name} is not in ksail.yaml")))
+    different.or_else(|| foreign.map(|name| format!("setting {name} not in ksail.yaml")))
 }
 
 fn program(mirror: &Mirror, container: &Container, image: Option<&Image>) -> Option<String> {
@@ -123,12 +123,12 @@ fn program(mirror: &Mirror, container: &Container, image: Option<&Image>) -> Opt
             true if container.command.iter().any(|word| word.starts_with("/ksail/")) => {
                 "credentials removed".to_owned()
             }
-            true => format!("its command is not the image's: {}", container.command.join(" ")),
+            true => format!("command not the image's: {}", container.command.join(" ")),
         });
     }
     entrypoint
         .is_some_and(|entrypoint| *entrypoint != container.entrypoint)
-        .then(|| format!("its entrypoint is not the image's: {}", container.entrypoint.join(" ")))
+        .then(|| format!("entrypoint not the image's: {}", container.entrypoint.join(" ")))
 }
 
 fn volume(mirror: &Mirror, container: &Container) -> Option<String> {
@@ -136,7 +136,7 @@ fn volume(mirror: &Mirror, container: &Container) -> Option<String> {
         container.mounts.iter().any(|mount| mount.volume.as_ref() == Some(name) && mount.target == *target)
     };
     let missing = mirror.container.volumes.iter().find(|volume| !mounted(volume));
-    missing.map(|(name, _)| format!("volume {name} is not mounted"))
+    missing.map(|(name, _)| format!("volume {name} not mounted"))
 }
 
 /// What ksail decides by itself. Nobody can change it in a container that is there, so an earlier version has made it.

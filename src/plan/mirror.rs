@@ -19,7 +19,7 @@ const NEVER: &str = "no";
 /// The cause of what a recreate has left to do that was cut off after the old container had gone.
 const INTERRUPTED: &str = "an interrupted recreate goes on";
 /// The cause of most of a first pass.
-const MISSING: &str = "container is missing";
+const MISSING: &str = "container missing";
 
 /// What leads from the containers a mirror has to the one it should have. `keepers` are containers of other mirrors that
 /// will not give up their ports.
@@ -157,7 +157,7 @@ impl Builder<'_> {
             self.push(remove(double), "a second container for this mirror");
         }
         if let Some(ending) = ending {
-            self.push(remove(ending), &format!("container is {}", ending.container.state));
+            self.push(remove(ending), &format!("container {}", ending.container.state));
         }
         match (main, next.or(renamed)) {
             (Some(main), Some(next)) if is_survivor => {
@@ -291,11 +291,11 @@ impl Builder<'_> {
     /// What a new container needs to exist.
     fn prepare(&mut self, cause: &str) {
         if self.observed.image.is_none() {
-            self.push(Action::PullImage { image: self.desired.image.clone() }, "the engine does not have it");
+            self.push(Action::PullImage { image: self.desired.image.clone() }, "not on the engine yet");
         }
         if !self.observed.volumes.contains_key(&self.mirror.volume) {
             let labels = self.mirror.container.labels.clone();
-            let cause = if cause == MISSING { "volume is missing" } else { cause };
+            let cause = if cause == MISSING { "volume missing" } else { cause };
             self.push(Action::CreateVolume { name: self.mirror.volume.clone(), labels }, cause);
         }
     }
@@ -367,8 +367,8 @@ impl Builder<'_> {
             ContainerState::Running if is_next => self.restart(found, cause),
             ContainerState::Running => self.repair_running(found, &container),
             ContainerState::Paused => {
-                self.push(Action::UnpauseContainer { container: container.clone() }, "container is paused");
-                self.push(Action::AwaitServing { container }, "container is paused");
+                self.push(Action::UnpauseContainer { container: container.clone() }, "container paused");
+                self.push(Action::AwaitServing { container }, "container paused");
             }
             ContainerState::Restarting => {
                 self.restart(found, &format!("container keeps exiting{}", exit_code(&found.container)));
@@ -378,7 +378,7 @@ impl Builder<'_> {
                     return;
                 }
                 let cause = match found.container.state {
-                    ContainerState::Created => "container was never started".to_owned(),
+                    ContainerState::Created => "container never started".to_owned(),
                     _ => format!("container exited{}", exit_code(&found.container)),
                 };
                 self.start(&container, &cause);
@@ -456,8 +456,8 @@ impl Builder<'_> {
             Some(endpoint) if !has_all(&endpoint.aliases) => {
                 let action =
                     Action::DisconnectNetwork { container: target(&found.container), network: network.clone() };
-                self.push(action, "its network alias is missing");
-                "its network alias is missing"
+                self.push(action, "network alias missing");
+                "network alias missing"
             }
             Some(_) => return,
         };

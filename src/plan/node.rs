@@ -30,8 +30,8 @@ pub(super) fn sequence(desired: &Desired, node: &Node, has_name: &dyn Fn(&Host) 
                     sequence.obstacles.push(Obstacle::NodeFileForeign { node: node.name.clone(), file });
                     continue;
                 }
-                WireState::Missing => "is missing",
-                WireState::Differs => "is not as ksail.yaml says",
+                WireState::Missing => "missing",
+                WireState::Differs => "not as ksail.yaml says",
             };
             if has_name(&mirror.host) {
                 causes.insert(cause);
@@ -78,7 +78,7 @@ fn removals(desired: &Desired, node: &Node, target: &Target) -> Vec<Step> {
     }
     if !directories.is_empty() {
         let action = Action::RemoveNodeDirectories { node: target.clone(), paths: directories };
-        steps.push(Step::new(action, "nothing is left in them"));
+        steps.push(Step::new(action, "empty"));
     }
     steps
 }

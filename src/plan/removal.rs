@@ -81,7 +81,7 @@ fn leave(found: &OwnContainer, network: &NetworkRef) -> Step {
     let aliases = network.endpoint_of(&found.container).map(|endpoint| endpoint.aliases.clone()).unwrap_or_default();
     let back = Action::ConnectNetwork { container: target(found), network: network.clone(), aliases };
     let action = Action::DisconnectNetwork { container: target(found), network: network.clone() };
-    Step { undo: vec![back], ..Step::new(action, "the cluster is about to be deleted") }
+    Step { undo: vec![back], ..Step::new(action, "before the cluster is deleted") }
 }
 
 fn target(found: &OwnContainer) -> Target {

@@ -167,18 +167,18 @@ fn nothing_to_do_is_an_empty_plan() {
 fn a_missing_mirror_is_made_connected_and_started_in_that_order() {
     assert_snapshot!(plan(&one(), &nothing()), @r"
     ghcr.io
-      create volume ksail-dev-ghcr-io: volume is missing
-      create container ksail-dev-ghcr-io: container is missing
-      connect ksail-dev-ghcr-io to network kind: container is missing
-      start ksail-dev-ghcr-io: container is missing
-      wait until ksail-dev-ghcr-io serves: container is missing
+      create volume ksail-dev-ghcr-io: volume missing
+      create container ksail-dev-ghcr-io: container missing
+      connect ksail-dev-ghcr-io to network kind: container missing
+      start ksail-dev-ghcr-io: container missing
+      wait until ksail-dev-ghcr-io serves: container missing
     ");
 }
 
 #[test]
 fn an_image_the_engine_does_not_have_is_pulled() {
     let plan = plan(&one(), &Observed { image: None, ..nothing() }).to_string();
-    assert!(plan.starts_with("ghcr.io\n  pull image registry:3: the engine does not have it\n"), "{plan}");
+    assert!(plan.starts_with("ghcr.io\n  pull image registry:3: not on the engine yet\n"), "{plan}");
 }
 
 #[test]
@@ -244,8 +244,8 @@ fn a_stopped_container_is_started() {
 fn a_container_that_was_never_started_is_started() {
     assert_snapshot!(after(|found| { exited(found, 0); inside(found).state = ContainerState::Created; }), @r"
     ghcr.io
-      start ksail-dev-ghcr-io: container was never started
-      wait until ksail-dev-ghcr-io serves: container was never started
+      start ksail-dev-ghcr-io: container never started
+      wait until ksail-dev-ghcr-io serves: container never started
     ");
 }
 
@@ -253,8 +253,8 @@ fn a_container_that_was_never_started_is_started() {
 fn a_paused_container_is_unpaused() {
     assert_snapshot!(after(|found| inside(found).state = ContainerState::Paused), @r"
     ghcr.io
-      unpause ksail-dev-ghcr-io: container is paused
-      wait until ksail-dev-ghcr-io serves: container is paused
+      unpause ksail-dev-ghcr-io: container paused
+      wait until ksail-dev-ghcr-io serves: container paused
     ");
 }
 
@@ -287,11 +287,11 @@ fn a_container_in_a_crash_loop_that_differs_is_removed_before_its_successor_is_m
 fn a_dead_container_is_replaced() {
     assert_snapshot!(after(|found| { exited(found, 1); inside(found).state = ContainerState::Dead; }), @r"
     ghcr.io
-      remove container ksail-dev-ghcr-io: container is dead
-      create container ksail-dev-ghcr-io: container is missing
-      connect ksail-dev-ghcr-io to network kind: container is missing
-      start ksail-dev-ghcr-io: container is missing
-      wait until ksail-dev-ghcr-io serves: container is missing
+      remove container ksail-dev-ghcr-io: container dead
+      create container ksail-dev-ghcr-io: container missing
+      connect ksail-dev-ghcr-io to network kind: container missing
+      start ksail-dev-ghcr-io: container missing
+      wait until ksail-dev-ghcr-io serves: container missing
     ");
 }
 
@@ -335,8 +335,8 @@ fn a_detached_network_is_connected_in_place() {
 fn a_lost_alias_is_given_back_by_connecting_anew() {
     assert_snapshot!(after(|found| inside(found).endpoints.get_mut("kind").unwrap().aliases.clear()), @r"
     ghcr.io
-      disconnect ksail-dev-ghcr-io from network kind: its network alias is missing
-      connect ksail-dev-ghcr-io to network kind: its network alias is missing
+      disconnect ksail-dev-ghcr-io from network kind: network alias missing
+      connect ksail-dev-ghcr-io to network kind: network alias missing
     ");
 }
 
@@ -371,11 +371,11 @@ fn one_of_several_networks_of_a_name_is_joined_after_the_start() {
     observed.networks.insert("net2".to_owned(), "kind".to_owned());
     assert_snapshot!(plan(&one(), &observed), @r"
     ghcr.io
-      create volume ksail-dev-ghcr-io: volume is missing
-      create container ksail-dev-ghcr-io: container is missing
-      start ksail-dev-ghcr-io: container is missing
-      connect ksail-dev-ghcr-io to network kind: container is missing
-      wait until ksail-dev-ghcr-io serves: container is missing
+      create volume ksail-dev-ghcr-io: volume missing
+      create container ksail-dev-ghcr-io: container missing
+      start ksail-dev-ghcr-io: container missing
+      connect ksail-dev-ghcr-io to network kind: container missing
+      wait until ksail-dev-ghcr-io serves: container missing
     ");
 }
 
@@ -441,10 +441,10 @@ fn each_thing_changed_on_the_container_itself_recreates() {
     assert_snapshot!(cause(|c| c.image = "registry:2".to_owned()), @"image changed registry:2 -> registry:3");
     assert_snapshot!(cause(|c| c.image_id = "sha256:2222222222222222".to_owned()),
         @"image registry:3 changed 222222222222 -> 111111111111");
-    assert_snapshot!(cause(|c| c.mounts.clear()), @"volume ksail-dev-ghcr-io is not mounted");
-    assert_snapshot!(cause(|c| { c.env.remove("REGISTRY_HTTP_ADDR"); }), @"setting REGISTRY_HTTP_ADDR is missing");
+    assert_snapshot!(cause(|c| c.mounts.clear()), @"volume ksail-dev-ghcr-io not mounted");
+    assert_snapshot!(cause(|c| { c.env.remove("REGISTRY_HTTP_ADDR"); }), @"setting REGISTRY_HTTP_ADDR missing");
     assert_snapshot!(cause(|c| { c.env.insert("REGISTRY_LOG_FORMATTER".to_owned(), "json".to_owned()); }),
-        @"setting REGISTRY_LOG_FORMATTER is not in ksail.yaml");
+        @"setting REGISTRY_LOG_FORMATTER not in ksail.yaml");
     let by_an_earlier = "made by an earlier ksail: log capped, debug port closed; cache kept";
     assert_eq!(
         cause(|c| {
@@ -459,8 +459,8 @@ fn each_thing_changed_on_the_container_itself_recreates() {
         by_an_earlier
     );
     assert_eq!(cause(|c| c.log.options.clear()), by_an_earlier);
-    assert_snapshot!(cause(|c| c.command = vec!["sh".to_owned()]), @"its command is not the image's: sh");
-    assert_snapshot!(cause(|c| c.entrypoint = vec!["sh".to_owned()]), @"its entrypoint is not the image's: sh");
+    assert_snapshot!(cause(|c| c.command = vec!["sh".to_owned()]), @"command not the image's: sh");
+    assert_snapshot!(cause(|c| c.entrypoint = vec!["sh".to_owned()]), @"entrypoint not the image's: sh");
 }
 
 #[test]

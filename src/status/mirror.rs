@@ -71,9 +71,7 @@ fn running(found: Option<&OwnContainer>) -> Verdict {
     match container.state {
         ContainerState::Running => verdict(True, Reason::ContainerRunning, "container runs".to_owned()),
         ContainerState::Paused => verdict(False, Reason::ContainerPaused, "container is paused".to_owned()),
-        ContainerState::Created => {
-            verdict(False, Reason::ContainerCreated, format!("container was never started{why}"))
-        }
+        ContainerState::Created => verdict(False, Reason::ContainerCreated, format!("container never started{why}")),
         ContainerState::Restarting => {
             verdict(False, Reason::ContainerRestarting, format!("container keeps exiting{code}"))
         }
@@ -118,8 +116,7 @@ fn upstream_reachable(mirror: &Mirror, probed: Option<&Result<(), String>>, shad
 fn network_attached(mirror: &Mirror, found: Option<&OwnContainer>, evidence: &Evidence<'_>) -> Verdict {
     let verdict = |status, reason, message| Verdict::new(ConditionType::NetworkAttached, status, reason, message);
     let Some(network) = &evidence.observed.network else {
-        let message =
-            format!("network {} does not exist yet; the mirror is attached when it appears", evidence.desired.network);
+        let message = format!("network {} does not exist yet; attached when it appears", evidence.desired.network);
         return verdict(False, Reason::NetworkNotFound, message);
     };
     let endpoint = found.and_then(|found| network.endpoint_of(&found.container));

@@ -63,10 +63,10 @@ fn actions(desired: &Desired) -> Vec<(Subject, Action, &'static str)> {
     let secrets = mirror.files.clone().unwrap();
     let hosting = desired.hosting.clone().unwrap();
     vec![
-        (docker_io(), Action::PullImage { image: "registry:3".to_owned() }, "the engine does not have it"),
-        (docker_io(), Action::CreateVolume { name: name(), labels: labels() }, "volume is missing"),
-        (docker_io(), Action::CreateContainer { spec: Box::new(mirror.container.clone()) }, "container is missing"),
-        (docker_io(), Action::PutFiles { container: container(), files: secrets }, "container is missing"),
+        (docker_io(), Action::PullImage { image: "registry:3".to_owned() }, "not on the engine yet"),
+        (docker_io(), Action::CreateVolume { name: name(), labels: labels() }, "volume missing"),
+        (docker_io(), Action::CreateContainer { spec: Box::new(mirror.container.clone()) }, "container missing"),
+        (docker_io(), Action::PutFiles { container: container(), files: secrets }, "container missing"),
         (
             docker_io(),
             Action::ConnectNetwork { container: container(), network: network(), aliases: Vec::new() },
@@ -75,7 +75,7 @@ fn actions(desired: &Desired) -> Vec<(Subject, Action, &'static str)> {
         (
             docker_io(),
             Action::DisconnectNetwork { container: container(), network: network() },
-            "the cluster is about to be deleted",
+            "before the cluster is deleted",
         ),
         (docker_io(), Action::StartContainer { container: container() }, "container exited (137)"),
         (docker_io(), Action::StopContainer { container: container() }, "port changed 5001 -> 5002"),
@@ -93,11 +93,11 @@ fn actions(desired: &Desired) -> Vec<(Subject, Action, &'static str)> {
         ),
         (docker_io(), Action::RemoveContainer { container: container() }, "not in ksail.yaml; its volume stays"),
         (Subject::Volume(name()), Action::RemoveVolume { volume }, "state is Purged"),
-        (docker_io(), Action::AwaitServing { container: container() }, "container is missing"),
+        (docker_io(), Action::AwaitServing { container: container() }, "container missing"),
         (
             of_node(),
             Action::WriteNodeFiles { node: node(), cluster: desired.cluster.clone(), files },
-            "hosts.toml is missing",
+            "hosts.toml missing",
         ),
         (
             of_node(),
@@ -112,15 +112,15 @@ fn actions(desired: &Desired) -> Vec<(Subject, Action, &'static str)> {
         (
             of_node(),
             Action::RemoveNodeDirectories { node: node(), paths: vec!["/etc/containerd/certs.d/docker.io".to_owned()] },
-            "nothing is left in them",
+            "empty",
         ),
         (
             of_cluster(),
             Action::AdvertiseRegistry { node: node(), distribution: Distribution::Kind, hosting },
-            "the cluster says nothing of it",
+            "the cluster was not told yet",
         ),
         (of_cluster(), Action::WithdrawRegistry { node: node(), distribution: Distribution::Kind }, "state is Absent"),
-        (of_cluster(), Action::CreateCluster { cluster: cluster() }, "there is no cluster of this name"),
+        (of_cluster(), Action::CreateCluster { cluster: cluster() }, "no cluster of this name yet"),
         (of_cluster(), Action::DeleteCluster { cluster: cluster() }, "state is Absent"),
     ]
 }

@@ -449,7 +449,7 @@ fn whoever_is_about_to_end_begins_nothing_but_the_deletion_of_what_a_creation_ha
     assert_eq!(scene.waits(&cluster()), Err(Why::Stopping), "the file asks for that");
     let (now, error) = (scene.now, ProvisionError::Stopped { command: "kind create cluster".to_owned() });
     let tracked = scene.tracks(&cluster());
-    tracked.start("there is no cluster of this name", Kind::default(), now);
+    tracked.start("no cluster of this name yet", Kind::default(), now);
     tracked.end(&cluster(), &Outcome { ended: Ended::Cancelled, actions: 1, left: Some(error) }, now);
     assert_eq!(scene.waits(&cluster()), AT_ONCE, "half a cluster goes, whatever the file says");
     assert_eq!(scene.waits(&mirror("a.io")), Err(Why::Stopping));

@@ -32,13 +32,13 @@ fn a_missing_cluster_is_created_when_the_mirrors_serve() {
     let plan = plan(&managed(State::Present), &with_program(nothing()));
     assert_snapshot!(plan, @r"
     ghcr.io
-      create volume ksail-dev-ghcr-io: volume is missing
-      create container ksail-dev-ghcr-io: container is missing
-      connect ksail-dev-ghcr-io to network kind: container is missing
-      start ksail-dev-ghcr-io: container is missing
-      wait until ksail-dev-ghcr-io serves: container is missing
+      create volume ksail-dev-ghcr-io: volume missing
+      create container ksail-dev-ghcr-io: container missing
+      connect ksail-dev-ghcr-io to network kind: container missing
+      start ksail-dev-ghcr-io: container missing
+      wait until ksail-dev-ghcr-io serves: container missing
     cluster dev
-      create cluster dev with kind: there is no cluster of this name
+      create cluster dev with kind: no cluster of this name yet
     ");
     assert_eq!(of_the_cluster(&plan).steps[0].after, [Milestone::Ended(Subject::mirror("ghcr.io"))]);
 }
@@ -49,7 +49,7 @@ fn with_every_mirror_up_a_missing_cluster_waits_for_nothing() {
     let plan = plan(&desired, &with_program(converged(&desired)));
     assert_snapshot!(plan, @r"
     cluster dev
-      create cluster dev with kind: there is no cluster of this name
+      create cluster dev with kind: no cluster of this name yet
     ");
     assert_eq!(plan.sequences.len(), 1, "of those that it would wait for none is changed");
 }
@@ -68,7 +68,7 @@ fn a_cluster_is_deleted_when_the_registries_have_left_its_network_and_they_go_af
     let plan = plan(&managed(State::Purged), &observed);
     assert_snapshot!(plan, @r"
     ghcr.io
-      disconnect ksail-dev-ghcr-io from network kind: the cluster is about to be deleted
+      disconnect ksail-dev-ghcr-io from network kind: before the cluster is deleted
       remove container ksail-dev-ghcr-io: state is Purged
     volume ksail-dev-ghcr-io
       remove volume ksail-dev-ghcr-io: state is Purged
@@ -95,8 +95,8 @@ fn all_containers_of_a_mirror_leave_before_one_of_them_waits_for_the_cluster() {
     observed.containers.push(next);
     assert_snapshot!(plan(&managed(State::Absent), &observed), @r"
     ghcr.io
-      disconnect ksail-dev-ghcr-io from network kind: the cluster is about to be deleted
-      disconnect ksail-dev-ghcr-io.next from network kind: the cluster is about to be deleted
+      disconnect ksail-dev-ghcr-io from network kind: before the cluster is deleted
+      disconnect ksail-dev-ghcr-io.next from network kind: before the cluster is deleted
       remove container ksail-dev-ghcr-io: state is Absent; its volume stays
       remove container ksail-dev-ghcr-io.next: state is Absent; its volume stays
     cluster dev
@@ -117,11 +117,11 @@ fn with_the_cluster_gone_already_only_the_registries_go() {
 fn without_the_program_a_missing_cluster_is_an_obstacle_and_the_mirrors_come_all_the_same() {
     assert_snapshot!(plan(&managed(State::Present), &nothing()), @r"
     ghcr.io
-      create volume ksail-dev-ghcr-io: volume is missing
-      create container ksail-dev-ghcr-io: container is missing
-      connect ksail-dev-ghcr-io to network kind: container is missing
-      start ksail-dev-ghcr-io: container is missing
-      wait until ksail-dev-ghcr-io serves: container is missing
+      create volume ksail-dev-ghcr-io: volume missing
+      create container ksail-dev-ghcr-io: container missing
+      connect ksail-dev-ghcr-io to network kind: container missing
+      start ksail-dev-ghcr-io: container missing
+      wait until ksail-dev-ghcr-io serves: container missing
     cluster dev
       blocked: cannot create the cluster: kind is not on the PATH; install it (https://kind.sigs.k8s.io/docs/user/quick-start/#installation), or write 'lifecycle: External' to create the cluster yourself
     ");
@@ -134,7 +134,7 @@ fn without_the_program_a_cluster_that_should_go_is_an_obstacle_and_its_nodes_are
       remove container ksail-dev-ghcr-io: state is Absent; its volume stays
     node dev-worker
       remove hosts.toml for ghcr.io from dev-worker: state is Absent
-      remove /etc/containerd/certs.d/ghcr.io from dev-worker: nothing is left in them
+      remove /etc/containerd/certs.d/ghcr.io from dev-worker: empty
     cluster dev
       blocked: cannot delete the cluster: kind is not on the PATH; install it (https://kind.sigs.k8s.io/docs/user/quick-start/#installation), or write 'lifecycle: External' to delete the cluster yourself
     ");
@@ -150,7 +150,7 @@ fn somebody_elses_cluster_is_neither_created_nor_deleted() {
       remove container ksail-dev-ghcr-io: state is Absent; its volume stays
     node dev-worker
       remove hosts.toml for ghcr.io from dev-worker: state is Absent
-      remove /etc/containerd/certs.d/ghcr.io from dev-worker: nothing is left in them
+      remove /etc/containerd/certs.d/ghcr.io from dev-worker: empty
     ");
 }
 
@@ -166,12 +166,12 @@ fn the_cluster_is_told_of_the_first_registry_to_push_to_and_no_longer_when_it_ha
     };
     assert_snapshot!(plan(&desired, &observed(&desired, Advertised::Nothing)), @r"
     cluster dev
-      tell the cluster of localhost:5005 (local-registry-hosting, by kubectl on dev-control-plane): the cluster says nothing of it
+      tell the cluster of localhost:5005 (local-registry-hosting, by kubectl on dev-control-plane): the cluster was not told yet
     ");
     let other = Advertised::Ours("host: \"localhost:1\"\n".to_owned());
     assert_snapshot!(plan(&desired, &observed(&desired, other.clone())), @r"
     cluster dev
-      tell the cluster of localhost:5005 (local-registry-hosting, by kubectl on dev-control-plane): the cluster says something else
+      tell the cluster of localhost:5005 (local-registry-hosting, by kubectl on dev-control-plane): the cluster was told something else
     ");
     let said = desired.hosting.clone().unwrap().config_map();
     for leave_alone in [Advertised::read(&said), Advertised::Foreign, Advertised::Unknown("it is starting".to_owned())]
@@ -193,7 +193,7 @@ fn the_program_is_that_of_the_distribution() {
     let observed = converged(&desired);
     assert_snapshot!(plan(&desired, &with_program(observed.clone())), @r"
     cluster dev
-      create cluster dev with k3d: there is no cluster of this name
+      create cluster dev with k3d: no cluster of this name yet
     ");
     assert_snapshot!(plan(&desired, &observed), @r"
     cluster dev
@@ -206,6 +206,6 @@ fn a_node_that_joined_is_wired_while_the_cluster_is_left_alone() {
     let observed = Observed { nodes: vec![bare("dev-worker2")], ..with_program(up()) };
     assert_snapshot!(plan(&managed(State::Present), &observed), @r"
     node dev-worker2
-      write hosts.toml for ghcr.io on dev-worker2: hosts.toml is missing
+      write hosts.toml for ghcr.io on dev-worker2: hosts.toml missing
     ");
 }

@@ -57,9 +57,9 @@ fn missing_files_are_written_in_one_call_per_node() {
     let observed = with_nodes(&desired, vec![bare("dev-control-plane"), bare("dev-worker")]);
     assert_snapshot!(plan(&desired, &observed), @r"
     node dev-control-plane
-      write hosts.toml for 127.0.0.1:5005, ghcr.io, ksail-dev-localhost-5005:5000, localhost:5005 on dev-control-plane: hosts.toml is missing
+      write hosts.toml for 127.0.0.1:5005, ghcr.io, ksail-dev-localhost-5005:5000, localhost:5005 on dev-control-plane: hosts.toml missing
     node dev-worker
-      write hosts.toml for 127.0.0.1:5005, ghcr.io, ksail-dev-localhost-5005:5000, localhost:5005 on dev-worker: hosts.toml is missing
+      write hosts.toml for 127.0.0.1:5005, ghcr.io, ksail-dev-localhost-5005:5000, localhost:5005 on dev-worker: hosts.toml missing
     ");
 }
 
@@ -67,7 +67,7 @@ fn missing_files_are_written_in_one_call_per_node() {
 fn a_file_of_ours_that_says_something_else_is_written_again() {
     assert_snapshot!(after(|node| *file(node) = Some("# Managed by ksail: …\nserver = \"http://other\"\n".to_owned())), @r"
     node dev-worker
-      write hosts.toml for ghcr.io on dev-worker: hosts.toml is not as ksail.yaml says
+      write hosts.toml for ghcr.io on dev-worker: hosts.toml not as ksail.yaml says
     ");
 }
 
@@ -75,11 +75,11 @@ fn a_file_of_ours_that_says_something_else_is_written_again() {
 fn a_file_that_was_emptied_or_cut_off_is_written_again() {
     assert_snapshot!(after(|node| *file(node) = Some(String::new())), @r"
     node dev-worker
-      write hosts.toml for ghcr.io on dev-worker: hosts.toml is missing
+      write hosts.toml for ghcr.io on dev-worker: hosts.toml missing
     ");
     assert_snapshot!(after(|node| *file(node) = Some("# Managed by".to_owned())), @r"
     node dev-worker
-      write hosts.toml for ghcr.io on dev-worker: hosts.toml is not as ksail.yaml says
+      write hosts.toml for ghcr.io on dev-worker: hosts.toml not as ksail.yaml says
     ");
 }
 
@@ -90,7 +90,7 @@ fn somebody_elses_file_blocks_its_host_and_no_other() {
     *file(&mut node) = Some("server = \"https://ghcr.io\"\n".to_owned());
     assert_snapshot!(plan(&desired, &with_nodes(&desired, vec![node])), @r"
     node dev-worker
-      write hosts.toml for quay.io on dev-worker: hosts.toml is missing
+      write hosts.toml for quay.io on dev-worker: hosts.toml missing
       blocked: /etc/containerd/certs.d/ghcr.io/hosts.toml on dev-worker was not written by ksail and is left alone; move it away to have it wired
     ");
 }
@@ -124,7 +124,7 @@ fn what_is_left_of_a_mirror_goes_with_its_directory_unless_something_else_is_in_
     assert_snapshot!(plan(&one(), &with_nodes(&one(), vec![node])), @r"
     node dev-worker
       remove hosts.toml for quay.io, registry.k8s.io from dev-worker: not in ksail.yaml
-      remove /etc/containerd/certs.d/registry.k8s.io from dev-worker: nothing is left in them
+      remove /etc/containerd/certs.d/registry.k8s.io from dev-worker: empty
     ");
 }
 
@@ -147,7 +147,7 @@ fn a_node_that_ignores_files_gets_them_and_the_complaint_says_what_to_do() {
     let node = Node { registry_config: RegistryConfig::Unset { table }, ..bare("dev-worker") };
     assert_snapshot!(plan(&desired, &with_nodes(&desired, vec![node.clone()])), @r#"
     node dev-worker
-      write hosts.toml for ghcr.io on dev-worker: hosts.toml is missing
+      write hosts.toml for ghcr.io on dev-worker: hosts.toml missing
       blocked: containerd on dev-worker has no config_path and ignores hosts.toml files: in /etc/containerd/config.toml on the node, say config_path = "/etc/containerd/certs.d" under [plugins."io.containerd.grpc.v1.cri".registry], then restart containerd there ('docker exec dev-worker systemctl restart containerd', or 'docker restart dev-worker'); new clusters get it by the lines that 'ksail cluster init' writes into the distribution's configuration
     "#);
     let none = wanted(Vec::new());
@@ -176,7 +176,7 @@ fn a_registry_goes_when_no_node_sends_anybody_to_it_any_more() {
       remove container ksail-dev-quay-io: not in ksail.yaml; its volume stays
     node dev-control-plane
       remove hosts.toml for quay.io from dev-control-plane: not in ksail.yaml
-      remove /etc/containerd/certs.d/quay.io from dev-control-plane: nothing is left in them
+      remove /etc/containerd/certs.d/quay.io from dev-control-plane: empty
     ");
     let removal = &plan.sequences[&Subject::mirror("quay.io")].steps[0];
     assert_eq!(removal.after, [Milestone::Ended(Subject::Node("dev-control-plane".to_owned()))]);

@@ -41,12 +41,12 @@ fn a_file_of_an_earlier_ksail_which_named_no_cluster_is_replaced_or_removed() {
     };
     assert_snapshot!(earlier(&one(), "ghcr.io"), @"
     node dev-worker
-      write hosts.toml for ghcr.io on dev-worker: hosts.toml is not as ksail.yaml says
+      write hosts.toml for ghcr.io on dev-worker: hosts.toml not as ksail.yaml says
     ");
     assert_snapshot!(earlier(&one(), "quay.io"), @"
     node dev-worker
       remove hosts.toml for quay.io from dev-worker: not in ksail.yaml
-      remove /etc/containerd/certs.d/quay.io from dev-worker: nothing is left in them
+      remove /etc/containerd/certs.d/quay.io from dev-worker: empty
     ");
 }
 
@@ -59,8 +59,8 @@ fn a_push_registry_is_wired_by_both_names_of_this_machine_unless_one_is_another_
         let written = plan(&desired, &observed).to_string();
         written.lines().nth(1).unwrap_or_default().trim().to_owned()
     };
-    assert_snapshot!(files(vec![push("localhost:5005", 5005)]), @"write hosts.toml for 127.0.0.1:5005, ksail-dev-localhost-5005:5000, localhost:5005 on dev-worker: hosts.toml is missing");
-    assert_snapshot!(files(vec![push("kind-registry:5000", 5001)]), @"write hosts.toml for 127.0.0.1:5001, kind-registry:5000, ksail-dev-kind-registry-5000-8bfaa79f:5000, localhost:5001 on dev-worker: hosts.toml is missing");
+    assert_snapshot!(files(vec![push("localhost:5005", 5005)]), @"write hosts.toml for 127.0.0.1:5005, ksail-dev-localhost-5005:5000, localhost:5005 on dev-worker: hosts.toml missing");
+    assert_snapshot!(files(vec![push("kind-registry:5000", 5001)]), @"write hosts.toml for 127.0.0.1:5001, kind-registry:5000, ksail-dev-kind-registry-5000-8bfaa79f:5000, localhost:5001 on dev-worker: hosts.toml missing");
     let both = wanted(vec![push("kind-registry:5000", 5001), mirror("localhost:5001", 5002)]);
     let files = |host: &str| both.mirrors[&host.parse().unwrap()].node_files.keys().cloned().collect::<Vec<_>>();
     assert_eq!(files("localhost:5001"), ["localhost:5001"]);
