@@ -84,6 +84,7 @@ fn line(event: &Event) -> Option<String> {
         }
         Event::EngineFound(info) => format!("{} {} at {}", info.name, info.version, info.address),
         Event::EngineLost { message } => format!("{BAD}engine lost{BAD:#}: {message}; trying again"),
+        Event::EngineRefuses { message } => format!("{BAD}engine refuses{BAD:#}: {message}; trying again"),
         Event::Waiting { message } => message.clone(),
         Event::LeftBehind { subject } => {
             format!(
