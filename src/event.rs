@@ -44,6 +44,11 @@ pub enum Event {
         /// Why.
         message: String,
     },
+    /// The engine answers, and refuses to say what it is.
+    EngineRefuses {
+        /// Its words.
+        message: String,
+    },
     /// Another ksail works on this cluster; its pass is waited for.
     Waiting {
         /// In words.
@@ -190,7 +195,7 @@ impl Event {
             }
             Self::ManifestLoaded { .. } | Self::ManifestRejected { .. } => newest(None, "manifest"),
             Self::ManifestPolled { .. } => newest(None, "polled"),
-            Self::EngineFound(_) | Self::EngineLost { .. } => newest(None, "engine"),
+            Self::EngineFound(_) | Self::EngineLost { .. } | Self::EngineRefuses { .. } => newest(None, "engine"),
             Self::Waiting { .. } => newest(None, "lock"),
             Self::Removing { .. } => newest(None, "removal"),
             Self::LeftBehind { .. } | Self::Exposed(_) => Importance::Always,

@@ -27,8 +27,8 @@
 //! | [`exposure`] | registries that other machines can reach (pure) |
 //! | [`mod@desired`] | a manifest fully resolved (pure) |
 //! | [`distribution`] | all that differs between kind and k3d: files, labels, programs (pure) |
-//! | [`registry`] | all that is known of the registry image: settings, secret files, counters, log (pure) |
 //! | [`names`] | what is called what (pure) |
+//! | [`registry`] | all that is known of the registry image: settings, secret files, counters, log (pure) |
 //! | [`subject`] | what is reconciled by itself |
 //! | [`engine`] | the Docker-compatible daemon, and one in memory for tests |
 //! | [`manifest`] | the bytes of `ksail.yaml`: strict load with positions, edits in place |

@@ -127,11 +127,14 @@ impl<E: Engine, P: Probe> Reconciler<E, P> {
                 if !was_lost {
                     let message = error.to_string();
                     if let Some(status) = &self.status {
-                        let status = status.without_engine(&message, self.timestamp());
+                        let status = status.without_engine(error, self.timestamp());
                         self.tell(status);
                     }
                     if self.until == Until::Stopped {
-                        self.reporter.report(&Event::EngineLost { message });
+                        let refuses = error.is_refusal();
+                        let event =
+                            if refuses { Event::EngineRefuses { message } } else { Event::EngineLost { message } };
+                        self.reporter.report(&event);
                     }
                 }
                 if self.until != Until::Stopped && !self.is_stopping {

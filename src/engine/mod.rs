@@ -477,6 +477,11 @@ impl EngineError {
         matches!(self, Self::NotFound { .. })
     }
 
+    /// Whether the engine answered, and does not do what it was asked.
+    pub fn is_refusal(&self) -> bool {
+        !matches!(self, Self::Unavailable { .. } | Self::Timeout { .. })
+    }
+
     /// Whether no answer came back, so that nothing is known of the engine.
     pub fn is_unavailable(&self) -> bool {
         matches!(self, Self::Unavailable { .. })

@@ -8,7 +8,7 @@ use tokio::time::Instant;
 
 use super::contents::{Contents, Record};
 use super::object::Object;
-use super::{StartsAgain, is_node};
+use super::{StartsAgain, addresses_clash, is_node};
 use crate::desired::{Desired, Mirror};
 use crate::engine::ContainerState;
 use crate::labels::{HOST, Labels, ROLE};
@@ -17,6 +17,17 @@ use crate::subject::Subject;
 
 /// Whether a registry would start again holds for this long.
 pub(super) const ANSWER_HOLDS: Duration = Duration::from_secs(10);
+
+/// Ports that are looked at in search of a free one: more are hardly taken in a row.
+const PORTS_TRIED: usize = 64;
+
+/// In search of a port for a mirror.
+pub(super) struct Search {
+    host: String,
+    address: IpAddr,
+    /// The last one may be free.
+    tried: Vec<u16>,
+}
 
 impl Contents {
     pub(super) fn list_anew(&mut self) {
@@ -132,8 +143,11 @@ impl Contents {
         let held: BTreeSet<u16> = self.containers.values().flat_map(Record::held_ports).collect();
         let wanted = desired.mirrors.values().map(|mirror| (&mirror.host, mirror.listen));
         let unheld = wanted.filter(|(_, listen)| listen.host_port != 0 && !held.contains(&listen.host_port));
-        let unheld: BTreeMap<(IpAddr, u16), Subject> =
+        let mut unheld: BTreeMap<(IpAddr, u16), Subject> =
             unheld.map(|(host, listen)| ((listen.host_address, listen.host_port), Subject::mirror(host))).collect();
+        for Search { host, address, tried } in self.port_searches(desired) {
+            unheld.extend(tried.into_iter().map(|port| ((address, port), Subject::mirror(&host))));
+        }
         self.ports.retain(|port, _| unheld.contains_key(port));
         self.forget(|object| match object {
             Object::Port(address, port) => !unheld.contains_key(&(*address, *port)),
@@ -144,6 +158,50 @@ impl Contents {
                 self.mark_unless_known(Object::Port(address, port), Some(mirror));
             }
         }
+    }
+
+    /// For every mirror whose port somebody else holds: the ports above it that are tried, one after the other, until one
+    /// can be had. No two mirrors are offered the same.
+    pub(super) fn port_searches(&self, desired: &Desired) -> Vec<Search> {
+        let held: BTreeSet<u16> = self.containers.values().flat_map(Record::held_ports).collect();
+        let others = self.containers.values().filter(|record| !self.is_ours(record));
+        let theirs: Vec<(IpAddr, u16)> =
+            others.flat_map(|record| &record.summary.ports).map(|port| (port.host_address, port.host_port)).collect();
+        let is_held = |address: IpAddr, port: u16| {
+            let clashes = |(at, held): &(IpAddr, u16)| *held == port && addresses_clash(*at, address);
+            self.ports.get(&(address, port)) == Some(&true) || theirs.iter().any(clashes)
+        };
+        let mut given: BTreeSet<u16> = desired.mirrors.values().map(|mirror| mirror.listen.host_port).collect();
+        let mut searches = Vec::new();
+        for mirror in desired.mirrors.values() {
+            let (address, wanted) = (mirror.listen.host_address, mirror.listen.host_port);
+            if wanted == 0 || !is_held(address, wanted) {
+                continue;
+            }
+            let mut tried = Vec::new();
+            let candidates = (wanted..u16::MAX).map(|port| port + 1).filter(|port| !held.contains(port));
+            for port in candidates.take(PORTS_TRIED) {
+                if given.contains(&port) {
+                    continue;
+                }
+                tried.push(port);
+                if self.ports.get(&(address, port)) != Some(&true) {
+                    given.insert(port);
+                    break;
+                }
+            }
+            searches.push(Search { host: mirror.host.to_string(), address, tried });
+        }
+        searches
+    }
+
+    /// By host, a port that was tried and is free.
+    pub(super) fn free_ports(&self, desired: &Desired) -> BTreeMap<String, u16> {
+        let found = self.port_searches(desired).into_iter().filter_map(|Search { host, address, tried }| {
+            let port = *tried.last()?;
+            (self.ports.get(&(address, port)) == Some(&false)).then_some((host, port))
+        });
+        found.collect()
     }
 
     /// Nobody wants to know of them any more. That they could not be read is forgotten as well: what is unreadable is

@@ -54,6 +54,8 @@ pub struct Observed {
     pub strangers: BTreeMap<String, Stranger>,
     /// Ports the manifest asks for that a process outside the engine holds.
     pub ports_taken: BTreeSet<(IpAddr, u16)>,
+    /// By host of a mirror whose port somebody else holds, another one that could be bound on this machine just now.
+    pub free_ports: BTreeMap<String, u16>,
     /// The cluster's network, if it exists.
     pub network: Option<NetworkRef>,
     /// Names of all networks by id; several can share one.

@@ -69,6 +69,7 @@ impl Contents {
         let observed = Observed {
             unreadable: self.unreadable(&ours),
             ports_taken: self.ports.iter().filter(|(_, is_taken)| **is_taken).map(|(port, _)| *port).collect(),
+            free_ports: self.free_ports(desired),
             network: cluster_network(desired, &self.networks, &node_containers),
             networks: self.networks.iter().map(|network| (network.id.clone(), network.name.clone())).collect(),
             volumes: self

@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 
 use super::action::{Action, Step, Target};
 use super::difference::{Difference, WHAT_STAYS, difference};
-use super::{Milestone, Obstacle, Postponed, Sequence, Subject, next_free_port};
+use super::{Milestone, Obstacle, Postponed, Sequence, Subject};
 use crate::desired::{Desired, Mirror};
 use crate::engine::{Container, ContainerSpec, ContainerState};
 use crate::labels::{self, is_of_mirror};
@@ -487,7 +487,7 @@ impl Builder<'_> {
         let holder = self.observed.holder_of(address, port).or_else(|| keeper().map(String::as_str));
         let taken = holder.is_some() || self.observed.ports_taken.contains(&(address, port));
         if taken {
-            let next_free = next_free_port(self.desired, self.observed, address, port);
+            let next_free = self.observed.free_ports.get(self.mirror.host.as_str()).copied();
             self.obstacle = Some(Obstacle::PortInUse { port, holder: holder.map(str::to_owned), next_free });
         }
         taken

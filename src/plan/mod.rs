@@ -15,7 +15,6 @@ mod tests;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
-use std::net::IpAddr;
 
 pub use action::{Action, ClusterSpec, Step, Target};
 pub use cluster::deletion;
@@ -88,7 +87,7 @@ pub enum Obstacle {
         port: u16,
         /// The container that holds it; `None` when it is another process.
         holder: Option<String>,
-        /// The next port that nobody is known to hold.
+        /// Another port, which was tried and is free.
         next_free: Option<u16>,
     },
     /// A container or volume of the mirror's name is not ours.
@@ -259,16 +258,4 @@ impl fmt::Display for Plan {
         }
         self.shadows.iter().try_for_each(|(host, shadow)| writeln!(f, "warning: {host}: {shadow}"))
     }
-}
-
-/// The first port above `port` that neither the manifest nor any container uses.
-fn next_free_port(desired: &Desired, observed: &Observed, address: IpAddr, port: u16) -> Option<u16> {
-    let wanted = |port: u16| desired.mirrors.values().any(|mirror| mirror.listen.host_port == port);
-    let ours = |port: u16| {
-        let bound = observed.containers.iter().flat_map(|found| &found.container.bound_ports);
-        bound.into_iter().any(|bound| bound.host_port == port)
-    };
-    (port..u16::MAX)
-        .map(|port| port + 1)
-        .find(|port| !wanted(*port) && !ours(*port) && observed.holder_of(address, *port).is_none())
 }

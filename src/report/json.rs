@@ -48,6 +48,7 @@ fn object(event: &Event) -> Option<Value> {
         Event::ManifestPolled { file, reason } => json!({"event": "manifestPolled", "file": file, "reason": reason}),
         Event::EngineFound(info) => json!({"event": "engineFound", "name": info.name, "version": info.version}),
         Event::EngineLost { message } => json!({"event": "engineLost", "message": message}),
+        Event::EngineRefuses { message } => json!({"event": "engineRefuses", "message": message}),
         Event::Waiting { message } => json!({"event": "waiting", "message": message}),
         Event::LeftBehind { subject } => json!({"event": "leftBehind", subject.kind(): subject.name()}),
         Event::Exposed(exposure) => {

@@ -75,6 +75,9 @@ fn line(event: &Event) -> Option<Line> {
         }
         Event::EngineFound(info) => Line::of(format!("{} {} at {}", info.name, info.version, info.address)),
         Event::EngineLost { message } => Line::default().bad("engine lost").then(format!(": {message}; trying again")),
+        Event::EngineRefuses { message } => {
+            Line::default().bad("engine refuses").then(format!(": {message}; trying again"))
+        }
         Event::Waiting { message } => Line::of(message),
         Event::LeftBehind { subject } => Line::default()
             .bad(format!("{subject}: what its creation left may be there still"))

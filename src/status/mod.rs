@@ -13,6 +13,7 @@ use self::condition::Verdict;
 pub use self::condition::{Condition, ConditionStatus, ConditionType, Reason};
 use crate::desired::Desired;
 use crate::engine::Container;
+use crate::engine::EngineError;
 use crate::observed::Observed;
 use crate::outcome::Failure;
 use crate::plan::{Plan, Sequence, Subject};
@@ -97,14 +98,16 @@ impl Status {
         status
     }
 
-    /// The same mirrors when nothing can be known of them because the engine is away.
+    /// The same mirrors when nothing can be known of them, because the engine is away or refuses.
     #[must_use]
-    pub fn without_engine(&self, message: &str, now: Timestamp) -> Self {
+    pub fn without_engine(&self, error: &EngineError, now: Timestamp) -> Self {
+        let reason = if error.is_refusal() { Reason::EngineRefused } else { Reason::EngineUnavailable };
+        let message = error.to_string();
         let mut status = self.clone();
         let of_mirrors = status.mirrors.iter_mut().flat_map(|mirror| &mut mirror.conditions);
         for condition in of_mirrors.chain(&mut status.conditions) {
             if condition.kind != ConditionType::UpstreamReachable {
-                let verdict = Verdict::new(condition.kind, Unknown, Reason::EngineUnavailable, message);
+                let verdict = Verdict::new(condition.kind, Unknown, reason, message.clone());
                 *condition = verdict.at(if condition.status == Unknown { condition.since } else { now });
             }
         }

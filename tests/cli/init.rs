@@ -128,6 +128,8 @@ fn for_k3d_writes_the_registries_that_k3s_reads() {
             endpoint: ["http://ksail-project-docker-io:5000"]
           "localhost:5999":
             endpoint: ["http://ksail-project-localhost-5999:5000"]
+          "127.0.0.1:5999":
+            endpoint: ["http://ksail-project-localhost-5999:5000"]
           "ksail-project-localhost-5999:5000":
             endpoint: ["http://ksail-project-localhost-5999:5000"]
           # END ksail

@@ -57,6 +57,8 @@ fn add_appends_an_entry_and_k3d_yaml_follows() {
             endpoint: ["http://ksail-dev-docker-io:5000"]
           "localhost:41000":
             endpoint: ["http://ksail-dev-localhost-41000:5000"]
+          "127.0.0.1:41000":
+            endpoint: ["http://ksail-dev-localhost-41000:5000"]
           "ksail-dev-localhost-41000:5000":
             endpoint: ["http://ksail-dev-localhost-41000:5000"]
           "ghcr.io":
@@ -187,7 +189,7 @@ fn a_dry_run_prints_what_would_change_in_both_files_and_changes_neither() {
     -        endpoint: ["http://ksail-dev-docker-io:5000"]
            "localhost:41000":
              endpoint: ["http://ksail-dev-localhost-41000:5000"]
-           "ksail-dev-localhost-41000:5000":
+           "127.0.0.1:41000":
     --- stderr
     "#);
     assert_snapshot!(project.ksail(&["mirror", "set", "docker.io", "--port", "41009", "--dry-run"]), @r"
@@ -299,6 +301,8 @@ fn a_k3d_yaml_the_user_took_over_is_left_alone_with_a_hint() {
     "docker.io":
       endpoint: ["http://ksail-dev-docker-io:5000"]
     "localhost:41000":
+      endpoint: ["http://ksail-dev-localhost-41000:5000"]
+    "127.0.0.1:41000":
       endpoint: ["http://ksail-dev-localhost-41000:5000"]
     "ksail-dev-localhost-41000:5000":
       endpoint: ["http://ksail-dev-localhost-41000:5000"]

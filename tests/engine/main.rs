@@ -12,6 +12,7 @@ mod elsewhere;
 mod engine_lost;
 mod examples;
 mod foreign_objects;
+mod free_ports;
 mod from_empty;
 mod hosting;
 mod idle;

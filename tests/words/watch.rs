@@ -238,6 +238,7 @@ fn others() -> Vec<Event> {
         Event::EngineLost {
             message: "cannot reach the engine at unix:///var/run/docker.sock: connection refused".to_owned(),
         },
+        Event::EngineRefuses { message: "cannot list containers: permission denied".to_owned() },
         Event::Waiting { message: "another ksail (pid 812) works on this cluster; waiting for it".to_owned() },
         Event::LeftBehind { subject: Subject::Cluster("dev".to_owned()) },
         exposed(false, false),

@@ -3,7 +3,7 @@
 
 use tokio::sync::watch;
 
-use super::uncooperative::asking_in_words;
+use super::uncooperative::{asking_in_words, cut_off, refusal};
 use super::*;
 use crate::desired::Desired;
 use crate::engine::ContainerSpec;
@@ -143,5 +143,27 @@ async fn a_role_that_changes_leaves_its_volume_and_with_the_policy_delete_that_g
         assert_eq!(pulls, 1, "what was pulled is there for every recreate");
         world.stop.cancel();
         task.await.unwrap();
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_engine_that_refuses_is_not_said_to_be_lost() {
+    for (error, is_refusal) in [(refusal("not authorized"), true), (cut_off(), false)] {
+        let world = World::new();
+        meanwhile(world, asking(&manifest_text(&[("ghcr.io", 5001)])), async |world| {
+            world.until("the mirror runs", |world| world.runs(GHCR)).await;
+            sleep(Duration::from_secs(1)).await;
+            world.engine.fail(|call| call.name == "info", usize::MAX, error.clone());
+            world.engine.end_events();
+            let refused = |event: &Event| matches!(event, Event::EngineRefuses { message } if message.contains("not authorized"));
+            let lost = |event: &Event| matches!(event, Event::EngineLost { .. });
+            world.until("it is told", |world| world.recorder.has(refused) || world.recorder.has(lost)).await;
+            assert_eq!((world.recorder.has(refused), world.recorder.has(lost)), (is_refusal, !is_refusal));
+            let reason = if is_refusal { Reason::EngineRefused } else { Reason::EngineUnavailable };
+            let says_so = |event: &Event| matches!(event, Event::Condition { condition, .. } if condition.reason == reason && condition.kind == ConditionType::Ready);
+            assert!(world.recorder.has(says_so));
+            world.stop.cancel();
+        })
+        .await;
     }
 }
