@@ -10,6 +10,9 @@ use crate::subject::Subject;
 
 /// An object that the engine talks of without end is read this often and not more.
 const AT_MOST_EVERY: Duration = Duration::from_millis(50);
+/// Who needs an object that the engine talks of without end waits this long, and then takes it as it was read last: a
+/// container that keeps exiting is told of with every start, and each of them takes the engine a third of a second.
+const HOLDS_AT_MOST: Duration = Duration::from_millis(500);
 /// More marked objects than this are read as a list.
 const FLOOD: usize = 1_000;
 
@@ -19,6 +22,8 @@ pub(super) struct Marks {
     marked: BTreeMap<Object, Mark>,
     reading: BTreeMap<Object, Reading>,
     last: BTreeMap<Object, Instant>,
+    /// When these had been read for the first time of many: they are to be read again and again since.
+    restless: BTreeMap<Object, Instant>,
 }
 
 /// Why an object is to be read, and when.
@@ -88,7 +93,13 @@ impl Marks {
     pub(super) fn done(&mut self, object: &Object) -> Instant {
         let now = Instant::now();
         self.last.retain(|_, last| *last + AT_MOST_EVERY > now);
-        self.reading.remove(object).map_or(now, |reading| reading.since)
+        let since = self.reading.remove(object).map_or(now, |reading| reading.since);
+        if self.marked.contains_key(object) {
+            self.restless.entry(object.clone()).or_insert(now);
+        } else {
+            self.restless.remove(object);
+        }
+        since
     }
 
     /// It was not read after all, and is to be later; who was held is held on.
@@ -99,6 +110,7 @@ impl Marks {
 
     pub(super) fn retain(&mut self, keep: impl Fn(&Object) -> bool) {
         self.marked.retain(|object, _| keep(object));
+        self.restless.retain(|object, _| keep(object));
     }
 
     pub(super) fn contains(&self, object: &Object) -> bool {
@@ -118,7 +130,65 @@ impl Marks {
 
     /// Who is held.
     pub(super) fn held(&self) -> impl Iterator<Item = &Subject> {
-        let reading = self.reading.values().map(|reading| &reading.mark);
-        self.marked.values().chain(reading).flat_map(|mark| &mark.holds)
+        let reading = self.reading.iter().map(|(object, reading)| (object, &reading.mark));
+        let now = Instant::now();
+        let holds = move |(object, _): &(&Object, &Mark)| {
+            self.restless.get(*object).is_none_or(|since| now.duration_since(*since) < HOLDS_AT_MOST)
+        };
+        self.marked.iter().chain(reading).filter(holds).flat_map(|(_, mark)| &mark.holds)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use tokio::time::advance;
+
+    use super::*;
+
+    fn container() -> Object {
+        Object::Container("id".to_owned())
+    }
+
+    fn mirror() -> Subject {
+        Subject::mirror("docker.io")
+    }
+
+    /// It is read, and the engine talks of it meanwhile, for so long.
+    async fn read_while_it_is_talked_of(marks: &mut Marks, takes: Duration) {
+        advance(AT_MOST_EVERY).await;
+        assert_eq!(marks.next(|_, _| true), Ok(container()));
+        marks.soon(container(), Some(mirror()));
+        advance(takes).await;
+        marks.done(&container());
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn what_the_engine_talks_of_without_end_holds_nobody_for_long() {
+        let mut marks = Marks::default();
+        marks.soon(container(), Some(mirror()));
+        let third = Duration::from_millis(270);
+        for _ in 0..2 {
+            read_while_it_is_talked_of(&mut marks, third).await;
+            assert_eq!(marks.held().count(), 1);
+        }
+        read_while_it_is_talked_of(&mut marks, third).await;
+        assert_eq!(marks.held().count(), 0);
+        // It falls silent: what is told of it next holds again.
+        advance(AT_MOST_EVERY).await;
+        assert_eq!(marks.next(|_, _| true), Ok(container()));
+        marks.done(&container());
+        marks.soon(container(), Some(mirror()));
+        assert_eq!(marks.held().count(), 1);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn what_was_never_read_holds_however_long_that_takes() {
+        let mut marks = Marks::default();
+        marks.now(container(), Some(mirror()));
+        advance(HOLDS_AT_MOST * 10).await;
+        assert_eq!(marks.held().count(), 1);
+        assert_eq!(marks.next(|_, _| true), Ok(container()));
+        advance(HOLDS_AT_MOST * 10).await;
+        assert_eq!(marks.held().count(), 1);
     }
 }

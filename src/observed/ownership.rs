@@ -10,7 +10,7 @@ use super::{Observed, OwnContainer};
 use crate::engine::{Container, ContainerSummary, Volume};
 use crate::labels::{HOST, Labels, MADE_VOLUME, ROLE, is_ours};
 use crate::names;
-use crate::registry::Role;
+use crate::registry::{Role, is_proxy};
 
 /// By its labels, and by its name or the volume it is on.
 pub fn is_a_mirrors(container: &ContainerSummary, cluster: &str) -> bool {
@@ -31,24 +31,29 @@ impl Observed {
     }
 
     /// What a container of ours is on is of that container's role: an earlier version went on with the same volume when
-    /// the role changed, and labels of volumes cannot be changed.
+    /// the role changed, and labels of volumes cannot be changed. One that is a cache by its settings is one, whatever
+    /// somebody has written on its label.
     fn volumes_by_role(&self, cluster: &str) -> BTreeMap<String, BTreeMap<Role, String>> {
         let mut by_host: BTreeMap<String, BTreeMap<Role, String>> = BTreeMap::new();
         let mut mounted = BTreeSet::new();
-        let mut note = |labels: &Labels, name: &String| {
+        let by_label = |labels: &Labels| labels.get(ROLE).and_then(|role| Role::of(role));
+        let mut note = |labels: &Labels, role: Option<Role>, name: &String| {
             let host = labels.get(HOST).filter(|host| names::is_of(name, cluster, host));
-            if let (Some(host), Some(role)) = (host, labels.get(ROLE).and_then(|role| Role::of(role))) {
+            if let (Some(host), Some(role)) = (host, role) {
                 by_host.entry(host.clone()).or_default().entry(role).or_insert_with(|| name.clone());
             }
         };
         for OwnContainer { container, .. } in &self.containers {
             for volume in volumes_of(container) {
-                note(&container.labels, volume);
+                let by_settings = is_proxy(&container.env, &container.command).then_some(Role::Mirror);
+                note(&container.labels, by_settings.or_else(|| by_label(&container.labels)), volume);
                 mounted.insert(volume);
             }
         }
         let ours = self.volumes.values().filter(|volume| is_ours(&volume.labels, cluster));
-        ours.filter(|volume| !mounted.contains(&volume.name)).for_each(|volume| note(&volume.labels, &volume.name));
+        ours.filter(|volume| !mounted.contains(&volume.name)).for_each(|volume| {
+            note(&volume.labels, by_label(&volume.labels), &volume.name);
+        });
         by_host
     }
 

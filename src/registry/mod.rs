@@ -13,7 +13,7 @@ use std::fmt;
 pub use self::access_log::requests;
 pub use self::counters::{CacheCounters, READ_COUNTERS};
 pub use self::secrets::SecretFiles;
-pub use self::settings::{LOG_CAP, SHAPE, settings};
+pub use self::settings::{LOG_CAP, SHAPE, is_proxy, settings};
 pub use self::version::major_version;
 
 /// Port every registry listens on inside its container.

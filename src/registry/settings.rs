@@ -27,6 +27,11 @@ pub const SHAPE: [(&str, &str); 6] = [
 /// Options of the log drivers that take them, so that no registry fills a disk: at most 30 MB.
 pub const LOG_CAP: [(&str, &str); 2] = [("max-size", "10m"), ("max-file", "3")];
 
+/// Whether settings make a cache of a registry: everything else is one that takes pushes.
+pub fn is_proxy(env: &BTreeMap<String, String>, command: &[String]) -> bool {
+    env.keys().any(|name| name.starts_with("REGISTRY_PROXY_")) || command == SecretFiles::command()
+}
+
 /// The settings of a registry that is not secret in any part.
 pub fn settings(role: Role, upstream: Option<&Upstream>, ttl: Duration) -> BTreeMap<String, String> {
     let mut env: BTreeMap<String, String> =

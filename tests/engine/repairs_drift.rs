@@ -81,7 +81,8 @@ impl Watched {
             holds(settings(&now, &self.scenario) == settings(&self.healthy, &self.scenario), now.inspected.to_string())
         });
         let took = broken.elapsed();
-        assert!(took <= limit, "repaired after {took:?}");
+        let story = || self.watch.since(0).iter().fold(String::new(), |text, event| format!("{text}\n{}", event.json));
+        assert!(took <= limit, "repaired after {took:?}:{}", story());
         assert_eq!(
             self.scenario.running(&self.bystander).identity(),
             self.untouched,
