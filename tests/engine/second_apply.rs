@@ -63,7 +63,7 @@ fn a_second_apply_changes_nothing_on_nodes_that_are_wired() {
     let on_nodes = || nodes.each_ref().map(|node| everything_below(&node.outside_path("/etc/containerd")));
     let before = on_nodes();
     let files = before[0].iter().filter(|entry| entry.path.ends_with("hosts.toml"));
-    assert_eq!(files.count(), 4, "one for each mirror, and two for the registry to push to");
+    assert_eq!(files.count(), 5, "one for each mirror, and three for the registry to push to");
     let asked = |node: &Node| node.read("/run/kubectl/log").unwrap_or_default();
     let asked_before = asked(&nodes[0]);
 
