@@ -202,7 +202,8 @@ fn every_file_is_toml_and_taken_by_containerd_and_a_broken_one_would_be_noticed(
     image.push(push.host_port(), "team/app", "1").expect("a push registry takes a push");
 
     let alias = format!("{}:5000", scenario.container_name(&push));
-    let hosts = [nowhere[0], nowhere[1], &push.host, &alias];
+    let address = push.host.replace("localhost", "127.0.0.1");
+    let hosts = [nowhere[0], nowhere[1], &push.host, &address, &alias];
     for host in hosts {
         let text = node.hosts_toml(host).unwrap_or_else(|| panic!("there is no file for {host}"));
         assert!(text.parse::<toml::Table>().is_ok_and(|file| file.contains_key("host")), "{text}");
