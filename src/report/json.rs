@@ -7,7 +7,7 @@ use crate::desired::Desired;
 use crate::engine::EngineInfo;
 use crate::event::{ActionReport, ActionResult, Event, Reporter};
 use crate::plan::{Plan, Subject};
-use crate::printable::printable_message;
+use crate::printable::{printable, without_user_info};
 use crate::status::{Condition, MirrorStatus, Status};
 
 /// Reports events as one JSON object per line.
@@ -24,7 +24,7 @@ impl Json {
 impl Reporter for Json {
     fn report(&self, event: &Event) {
         if let Some(object) = object(event) {
-            self.0.push(event.importance(), format!("{}\n", printable_message(&object.to_string())));
+            self.0.push(event.importance(), line(object));
         }
     }
 }
@@ -37,7 +37,23 @@ pub fn left_out_as_json(lines: usize) -> String {
 /// The last line of a command that ends by itself: its exit code, and what it complains about.
 pub fn ended_as_json(exit_code: u8, complaint: Option<&str>) -> String {
     let object = json!({"event": "ended", "exitCode": exit_code, "message": complaint});
-    format!("{}\n", printable_message(&object.to_string()))
+    line(object)
+}
+
+/// A line for an object. What it says of URLs is covered before it is written: in the text a quote has a backslash before
+/// it, which may stand at the end of a URL.
+fn line(mut object: Value) -> String {
+    cover(&mut object);
+    format!("{}\n", printable(&object.to_string()))
+}
+
+fn cover(value: &mut Value) {
+    match value {
+        Value::String(text) => *text = without_user_info(text).into_owned(),
+        Value::Array(values) => values.iter_mut().for_each(cover),
+        Value::Object(fields) => fields.values_mut().for_each(cover),
+        Value::Null | Value::Bool(_) | Value::Number(_) => {}
+    }
 }
 
 fn object(event: &Event) -> Option<Value> {
@@ -176,6 +192,20 @@ fn condition(condition: &Condition) -> Value {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_line_stays_json_whatever_it_quotes() {
+        for message in [
+            r#"Get "https://auth.docker.io/token?scope=repository%3Aa%3Apull": dial tcp: no such host"#,
+            r#"Get "https://user:hunter2@hub.test/v2/": \"refused\""#,
+            "at C:\\ and \u{9b}31m a:b@c",
+        ] {
+            let line = ended_as_json(1, Some(message));
+            let object: Value = serde_json::from_str(&line).unwrap_or_else(|error| panic!("{error}: {line}"));
+            assert_eq!(object["message"], without_user_info(message).as_ref());
+            assert!(!line.contains("hunter2") && !line.contains('\u{9b}'), "{line}");
+        }
+    }
 
     #[test]
     fn lines_that_were_left_out_are_counted_for_programs() {
