@@ -9,7 +9,7 @@ use crate::distribution::hosts_toml::{self, HostsToml, Wiring};
 use crate::distribution::registry_hosting::RegistryHosting;
 use crate::engine::{ContainerSpec, PublishedPort};
 use crate::manifest::{
-    self, ClusterName, Credentials, Distribution, Host, Lifecycle, Manifest, State, Upstream, VolumePolicy,
+    self, Ca, ClusterName, Credentials, Distribution, Host, Lifecycle, Manifest, Proxy, State, Upstream, VolumePolicy,
 };
 use crate::registry::{self, LOG_CAP, Role, STORAGE, SecretFiles};
 use crate::{labels, names};
@@ -65,6 +65,8 @@ pub struct Mirror {
     pub role: Role,
     /// Where a cache gets what it does not have.
     pub upstream: Option<Upstream>,
+    /// How it gets there.
+    pub route: Option<Route>,
     /// Its published port; port 0 is an ephemeral one.
     pub listen: PublishedPort,
     /// What its container is created from.
@@ -77,6 +79,19 @@ pub struct Mirror {
     pub fallback: bool,
     /// What every node has below its directory of `hosts.toml` files, by the name of the directory there.
     pub node_files: BTreeMap<String, HostsToml>,
+}
+
+/// How a registry reaches its upstream, and who it says it is.
+#[derive(Debug, Clone)]
+pub struct Route {
+    /// Where it gets what it does not have.
+    pub upstream: Upstream,
+    /// What it goes through.
+    pub proxy: Option<Proxy>,
+    /// Whom it trusts besides.
+    pub ca: Option<Ca>,
+    /// Who it says it is.
+    pub credentials: Option<Credentials>,
 }
 
 /// What around the manifest decides names.
@@ -169,6 +184,12 @@ fn resolve_mirror(cluster: &ClusterName, image: &str, mirror: &manifest::Mirror)
         log_options: LOG_CAP.iter().map(|(key, value)| ((*key).to_owned(), (*value).to_owned())).collect(),
     };
     let (upstream, credentials) = (mirror.upstream.clone(), mirror.credentials.clone());
+    let route = upstream.clone().map(|upstream| Route {
+        upstream,
+        proxy: mirror.proxy.clone(),
+        ca: mirror.ca.clone(),
+        credentials: credentials.clone(),
+    });
     let mut mirror = Mirror {
         host: mirror.host.clone(),
         aliases: vec![name.clone()],
@@ -176,6 +197,7 @@ fn resolve_mirror(cluster: &ClusterName, image: &str, mirror: &manifest::Mirror)
         name,
         role,
         upstream,
+        route,
         listen,
         container,
         files,
@@ -286,6 +308,8 @@ mod tests {
             fallback: true,
             ttl: Duration::ZERO,
             credentials: Some(Credentials { username: "some-user".into(), password: "hunter2".into() }),
+            proxy: None,
+            ca: None,
         };
         let resolved = resolve_mirror(&cluster("dev"), "registry:3", &mirror);
         let shown = format!("{resolved:?}");
@@ -303,6 +327,8 @@ mod tests {
             fallback: true,
             ttl: Duration::ZERO,
             credentials: None,
+            proxy: None,
+            ca: None,
         };
         let resolved = resolve_mirror(&cluster("dev"), "registry:3", &mirror);
         assert!(!format!("{resolved:?}").contains("hidden"), "{resolved:?}");

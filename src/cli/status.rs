@@ -14,7 +14,7 @@ use crate::desired::{Desired, resolve};
 use crate::engine::docker::Docker;
 use crate::engine::{ContainerState, Engine, Exec, Executed};
 use crate::observed::Observer;
-use crate::probe::{FromHere, Probe, Prober};
+use crate::probe::{FromHere, Probe, Prober, UpstreamAnswer};
 use crate::registry::{CacheCounters, READ_COUNTERS, Role};
 use crate::report::{status_as_json, status_as_table};
 use crate::status::{Evidence, Status};
@@ -67,13 +67,9 @@ pub(super) async fn run(global: &Global, arguments: &Arguments) -> Result<u8, Ex
     Ok(if status.is_ready() { OK } else { FAILED })
 }
 
-async fn upstreams(desired: &Desired, probe: &FromHere) -> BTreeMap<String, Result<(), String>> {
-    let asked =
-        desired.mirrors.values().filter_map(|mirror| Some((mirror.host.to_string(), mirror.upstream.as_ref()?)));
-    join_all(asked.map(|(host, upstream)| async move { (host, probe.upstream(upstream).await) }))
-        .await
-        .into_iter()
-        .collect()
+async fn upstreams(desired: &Desired, probe: &FromHere) -> BTreeMap<String, UpstreamAnswer> {
+    let asked = desired.mirrors.values().filter_map(|mirror| Some((mirror.host.to_string(), mirror.route.as_ref()?)));
+    join_all(asked.map(|(host, route)| async move { (host, probe.upstream(route).await) })).await.into_iter().collect()
 }
 
 /// By a program in each registry's own container: its counters are served nowhere else.

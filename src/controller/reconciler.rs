@@ -18,17 +18,16 @@ use super::lease::Lease;
 use super::subject::Tracked;
 use super::timer::at;
 use super::{Controller, Reread, reflector};
-use crate::desired::Desired;
+use crate::desired::{Desired, Route};
 use crate::engine::{Engine, EngineError};
 use crate::event::{Event, Reporter};
 use crate::execute::Executor;
 use crate::exposure::{Exposure, exposures};
-use crate::manifest::Upstream;
 use crate::names;
 use crate::observed::{Link, Observer, Store};
 use crate::outcome::{Ended, Outcome};
 use crate::plan::{Plan, Subject};
-use crate::probe::{Probe, Prober};
+use crate::probe::{Probe, Prober, UpstreamAnswer};
 use crate::status::Status;
 
 /// Two passes are this far apart at least.
@@ -84,8 +83,8 @@ pub(super) struct Reconciler<E, P> {
     pub(super) subjects: BTreeMap<Subject, Tracked>,
     /// The sequences under way.
     pub(super) running: JoinSet<(Subject, Outcome)>,
-    /// Whether upstreams accept connections, by the mirror's host.
-    pub(super) upstreams: BTreeMap<String, Result<(), String>>,
+    /// What upstreams answer, by the mirror's host.
+    pub(super) upstreams: BTreeMap<String, UpstreamAnswer>,
     pub(super) told: Told,
     /// Why the next pass is due, in words.
     pub(super) triggers: Vec<String>,
@@ -186,7 +185,7 @@ impl<E: Engine, P: Probe> Reconciler<E, P> {
     pub(super) async fn run(&mut self, stop: &CancellationToken) -> Verdict {
         self.set_desired();
         let (news, mut health) = mpsc::unbounded_channel();
-        let (answers, mut upstreams) = mpsc::unbounded_channel::<(String, Result<(), String>)>();
+        let (answers, mut upstreams) = mpsc::unbounded_channel::<(String, UpstreamAnswer)>();
         let mut tasks = JoinSet::new();
         tasks.spawn(reflector::run(self.engine.clone(), self.store().clone(), self.reporter.clone()));
         tasks.spawn(self.observer.clone().run());
@@ -357,14 +356,14 @@ impl<E: Engine, P: Probe> Reconciler<E, P> {
         }
     }
 
-    /// Upstreams to be asked whether they are reachable, by the mirror's host.
-    fn upstreams_to_ask(&self) -> BTreeMap<String, Upstream> {
+    /// Upstreams to be asked, by the mirror's host.
+    fn upstreams_to_ask(&self) -> BTreeMap<String, Route> {
         let desired = Arc::clone(&self.intent.borrow().desired);
         let mirrors = desired.mirrors.values();
-        mirrors.filter_map(|mirror| Some((mirror.host.to_string(), mirror.upstream.clone()?))).collect()
+        mirrors.filter_map(|mirror| Some((mirror.host.to_string(), mirror.route.clone()?))).collect()
     }
 
-    fn upstream_answered(&mut self, host: &str, answer: Result<(), String>) {
+    fn upstream_answered(&mut self, host: &str, answer: UpstreamAnswer) {
         let sequence = self.last_plan.sequences.get(&Subject::mirror(host));
         let is_waited_for = sequence.is_some_and(crate::plan::Sequence::waits_for_upstream);
         if self.upstreams.insert(host.to_owned(), answer.clone()) != Some(answer) {
@@ -429,16 +428,16 @@ fn raise_panics(tasks: &mut JoinSet<()>) {
 
 async fn ask<P: Probe>(
     probe: P,
-    upstreams: BTreeMap<String, Upstream>,
-    out: mpsc::UnboundedSender<(String, Result<(), String>)>,
+    routes: BTreeMap<String, Route>,
+    out: mpsc::UnboundedSender<(String, UpstreamAnswer)>,
 ) {
-    let ask = |(host, upstream)| {
+    let ask = |(host, route)| {
         let (probe, out) = (probe.clone(), out.clone());
         async move {
-            let answer = probe.upstream(&upstream).await;
+            let answer = probe.upstream(&route).await;
             // Nobody listens once the watch has ended.
             let _ = out.send((host, answer));
         }
     };
-    join_all(upstreams.into_iter().map(ask)).await;
+    join_all(routes.into_iter().map(ask)).await;
 }

@@ -20,17 +20,17 @@ use tracing_subscriber::layer::{Context, Layer, SubscriberExt as _};
 use tracing_subscriber::registry::Registry;
 
 use super::*;
-use crate::desired::{ResolveContext, resolve};
+use crate::desired::{ResolveContext, Route, resolve};
 use crate::engine::memory::{CallKind, Memory};
 use crate::engine::{Container, ContainerSpec, ContainerState};
 use crate::engine::{Engine, EngineError};
 use crate::event::ActionResult;
 use crate::event::{Event, Reporter};
-use crate::manifest::{Upstream, load};
+use crate::manifest::load;
 use crate::outcome::SERVE_WITHIN;
 use crate::plan::Subject;
 use crate::probe::Probe;
-use crate::probe::{Question, Serving};
+use crate::probe::{Question, Serving, UpstreamAnswer};
 use crate::provisioner::Provisioner;
 use crate::status::{Condition, ConditionStatus, ConditionType, Reason};
 
@@ -98,8 +98,8 @@ impl Probe for Answering {
         false
     }
 
-    async fn upstream(&self, _: &Upstream) -> Result<(), String> {
-        Ok(())
+    async fn upstream(&self, _: &Route) -> UpstreamAnswer {
+        UpstreamAnswer::Answers
     }
 }
 

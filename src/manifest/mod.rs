@@ -36,7 +36,10 @@ pub use outline::{Listed, Outline};
 pub use problems::{Problem, Problems};
 pub(crate) use redact::sounds_secret;
 pub use schema::schema;
-pub use types::{Connection, Credentials, Distribution, Lifecycle, Manifest, Mirror, Registries, State, VolumePolicy};
+pub use types::{
+    Ca, Connection, Credentials, Distribution, Lifecycle, Manifest, Mirror, Proxy, ProxyUrl, Registries, State,
+    VolumePolicy,
+};
 pub(crate) use values::PUBLIC;
 pub use values::{ClusterName, Host, InvalidValue, Upstream, parse_duration};
 pub(crate) use write::{EditLock, lock, not_placed, replace, synced};

@@ -227,6 +227,8 @@ impl Rules<'_> {
             fallback: file.fallback.unwrap_or(true),
             ttl: ttl.unwrap_or_default(),
             credentials,
+            proxy: None,
+            ca: None,
         })
     }
 

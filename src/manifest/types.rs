@@ -1,14 +1,16 @@
 //! What a manifest means, once every rule has been checked. Nothing downstream checks again.
 
+use std::fmt;
 use std::net::{IpAddr, Ipv4Addr};
 use std::path::PathBuf;
 use std::time::Duration;
 
 use schemars::JsonSchema;
-use secrecy::SecretString;
+use secrecy::{ExposeSecret, SecretString};
 use serde::Deserialize;
 
 use super::values::{ClusterName, Host, Upstream};
+use crate::printable::without_user_info;
 
 /// A manifest that passed every check.
 #[derive(Debug, Clone)]
@@ -125,6 +127,10 @@ pub struct Mirror {
     pub ttl: Duration,
     /// For the upstream.
     pub credentials: Option<Credentials>,
+    /// What the registry goes through to reach it, where the manifest says so: the mirror's own, or that of all.
+    pub proxy: Option<Proxy>,
+    /// Certificate authorities that the registry trusts besides those of its image.
+    pub ca: Option<Ca>,
 }
 
 impl Mirror {
@@ -139,4 +145,65 @@ pub struct Credentials {
     pub username: SecretString,
     /// Password or token.
     pub password: SecretString,
+}
+
+/// What a registry goes through to reach its upstream.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Proxy {
+    /// For upstreams at `http://`.
+    pub http: Option<ProxyUrl>,
+    /// For upstreams at `https://`.
+    pub https: Option<ProxyUrl>,
+    /// Hosts, domains and ranges that are reached without it, as in `NO_PROXY`.
+    pub no_proxy: Vec<String>,
+}
+
+/// Address of a proxy. What a user name and a password in it are is never shown.
+#[derive(Clone)]
+pub struct ProxyUrl(SecretString);
+
+impl ProxyUrl {
+    /// A proxy's address, which has been checked.
+    pub fn new(url: String) -> Self {
+        Self(url.into())
+    }
+
+    /// The whole address, for the container and for who goes through it.
+    pub fn expose(&self) -> &str {
+        self.0.expose_secret()
+    }
+
+    /// Whether there is a user name or a password in it.
+    pub fn has_user_info(&self) -> bool {
+        without_user_info(self.expose()) != self.expose()
+    }
+}
+
+impl PartialEq for ProxyUrl {
+    fn eq(&self, other: &Self) -> bool {
+        self.expose() == other.expose()
+    }
+}
+
+impl Eq for ProxyUrl {}
+
+impl fmt::Display for ProxyUrl {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&without_user_info(self.expose()))
+    }
+}
+
+impl fmt::Debug for ProxyUrl {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Display::fmt(self, f)
+    }
+}
+
+/// Certificate authorities in a PEM file.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Ca {
+    /// As the manifest names it, relative to its directory.
+    pub path: PathBuf,
+    /// What the file holds.
+    pub pem: String,
 }

@@ -13,10 +13,10 @@ use super::object::Object;
 use super::store::{Link, Store};
 use super::{Hosting, Observed, StartsAgain, found, nodes};
 use crate::archive::files_in;
-use crate::desired::Desired;
+use crate::desired::{Desired, Route};
 use crate::engine::{Container, ContainerState, Engine, EngineError, LogPart};
 use crate::labels::{CLUSTER, HOST, KSAIL, MANAGED_BY};
-use crate::manifest::{Lifecycle, Upstream};
+use crate::manifest::Lifecycle;
 use crate::probe::{Probe, Prober};
 use crate::provisioner::Provisioner;
 use crate::registry::{self, SecretFiles};
@@ -187,7 +187,7 @@ impl<E: Engine, P: Probe> Observer<E, P> {
             Object::Labels(image) => Answer::Labels(found(engine.inspect_image(image).await)?),
             Object::Port(address, port) => Answer::Port(self.prober.probe().port_is_taken(*address, *port).await),
             Object::StartsAgain(id) => match self.store.cache(id) {
-                Some((container, upstream)) => Answer::StartsAgain(self.starts_again(&container, &upstream).await),
+                Some((container, route)) => Answer::StartsAgain(self.starts_again(&container, &route).await),
                 None => Answer::Gone,
             },
             Object::Node(id) => match self.store.node(id) {
@@ -229,10 +229,11 @@ impl<E: Engine, P: Probe> Observer<E, P> {
         Ok(archive.and_then(|archive| files_in(&archive).ok()).map(|files| SecretFiles::digest_of(&files)))
     }
 
-    async fn starts_again(&self, container: &Container, upstream: &Upstream) -> StartsAgain {
+    async fn starts_again(&self, container: &Container, route: &Route) -> StartsAgain {
+        let upstream = &route.upstream;
         // What only the cluster's network can name cannot be told from here.
         let is_known_here = upstream.host().contains(['.', ':']) || upstream.host() == "localhost";
-        let Err(why) = self.prober.probe().upstream_answers(upstream).await else { return StartsAgain::Yes };
+        let Err(why) = self.prober.probe().upstream_answers(route).await else { return StartsAgain::Yes };
         if !is_known_here || self.major_version(container).await.is_some_and(|major| major > 2) {
             return StartsAgain::Yes;
         }
@@ -267,14 +268,14 @@ impl Store {
         self.contents().desired.clone()
     }
 
-    /// A cache by its container's id, and its upstream.
-    fn cache(&self, id: &str) -> Option<(Arc<Container>, Upstream)> {
+    /// A cache by its container's id, and the way to its upstream.
+    fn cache(&self, id: &str) -> Option<(Arc<Container>, Route)> {
         let contents = self.contents();
         let container = contents.containers.get(id)?.inspected.as_ref()?.container.clone();
         let host = container.labels.get(HOST)?;
         let desired = contents.desired.as_ref()?;
         let mirror = desired.mirrors.values().find(|mirror| mirror.host.as_str() == host)?;
-        Some((container, mirror.upstream.clone()?))
+        Some((container, mirror.route.clone()?))
     }
 
     /// A running node by its container's id, and what was read in it.

@@ -11,14 +11,14 @@ use super::contents::{Answer, Inspected};
 use super::object::Object;
 use super::*;
 use crate::archive;
-use crate::desired::{ResolveContext, resolve};
+use crate::desired::{ResolveContext, Route, resolve};
 use crate::engine::memory::Memory;
 use crate::engine::{
     ContainerSpec, ContainerState, Engine, EngineError, EngineInfo, Event, EventKind, Executed, PublishedPort, Volume,
 };
 use crate::labels::{KIND_CLUSTER, KIND_ROLE};
-use crate::manifest::{Upstream, load_contents};
-use crate::probe::{Probe, Prober, Question};
+use crate::manifest::load_contents;
+use crate::probe::{Probe, Prober, Question, UpstreamAnswer};
 use crate::provisioner::Provisioner;
 use crate::subject::Subject;
 
@@ -40,8 +40,8 @@ impl Probe for Answering {
         self.0.lock().unwrap().contains(&port)
     }
 
-    async fn upstream(&self, _: &Upstream) -> Result<(), String> {
-        Ok(())
+    async fn upstream(&self, _: &Route) -> UpstreamAnswer {
+        UpstreamAnswer::Answers
     }
 }
 

@@ -31,6 +31,8 @@ fn mirror(host: &str, port: u16) -> manifest::Mirror {
         fallback: true,
         ttl: Duration::ZERO,
         credentials: None,
+        proxy: None,
+        ca: None,
     }
 }
 

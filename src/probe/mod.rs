@@ -1,5 +1,6 @@
 //! What a running registry, an upstream or a port answers from here.
 
+mod answer;
 mod prober;
 mod upstream;
 
@@ -20,8 +21,10 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio::time::{Instant, timeout};
 use url::Url;
 
+pub use self::answer::UpstreamAnswer;
 pub use self::prober::Prober;
 pub use self::upstream::Asked;
+use crate::desired::Route;
 use crate::engine::Container;
 use crate::limit::REGISTRY_ANSWER;
 use crate::manifest::{Credentials, Upstream};
@@ -48,12 +51,16 @@ pub trait Probe: Clone + Send + Sync + 'static {
     }
     /// Whether something holds a port of this host.
     fn port_is_taken(&self, address: IpAddr, port: u16) -> impl Future<Output = bool> + Send;
-    /// Whether an upstream accepts connections; the error says why not.
-    fn upstream(&self, upstream: &Upstream) -> impl Future<Output = Result<(), String>> + Send;
+    /// What a mirror's upstream answers, asked as its registry would.
+    fn upstream(&self, route: &Route) -> impl Future<Output = UpstreamAnswer> + Send;
     /// Whether an upstream answers `/v2/` with whatever it be, as a registry of version 2 asks it when it starts; the
     /// error says why not.
-    fn upstream_answers(&self, upstream: &Upstream) -> impl Future<Output = Result<(), String>> + Send {
-        self.upstream(upstream)
+    fn upstream_answers(&self, route: &Route) -> impl Future<Output = Result<(), String>> + Send {
+        async {
+            Some(self.upstream(route).await)
+                .filter(UpstreamAnswer::is_away)
+                .map_or(Ok(()), |away| Err(away.to_string()))
+        }
     }
 }
 
@@ -216,18 +223,20 @@ impl Probe for FromHere {
         matches!(timeout(TAKEN_LIMIT, TcpStream::connect(SocketAddr::new(address, port))).await, Ok(Ok(_)))
     }
 
-    async fn upstream(&self, upstream: &Upstream) -> Result<(), String> {
-        let url = Url::parse(upstream.as_str()).map_err(|error| error.to_string())?;
+    async fn upstream(&self, route: &Route) -> UpstreamAnswer {
+        let Ok(url) = Url::parse(route.upstream.as_str()) else {
+            return UpstreamAnswer::Unreachable("not a URL".to_owned());
+        };
         let host = url.host_str().unwrap_or_default().trim_matches(['[', ']']).to_owned();
         let port = url.port_or_known_default().unwrap_or(443);
         match timeout(REACH_LIMIT, TcpStream::connect((host.as_str(), port))).await {
-            Ok(Ok(_)) => Ok(()),
-            Ok(Err(error)) => Err(error.to_string()),
-            Err(_) => Err(format!("no connection within {} s", REACH_LIMIT.as_secs())),
+            Ok(Ok(_)) => UpstreamAnswer::Answers,
+            Ok(Err(error)) => UpstreamAnswer::Unreachable(error.to_string()),
+            Err(_) => UpstreamAnswer::Unreachable(format!("no connection within {} s", REACH_LIMIT.as_secs())),
         }
     }
 
-    async fn upstream_answers(&self, upstream: &Upstream) -> Result<(), String> {
-        upstream::answers(upstream, REACH_LIMIT).await
+    async fn upstream_answers(&self, route: &Route) -> Result<(), String> {
+        upstream::answers(&route.upstream, REACH_LIMIT).await
     }
 }

@@ -262,9 +262,10 @@ mod tests {
     use std::collections::VecDeque;
     use std::net::IpAddr;
 
+    use super::super::UpstreamAnswer;
     use super::*;
+    use crate::desired::Route;
     use crate::engine::{ContainerState, LogDriver};
-    use crate::manifest::Upstream;
 
     /// Answers as it was told to, and writes down when and how it was asked.
     #[derive(Clone, Default)]
@@ -316,8 +317,8 @@ mod tests {
             false
         }
 
-        async fn upstream(&self, _: &Upstream) -> Result<(), String> {
-            Ok(())
+        async fn upstream(&self, _: &Route) -> UpstreamAnswer {
+            UpstreamAnswer::Answers
         }
     }
 

@@ -9,7 +9,7 @@ use crate::engine::ContainerState;
 use crate::observed::{Node, OwnContainer, Shadow, Unwired, unwired};
 use crate::outcome::Failure;
 use crate::plan::{Obstacle, Sequence, Subject};
-use crate::probe::Serving;
+use crate::probe::{Serving, UpstreamAnswer};
 use crate::registry::Role;
 
 /// Its conditions, `Ready` first, and what else there is to say of it.
@@ -39,7 +39,9 @@ pub(super) fn assess(mirror: &Mirror, evidence: &Evidence<'_>) -> MirrorStatus {
     let mut ready = ready(&conditions, evidence.plan.sequences.get(&subject), evidence.failures.get(&subject));
     if let (Reason::ConfigRejected, Some(shadow)) = (ready.reason, evidence.observed.shadow_of(mirror)) {
         ready.message = format!("{}; {shadow}", ready.message);
-    } else if let (Reason::ConfigRejected, Some(Err(error))) = (ready.reason, evidence.upstreams.get(&host)) {
+    } else if let (Reason::ConfigRejected, Some(error)) =
+        (ready.reason, evidence.upstreams.get(&host).filter(|answer| !answer.is_good()))
+    {
         // Registry 2 asks its upstream when it starts, and exits when nobody answers.
         ready.message = format!("{}; its upstream does not answer from here: {error}", ready.message);
     }
@@ -100,7 +102,7 @@ fn serving(found: Option<&OwnContainer>) -> Verdict {
 }
 
 /// What the registry itself meets: from here a container in the way is not to be seen.
-fn upstream_reachable(mirror: &Mirror, probed: Option<&Result<(), String>>, shadow: Option<&Shadow>) -> Verdict {
+fn upstream_reachable(mirror: &Mirror, probed: Option<&UpstreamAnswer>, shadow: Option<&Shadow>) -> Verdict {
     let verdict = |status, reason, message| Verdict::new(ConditionType::UpstreamReachable, status, reason, message);
     let upstream = mirror.upstream.as_ref().map(ToString::to_string).unwrap_or_default();
     if let Some(shadow) = shadow {
@@ -108,8 +110,10 @@ fn upstream_reachable(mirror: &Mirror, probed: Option<&Result<(), String>>, shad
     }
     match probed {
         None => verdict(Unknown, Reason::NotProbed, format!("{upstream} has not been tried yet")),
-        Some(Ok(())) => verdict(True, Reason::UpstreamAnswers, format!("{upstream} accepts connections")),
-        Some(Err(error)) => verdict(False, Reason::UpstreamUnreachable, format!("{upstream}: {error}")),
+        Some(UpstreamAnswer::Answers) => {
+            verdict(True, Reason::UpstreamAnswers, format!("{upstream} accepts connections"))
+        }
+        Some(error) => verdict(False, Reason::UpstreamUnreachable, format!("{upstream}: {error}")),
     }
 }
 

@@ -17,6 +17,7 @@ use crate::engine::EngineError;
 use crate::observed::Observed;
 use crate::outcome::Failure;
 use crate::plan::{Plan, Sequence, Subject};
+use crate::probe::UpstreamAnswer;
 use crate::registry::{CacheCounters, Role};
 
 /// The state of a whole cluster's registries.
@@ -72,8 +73,8 @@ pub struct Evidence<'a> {
     pub plan: &'a Plan,
     /// The last failure of mirrors that have not succeeded since.
     pub failures: &'a BTreeMap<Subject, Failure>,
-    /// Whether upstreams accept connections, by host of the mirror.
-    pub upstreams: &'a BTreeMap<String, Result<(), String>>,
+    /// What upstreams answer, by host of the mirror.
+    pub upstreams: &'a BTreeMap<String, UpstreamAnswer>,
     /// What is being done to the cluster, in words: what there is of it is half-way.
     pub done_to_cluster: Option<&'a str>,
     /// The time of a condition that is new.

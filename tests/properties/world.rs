@@ -8,7 +8,7 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use jiff::Timestamp;
-use ksail::desired::{Desired, ResolveContext, resolve};
+use ksail::desired::{Desired, ResolveContext, Route, resolve};
 use ksail::engine::memory::{Call, CallKind, Memory};
 use ksail::engine::{Container, ContainerSpec, ContainerState, Engine, EngineError, Image, PublishedPort};
 use ksail::labels::is_ours;
@@ -16,7 +16,7 @@ use ksail::manifest::{
     Connection, Credentials, Distribution, Lifecycle, Manifest, Mirror, Registries, State, Upstream, VolumePolicy,
 };
 use ksail::names;
-use ksail::probe::{Probe, Question, Serving};
+use ksail::probe::{Probe, Question, Serving, UpstreamAnswer};
 use proptest::prelude::*;
 use proptest::sample::Index;
 use tokio::time::{Instant, sleep};
@@ -202,6 +202,8 @@ impl World {
                 ttl: Duration::from_secs(entry.ttl),
                 credentials: secret
                     .map(|n| Credentials { username: "user".into(), password: format!("secret {n}").into() }),
+                proxy: None,
+                ca: None,
             }
         };
         let mirrors = self.entries.borrow().iter().map(mirror).collect();
@@ -472,7 +474,7 @@ impl Probe for InMemory {
         self.0.lock().unwrap().held.contains(&port)
     }
 
-    async fn upstream(&self, _: &Upstream) -> Result<(), String> {
-        Ok(())
+    async fn upstream(&self, _: &Route) -> UpstreamAnswer {
+        UpstreamAnswer::Answers
     }
 }
