@@ -11,7 +11,7 @@ use crate::engine::{ContainerSpec, PublishedPort};
 use crate::manifest::{
     self, Ca, ClusterName, Credentials, Distribution, Host, Lifecycle, Manifest, Proxy, State, Upstream, VolumePolicy,
 };
-use crate::registry::{self, LOG_CAP, Role, STORAGE, SecretFiles};
+use crate::registry::{self, LOG_CAP, Mode, Role, STORAGE, SecretFiles};
 use crate::{labels, names};
 
 /// What a manifest asks for.
@@ -69,6 +69,8 @@ pub struct Mirror {
     pub route: Option<Route>,
     /// Its published port; port 0 is an ephemeral one.
     pub listen: PublishedPort,
+    /// How a cache is served.
+    pub mode: Mode,
     /// What its container is created from.
     pub container: ContainerSpec,
     /// Files that carry secrets, put into the container before it starts.
@@ -198,6 +200,7 @@ fn resolve_mirror(cluster: &ClusterName, image: &str, mirror: &manifest::Mirror)
         role,
         upstream,
         route,
+        mode: Mode::Proxy,
         listen,
         container,
         files,
@@ -241,7 +244,28 @@ impl Desired {
     }
 }
 
+impl Desired {
+    /// The same, with the caches of these hosts served from their volumes alone.
+    #[must_use]
+    pub fn served_from_cache(mut self, hosts: &BTreeSet<String>) -> Self {
+        for mirror in self.mirrors.values_mut().filter(|mirror| hosts.contains(mirror.host.as_str())) {
+            mirror.serve_from_cache();
+        }
+        self
+    }
+}
+
 impl Mirror {
+    /// Nothing that is for the upstream is left in the container: a registry that has it asks.
+    fn serve_from_cache(&mut self) {
+        if self.role == Role::Mirror {
+            self.mode = Mode::Cache;
+            registry::serve_from_cache(&mut self.container.env);
+            self.container.command.clear();
+            self.files = None;
+        }
+    }
+
     /// Name of the container that replaces this mirror's while it is recreated.
     pub fn next_name(&self) -> String {
         names::next(&self.name)

@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use crate::engine::EngineError;
 use crate::provisioner::ProvisionError;
+use crate::registry::LastWords;
 
 /// A registry that starts has this long to answer `/v2/`.
 pub const SERVE_WITHIN: Duration = Duration::from_secs(15);
@@ -51,12 +52,14 @@ pub enum Failure {
         name: String,
     },
     /// The registry's process ended instead of answering.
-    #[error("the registry in {container} exits at once{}; `docker logs {container}` says why", exit_code.map(|code| format!(" (exit code {code})")).unwrap_or_default())]
+    #[error("the registry in {container} exits at once{}{}", exit_code.map(|code| format!(" (exit code {code})")).unwrap_or_default(), why_it_exits(container, said.as_ref()))]
     Exits {
         /// The container.
         container: String,
         /// Its exit code.
         exit_code: Option<i64>,
+        /// What it said before, where it gave up by itself.
+        said: Option<LastWords>,
     },
     /// The registry runs and does not answer.
     #[error("the registry in {container} did not answer /v2/ within {} s; `docker logs {container}` may say why", SERVE_WITHIN.as_secs())]
@@ -96,7 +99,20 @@ pub enum Failure {
     },
 }
 
+fn why_it_exits(container: &str, said: Option<&LastWords>) -> String {
+    match said {
+        Some(LastWords { text, of_upstream: true }) => format!(": its upstream does not answer it: {text}"),
+        Some(LastWords { text, of_upstream: false }) => format!(": {text}"),
+        None => format!("; `docker logs {container}` says why"),
+    }
+}
+
 impl Failure {
+    /// Whether it is the upstream's fault that a registry does not run.
+    pub fn is_of_upstream(&self) -> bool {
+        matches!(self, Self::Exits { said: Some(LastWords { of_upstream: true, .. }), .. })
+    }
+
     /// Whether it says nothing about the mirror, only that the engine is away.
     pub fn is_engine_away(&self) -> bool {
         matches!(self, Self::Engine { error, .. } if error.is_unavailable())

@@ -35,12 +35,14 @@
 mod apply;
 mod backoff;
 mod bound;
+mod cache_mode;
 mod ending;
 mod in_force;
 mod intent;
 mod lease;
 mod lock;
 mod manifest_source;
+mod modes;
 mod pass;
 mod private;
 mod readiness;

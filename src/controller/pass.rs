@@ -18,6 +18,7 @@ use crate::manifest::shown;
 use crate::observed::{Cluster, Link, Observed, Seen};
 use crate::plan::{Plan, Sequence, Subject, deletion, plan};
 use crate::probe::{Probe, Serving};
+use crate::registry::Role;
 use crate::status::{Evidence, Status};
 
 /// When each subject may start; otherwise why not.
@@ -54,6 +55,8 @@ impl<E: Engine, P: Probe> Reconciler<E, P> {
 
         // The newest that is asked for, under the names that exist, compared with what is.
         self.newest_intent();
+        // How mirrors are served that are seen for the first time, and those that may go back to their upstreams.
+        self.served(&observed, &unsettled, now);
         let desired = self.desired(&observed);
         let (plan, ending) = (plan(&desired, &observed), self.store().ending_nodes());
         let mut view = View { desired, observed, unsettled, ending, plan, now };
@@ -96,9 +99,18 @@ impl<E: Engine, P: Probe> Reconciler<E, P> {
         self.last_plan = view.plan;
     }
 
+    fn served(&mut self, observed: &Observed, unsettled: &BTreeSet<Subject>, now: Instant) {
+        let caches = self.asked.0.mirrors.values().filter(|mirror| mirror.role == Role::Mirror);
+        let hosts = caches.map(|mirror| mirror.host.to_string()).collect();
+        self.modes.found(observed, &hosts, |host| !unsettled.contains(&Subject::mirror(host)));
+        self.modes.come_back(now);
+        self.set_modes();
+        self.wake = self.modes.next_comes_back_at(now);
+    }
+
     /// What is asked for, under the names that exist: made anew when either has changed.
     fn desired(&mut self, observed: &Observed) -> Arc<Desired> {
-        let asked = Arc::clone(&self.intent.borrow().desired);
+        let asked = Arc::clone(&self.asked.0);
         let names = observed.names(asked.cluster.as_str());
         if let Some(named) =
             self.named.as_ref().filter(|named| Arc::ptr_eq(&named.asked, &asked) && named.names == names)
@@ -173,7 +185,7 @@ impl<E: Engine, P: Probe> Reconciler<E, P> {
 
     /// Subjects that are planned for have a state; those that need nothing are cured, and forgotten in time.
     fn track(&mut self, view: &View) {
-        let desired = self.intent.borrow().desired.clone();
+        let desired = Arc::clone(&self.asked.0);
         let planned = &view.plan.sequences;
         for subject in planned.keys() {
             let new = || Tracked::new(Spec::of(subject, &desired));

@@ -1,6 +1,6 @@
 //! One cluster's reconciliation: what comes in, and what is known of each subject. What is made of it is in [`super::pass`].
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -15,17 +15,18 @@ use super::bound::Bound;
 use super::in_force::Claim;
 use super::intent::Intent;
 use super::lease::Lease;
-use super::subject::Tracked;
+use super::modes::Modes;
+use super::subject::{Spec, Tracked};
 use super::timer::at;
 use super::{Controller, Reread, reflector};
 use crate::desired::{Desired, Route};
-use crate::engine::{Engine, EngineError};
+use crate::engine::{Engine, EngineError, Traffic};
 use crate::event::{Event, Reporter};
 use crate::execute::Executor;
 use crate::exposure::{Exposure, exposures};
 use crate::names;
 use crate::observed::{Link, Observer, Store};
-use crate::outcome::{Ended, Outcome};
+use crate::outcome::{Ended, Failure, Outcome};
 use crate::plan::{Plan, Subject};
 use crate::probe::{Probe, Prober, UpstreamAnswer};
 use crate::status::Status;
@@ -83,8 +84,14 @@ pub(super) struct Reconciler<E, P> {
     pub(super) subjects: BTreeMap<Subject, Tracked>,
     /// The sequences under way.
     pub(super) running: JoinSet<(Subject, Outcome)>,
+    /// What comes to registries at whose upstreams nobody answers, being counted.
+    measured: JoinSet<(String, UpstreamAnswer, Option<Traffic>)>,
     /// What upstreams answer, by the mirror's host.
     pub(super) upstreams: BTreeMap<String, UpstreamAnswer>,
+    /// How each mirror is served.
+    pub(super) modes: Modes,
+    /// What the file asks for, with the caches of these hosts served from their volumes.
+    pub(super) asked: (Arc<Desired>, BTreeSet<String>),
     pub(super) told: Told,
     /// Why the next pass is due, in words.
     pub(super) triggers: Vec<String>,
@@ -147,6 +154,7 @@ impl<E: Engine, P: Probe> Reconciler<E, P> {
         let observer = if until == Until::Stopped { observer.that_patrols() } else { observer };
         let executor =
             Executor::new(engine.clone(), prober.clone(), provisioner, controller.concurrency, reporter.clone());
+        let asked = (Arc::clone(&intent.borrow().desired), BTreeSet::new());
         Self {
             executor: executor.told_by(observer.store().clone()),
             observer,
@@ -158,7 +166,10 @@ impl<E: Engine, P: Probe> Reconciler<E, P> {
             claim: controller.claim.clone(),
             subjects: BTreeMap::new(),
             running: JoinSet::new(),
+            measured: JoinSet::new(),
             upstreams: BTreeMap::new(),
+            modes: Modes::new(until == Until::Stopped),
+            asked,
             told: Told::default(),
             triggers: Vec::new(),
             status: None,
@@ -217,7 +228,8 @@ impl<E: Engine, P: Probe> Reconciler<E, P> {
                     ask_upstreams = follows.then(Instant::now);
                 }
                 Some(container) = health.recv() => self.because(format!("{container} answers differently")),
-                Some((host, answer)) = upstreams.recv() => self.upstream_answered(&host, answer),
+                Some((host, answer)) = upstreams.recv() => self.upstream_answered(host, answer),
+                Some(Ok((host, answer, traffic))) = self.measured.join_next() => self.make_of(&host, &answer, traffic),
                 Some(()) = at(tell_waiting) => {
                     let message = self.lease.tell();
                     self.reporter.report(&Event::Waiting { message });
@@ -284,12 +296,28 @@ impl<E: Engine, P: Probe> Reconciler<E, P> {
         let desired = Arc::clone(&self.intent.borrow_and_update().desired);
         self.store().set_desired(&desired);
         self.tell_exposures(exposures(&desired));
+        self.set_asked();
+        self.upstreams.retain(|host, _| desired.mirrors.values().any(|mirror| mirror.host.as_str() == host));
+    }
+
+    /// Gives every subject what it is to become by now, in the mode in which it is served.
+    fn set_asked(&mut self) {
+        let hosts = self.modes.served_from_cache();
+        let desired = Desired::clone(&self.intent.borrow().desired).served_from_cache(&hosts);
+        self.asked = (Arc::new(desired), hosts);
         for (subject, tracked) in &mut self.subjects {
-            tracked.set_spec(super::subject::Spec::of(subject, &desired));
+            tracked.set_spec(Spec::of(subject, &self.asked.0));
         }
         // Not by the next pass: what is removed meanwhile does not come back.
         self.cancel_outdated();
-        self.upstreams.retain(|host, _| desired.mirrors.values().any(|mirror| mirror.host.as_str() == host));
+    }
+
+    /// Something may speak for another mode of a mirror.
+    pub(super) fn set_modes(&mut self) {
+        if self.modes.served_from_cache() != self.asked.1 {
+            self.set_asked();
+            self.is_due = true;
+        }
     }
 
     /// Tells each registry once that other machines can reach, as long as that is so.
@@ -314,6 +342,9 @@ impl<E: Engine, P: Probe> Reconciler<E, P> {
         }
         self.store().ended(&subject, outcome.ended == Ended::Done);
         self.is_due = true;
+        if let Ended::Failed(failure) = &outcome.ended {
+            self.may_be_of_upstream(&subject, failure);
+        }
         let gives_up = self.until != Until::Stopped;
         let Some(tracked) = self.subjects.get_mut(&subject) else { return };
         let again = tracked.end(&subject, &outcome, Instant::now());
@@ -322,6 +353,17 @@ impl<E: Engine, P: Probe> Reconciler<E, P> {
         let is_tried_again = !self.is_stopping && !is_over;
         if let Some(after) = again.filter(|_| is_tried_again) {
             self.reporter.report(&Event::Retry { subject, after });
+        }
+    }
+
+    /// A cache that cannot run because nobody is at its upstream is served from its volume. (One of version 2 that gets
+    /// no answer at all neither ends nor serves.)
+    fn may_be_of_upstream(&mut self, subject: &Subject, failure: &Failure) {
+        let Some(host) = subject.host() else { return };
+        let is_away = self.upstreams.get(host).is_some_and(UpstreamAnswer::is_away);
+        if failure.is_of_upstream() || (is_away && matches!(failure, Failure::DoesNotServe { .. })) {
+            self.modes.cannot_run(host, Instant::now());
+            self.set_modes();
         }
     }
 
@@ -363,7 +405,30 @@ impl<E: Engine, P: Probe> Reconciler<E, P> {
         mirrors.filter_map(|mirror| Some((mirror.host.to_string(), mirror.route.clone()?))).collect()
     }
 
-    fn upstream_answered(&mut self, host: &str, answer: UpstreamAnswer) {
+    fn upstream_answered(&mut self, host: String, answer: UpstreamAnswer) {
+        self.note_answer(&host, answer.clone());
+        let found = self.status.as_ref().and_then(|status| status.mirrors.iter().find(|mirror| mirror.host == host));
+        match found.and_then(|mirror| mirror.container.clone()) {
+            Some(container) if self.modes.wants_traffic(&host, &answer) => {
+                let engine = self.engine.clone();
+                self.measured.spawn(async move {
+                    let traffic = engine.traffic(&container.id).await;
+                    // What cannot be counted holds nobody up.
+                    (host, answer, traffic.ok().flatten())
+                });
+            }
+            _ => self.make_of(&host, &answer, None),
+        }
+    }
+
+    /// Decides by an answer how the mirror is served from now on.
+    fn make_of(&mut self, host: &str, answer: &UpstreamAnswer, traffic: Option<Traffic>) {
+        self.modes.answered(host, answer, traffic, Instant::now());
+        self.set_modes();
+        self.is_due |= self.modes.next_comes_back_at(Instant::now()).is_some();
+    }
+
+    fn note_answer(&mut self, host: &str, answer: UpstreamAnswer) {
         let sequence = self.last_plan.sequences.get(&Subject::mirror(host));
         let is_waited_for = sequence.is_some_and(crate::plan::Sequence::waits_for_upstream);
         if self.upstreams.insert(host.to_owned(), answer.clone()) != Some(answer) {

@@ -23,7 +23,8 @@ pub struct Survey {
 /// and planned again.
 pub async fn survey<E: Engine, P: Probe>(observer: &Observer<E, P>, desired: &Desired) -> Result<Survey, EngineError> {
     let observed = observer.observe(desired).await?;
-    let desired = desired.clone().with_names(&observed.names(desired.cluster.as_str()));
+    let names = observed.names(desired.cluster.as_str());
+    let desired = desired.clone().with_names(&names).served_from_cache(&observed.served_from_cache());
     let planned = plan(&desired, &observed);
     let asked: BTreeSet<String> = planned.asking().map(str::to_owned).collect();
     if asked.is_empty() {

@@ -74,6 +74,9 @@ pub trait Engine: Clone + Send + Sync + 'static {
     /// What the process of a container has written to both of its outputs, as far as the engine keeps it.
     fn logs(&self, id: &str, part: LogPart) -> impl Future<Output = Result<String>> + Send;
 
+    /// What a running container's networks have carried for it since it started, if the engine counts that.
+    fn traffic(&self, id: &str) -> impl Future<Output = Result<Option<Traffic>>> + Send;
+
     /// Every network.
     fn list_networks(&self) -> impl Future<Output = Result<Vec<Network>>> + Send;
     /// Attaches a container to a network.
@@ -263,6 +266,15 @@ pub enum LogPart {
     Last(u32),
     /// What was written between two moments.
     Between(Timestamp, Timestamp),
+}
+
+/// Bytes on all networks of a container, the engine's own included.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Traffic {
+    /// That came to it.
+    pub received: u64,
+    /// That it sent.
+    pub sent: u64,
 }
 
 /// What the engine does with a container's output.

@@ -10,15 +10,18 @@ use tracing::{Instrument, debug_span};
 
 use super::executor::Executor;
 use super::milestones::Milestones;
-use crate::engine::{Container, ContainerState, Engine};
+use crate::engine::{Container, ContainerState, Engine, LogPart};
 use crate::event::{ActionReport, ActionResult, Event};
 use crate::outcome::{Ended, Failure, Outcome, SERVE_WITHIN};
 use crate::plan::{Action, Sequence, Step, Subject, Target};
 use crate::probe::{Probe, Uptime};
 use crate::provisioner::ProvisionError;
+use crate::registry::{self, SecretFiles};
 
 /// Pause between two looks at whether a container that was started still runs.
 const LOOK_AGAIN: Duration = Duration::from_millis(100);
+/// Lines of a log that hold the last words of a registry: a page on where it was follows them.
+const LAST_LINES: u32 = 100;
 
 impl<E: Engine, P: Probe> Executor<E, P> {
     /// Runs one subject's steps in order. A failure or a cancellation takes back, in reverse order, the steps since
@@ -225,7 +228,7 @@ impl<E: Engine, P: Probe> Run<'_, E, P> {
             let container = loop {
                 let container = engine.inspect_container(id).await.map_err(refused)?;
                 if ended(&container) {
-                    return Err(Failure::Exits { container: name.to_owned(), exit_code: container.exit_code });
+                    return Err(self.exits(Some(&container), name, id).await);
                 }
                 if container.state == ContainerState::Running {
                     break container;
@@ -236,7 +239,7 @@ impl<E: Engine, P: Probe> Run<'_, E, P> {
             tokio::select! {
                 biased;
                 _ = prober.until_it_serves(&container, up) => Ok(()),
-                exit_code = self.until_it_ends(id, &end) => Err(Failure::Exits { container: name.to_owned(), exit_code }),
+                container = self.until_it_ends(id, &end) => Err(self.exits(container.as_ref(), name, id).await),
             }
         };
         let too_late = |_| Err(Failure::DoesNotServe { container: name.to_owned() });
@@ -245,9 +248,20 @@ impl<E: Engine, P: Probe> Run<'_, E, P> {
         outcome
     }
 
+    /// A registry that has ended instead of answering, and what it said before. Where the upstream's address is secret,
+    /// its words may be.
+    async fn exits(&self, container: Option<&Container>, name: &str, id: &str) -> Failure {
+        let log = self.executor.engine.logs(id, LogPart::Last(LAST_LINES)).await;
+        let said = log.ok().and_then(|log| registry::last_words(&log));
+        let is_secret = container.is_some_and(|container| container.command == SecretFiles::command());
+        let said = said.and_then(|said| if is_secret { said.untold() } else { Some(said) });
+        let exit_code = container.and_then(|container| container.exit_code);
+        Failure::Exits { container: name.to_owned(), exit_code, said }
+    }
+
     /// Waits until a container does not run any more, as the engine tells; where it does not, it is looked at. One that
     /// cannot be looked at may be running.
-    async fn until_it_ends(&self, id: &str, end: &Notify) -> Option<i64> {
+    async fn until_it_ends(&self, id: &str, end: &Notify) -> Option<Container> {
         loop {
             if self.executor.store.is_told() {
                 end.notified().await;
@@ -255,7 +269,7 @@ impl<E: Engine, P: Probe> Run<'_, E, P> {
                 sleep(LOOK_AGAIN).await;
             }
             match self.executor.engine.inspect_container(id).await {
-                Ok(container) if ended(&container) => return container.exit_code,
+                Ok(container) if ended(&container) => return Some(container),
                 Err(error) if error.is_not_found() => return None,
                 _ => {}
             }

@@ -7,6 +7,7 @@ mod contents;
 mod events;
 mod follow_up;
 mod marks;
+mod modes;
 mod network;
 mod nodes;
 mod object;

@@ -3,11 +3,14 @@
 use crate::desired::Mirror;
 use crate::engine::{Container, Image};
 use crate::labels;
-use crate::registry::{Role, SHAPE};
+use crate::registry::{Mode, Role, SHAPE, is_served_from_cache};
 
 /// What a change of the upstream means for what is cached: tags are asked for anew, and content is what its digest says,
 /// whoever sent it. But what only the old upstream had goes on being served.
 pub(super) const WHAT_STAYS: &str = "what came from the old upstream stays";
+
+/// Begins the cause of what is done because nobody answers at the upstream.
+const AWAY: &str = "upstream away";
 
 /// Why a container has to be recreated.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -30,6 +33,7 @@ impl Difference {
 /// cause: those that say whose it is have been looked at already, and others are added by later versions.
 pub(super) fn difference(mirror: &Mirror, container: &Container, image: Option<&Image>) -> Option<Difference> {
     role(mirror, container)
+        .or_else(|| mode(mirror, container))
         .or_else(|| image_reference(mirror, container))
         .or_else(|| image_id(container, image))
         .or_else(|| upstream(mirror, container))
@@ -51,6 +55,15 @@ fn role(mirror: &Mirror, container: &Container) -> Option<String> {
         _ if found == mirror.role.as_str() => None,
         Role::Push => Some("upstream removed: now a push registry".to_owned()),
         Role::Mirror => Some("upstream added: now a pull-through mirror".to_owned()),
+    }
+}
+
+/// A cache is served from its volume while its upstream is away.
+fn mode(mirror: &Mirror, container: &Container) -> Option<String> {
+    match (mirror.mode, is_served_from_cache(&container.env)) {
+        (Mode::Cache, false) => Some(format!("{AWAY}: served from its cache, read-only")),
+        (Mode::Proxy, true) if mirror.role == Role::Mirror => Some("upstream answers again".to_owned()),
+        _ => None,
     }
 }
 

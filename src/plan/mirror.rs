@@ -11,7 +11,7 @@ use crate::labels::{self, is_of_mirror};
 use crate::manifest::{Upstream, VolumePolicy};
 use crate::observed::{NetworkRef, Observed, OwnContainer, StartsAgain};
 use crate::probe::Serving;
-use crate::registry::{Role, STORAGE};
+use crate::registry::{Mode, Role, STORAGE, is_served_from_cache};
 
 /// Restart policy of a container whose predecessor is on the same volume: two registries must not write to one volume,
 /// and after a loss of power the engine starts all that ask for it.
@@ -207,7 +207,9 @@ impl Builder<'_> {
     /// upstream is away, keeps serving: what is to be changed waits until the upstream answers.
     fn may_stop(&mut self, found: &OwnContainer, cause: &str) -> bool {
         // A registry to push to starts without any upstream, and nobody can be asked for one that there is no more.
-        let serves = is_up(found) && is_cache(&found.container) && self.mirror.role == Role::Mirror;
+        let asks_upstream = is_cache(&found.container) && !is_served_from_cache(&found.container.env);
+        let serves =
+            is_up(found) && asks_upstream && self.mirror.role == Role::Mirror && self.mirror.mode == Mode::Proxy;
         match &found.starts_again {
             _ if !serves => true,
             StartsAgain::Yes => true,

@@ -4,6 +4,7 @@
 
 mod access_log;
 mod counters;
+mod last_words;
 mod secrets;
 mod settings;
 mod version;
@@ -12,8 +13,9 @@ use std::fmt;
 
 pub use self::access_log::requests;
 pub use self::counters::{CacheCounters, READ_COUNTERS};
+pub use self::last_words::{LastWords, last_words};
 pub use self::secrets::SecretFiles;
-pub use self::settings::{LOG_CAP, SHAPE, is_proxy, settings};
+pub use self::settings::{LOG_CAP, SHAPE, is_proxy, is_served_from_cache, serve_from_cache, settings};
 pub use self::version::major_version;
 
 /// Port every registry listens on inside its container.
@@ -49,6 +51,16 @@ impl fmt::Display for Role {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(self.as_str())
     }
+}
+
+/// How a pull-through cache is served.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
+pub enum Mode {
+    /// It gets from its upstream what it does not have, and asks there whether a tag is still what it was.
+    #[default]
+    Proxy,
+    /// From its volume alone, read-only: nobody is there to be asked, and to ask makes every pull wait.
+    Cache,
 }
 
 /// Directory of a repository's tags in a registry's volume: `<tag>/current/link` names the manifest of a tag.

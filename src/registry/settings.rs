@@ -27,9 +27,26 @@ pub const SHAPE: [(&str, &str); 6] = [
 /// Options of the log drivers that take them, so that no registry fills a disk: at most 30 MB.
 pub const LOG_CAP: [(&str, &str); 2] = [("max-size", "10m"), ("max-file", "3")];
 
+/// Refuses everything that would change the volume; its value is read as YAML.
+const READ_ONLY: (&str, &str) = ("REGISTRY_STORAGE_MAINTENANCE_READONLY", r#"{"enabled":true}"#);
+
+/// What makes a registry ask an upstream begins so.
+const PROXY: &str = "REGISTRY_PROXY_";
+
+/// Turns the settings of a cache into those of a registry that serves what is in its volume, and asks nobody.
+pub fn serve_from_cache(env: &mut BTreeMap<String, String>) {
+    env.retain(|name, _| !name.starts_with(PROXY));
+    env.insert(READ_ONLY.0.to_owned(), READ_ONLY.1.to_owned());
+}
+
+/// Whether settings are such that [`serve_from_cache`] made them.
+pub fn is_served_from_cache(env: &BTreeMap<String, String>) -> bool {
+    env.get(READ_ONLY.0).map(String::as_str) == Some(READ_ONLY.1)
+}
+
 /// Whether settings make a cache of a registry: everything else is one that takes pushes.
 pub fn is_proxy(env: &BTreeMap<String, String>, command: &[String]) -> bool {
-    env.keys().any(|name| name.starts_with("REGISTRY_PROXY_")) || command == SecretFiles::command()
+    env.keys().any(|name| name.starts_with(PROXY)) || command == SecretFiles::command()
 }
 
 /// The settings of a registry that is not secret in any part.

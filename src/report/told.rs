@@ -106,7 +106,7 @@ mod tests {
 
     fn failed(exit_code: i64) -> Event {
         let container = "ksail-dev-docker-io".to_owned();
-        let failure = Failure::Exits { container: container.clone(), exit_code: Some(exit_code) };
+        let failure = Failure::Exits { container: container.clone(), exit_code: Some(exit_code), said: None };
         Event::Action(ActionReport {
             subject: docker_io(),
             action: "AwaitServing",

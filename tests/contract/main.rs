@@ -47,6 +47,7 @@ on_both_engines! {
         a_killed_container_has_exited_with_137
         a_container_that_crashes_has_exited
         what_a_container_said_is_in_its_log_line_by_line
+        traffic_is_counted_of_what_runs
         a_container_that_keeps_crashing_is_restarting_until_it_is_stopped
         renaming_moves_the_name
         the_restart_policy_can_be_changed

@@ -9,7 +9,7 @@ use jiff::Timestamp;
 use crate::engine::locate::Address;
 use crate::engine::{
     Container, ContainerState, ContainerSummary, Endpoint, EngineError, EngineInfo, Image, LogDriver, Mount, Network,
-    PathStat, PublishedPort, Result, Volume,
+    PathStat, PublishedPort, Result, Traffic, Volume,
 };
 
 /// The API of Docker 20.10.
@@ -123,6 +123,16 @@ fn endpoint(found: models::EndpointSettings, container_id: &str) -> Endpoint {
         aliases,
         address: addresses.find_map(|address| address.parse().ok()),
     }
+}
+
+/// Nothing of a container that does not run, or is on the host's own network.
+pub(super) fn traffic(stats: models::ContainerStatsResponse) -> Option<Traffic> {
+    let networks = stats.networks?;
+    let add = |sum: Traffic, network: &models::ContainerNetworkStats| Traffic {
+        received: sum.received.saturating_add(network.rx_bytes.unwrap_or_default()),
+        sent: sum.sent.saturating_add(network.tx_bytes.unwrap_or_default()),
+    };
+    Some(networks.values().fold(Traffic::default(), add))
 }
 
 pub(super) fn network(found: models::Network) -> Network {

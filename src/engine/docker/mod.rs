@@ -27,7 +27,7 @@ use self::connection::Connection;
 use super::locate::Address;
 use super::{
     Container, ContainerSpec, ContainerSummary, Engine, EngineError, EngineInfo, Event, Exec, Executed, Image, Label,
-    LogDriver, LogPart, Network, PathStat, PullProgress, Result, Volume,
+    LogDriver, LogPart, Network, PathStat, PullProgress, Result, Traffic, Volume,
 };
 use crate::limit::{ARCHIVE, Collected, ENGINE_ANSWER, LOG};
 
@@ -240,6 +240,14 @@ impl Engine for Docker {
             whole.await.map(|whole| String::from_utf8_lossy(&whole.into_bytes()).into_owned())
         })
         .await
+    }
+
+    async fn traffic(&self, id: &str) -> Result<Option<Traffic>> {
+        let options = query::StatsOptions { stream: false, one_shot: true };
+        let stats = self.call("count the traffic", id, READ, |docker| async move {
+            docker.stats(id, Some(options)).try_next().await
+        });
+        Ok(stats.await?.and_then(answers::traffic))
     }
 
     async fn list_networks(&self) -> Result<Vec<Network>> {

@@ -6,7 +6,7 @@ use super::files::Files;
 use super::world::{BRIDGE, Kept, World, carries};
 use crate::engine::{
     Container, ContainerSpec, ContainerState, ContainerSummary, Endpoint, EngineError, Label, LogDriver, LogPart,
-    Mount, PublishedPort, Result,
+    Mount, PublishedPort, Result, Traffic,
 };
 
 /// Exit code Docker notes for a container whose start failed.
@@ -79,7 +79,7 @@ impl World {
             endpoints: BTreeMap::from([(BRIDGE.to_owned(), bridge)]),
         };
         let files = Files::of_an_image(container.mounts.iter().map(|mount| mount.target.as_str()));
-        self.containers.insert(id.clone(), Kept { container, files, log: Vec::new() });
+        self.containers.insert(id.clone(), Kept { container, files, log: Vec::new(), traffic: Traffic::default() });
         self.tell_container("create", &id, &[]);
         Ok(id)
     }
@@ -231,6 +231,16 @@ impl World {
             LogPart::Between(..) => 0,
         };
         Ok(log.iter().skip(skip).fold(String::new(), |text, line| text + line + "\n"))
+    }
+
+    pub(super) fn traffic(&self, wanted: &str) -> Result<Option<Traffic>> {
+        let kept = self.kept(wanted)?;
+        Ok((kept.container.state == ContainerState::Running).then_some(kept.traffic))
+    }
+
+    pub(super) fn set_traffic(&mut self, wanted: &str, traffic: Traffic) -> Result<()> {
+        self.kept_mut(wanted)?.traffic = traffic;
+        Ok(())
     }
 
     pub(super) fn pause_container(&mut self, wanted: &str) -> Result<()> {

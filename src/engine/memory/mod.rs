@@ -38,7 +38,7 @@ use self::faults::{Faults, Lie, Moment, Struck};
 use self::world::World;
 use super::{
     Container, ContainerSpec, ContainerState, ContainerSummary, Engine, EngineError, EngineInfo, Event, Exec, Executed,
-    Image, Label, LogPart, Network, PathStat, PullProgress, Result, Volume,
+    Image, Label, LogPart, Network, PathStat, PullProgress, Result, Traffic, Volume,
 };
 
 /// The engine in memory. Clones share it.
@@ -116,6 +116,11 @@ impl Memory {
     /// The container's process ends with `code` and is not started again (as after `docker kill`).
     pub fn kill(&self, container: &str, code: i64) -> Result<()> {
         self.lock().kill_container(container, code)
+    }
+
+    /// So much has been carried for a container by now.
+    pub fn set_traffic(&self, container: &str, traffic: Traffic) -> Result<()> {
+        self.lock().set_traffic(container, traffic)
     }
 
     /// Freezes a running container, as `docker pause` does.
@@ -383,6 +388,10 @@ impl Engine for Memory {
 
     async fn logs(&self, id: &str, part: LogPart) -> Result<String> {
         self.call(Call::read("logs", id), |world| world.logs(id, part)).await
+    }
+
+    async fn traffic(&self, id: &str) -> Result<Option<Traffic>> {
+        self.call(Call::read("traffic", id), |world| world.traffic(id)).await
     }
 
     async fn list_networks(&self) -> Result<Vec<Network>> {

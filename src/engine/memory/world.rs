@@ -12,7 +12,9 @@ use super::faults::Faults;
 use super::files::Files;
 use super::listeners::Listeners;
 use super::programs::Programs;
-use crate::engine::{Container, ContainerState, EngineError, Image, Label, Network, PublishedPort, Result, Volume};
+use crate::engine::{
+    Container, ContainerState, EngineError, Image, Label, Network, PublishedPort, Result, Traffic, Volume,
+};
 
 /// Where the engine in memory says it is.
 pub(super) const ADDRESS: &str = "memory://";
@@ -56,6 +58,8 @@ pub(super) struct Kept {
     pub(super) files: Files,
     /// What its process has written.
     pub(super) log: Vec<String>,
+    /// What was carried for it.
+    pub(super) traffic: Traffic,
 }
 
 impl Kept {

@@ -217,6 +217,17 @@ pub(crate) async fn what_a_container_said_is_in_its_log_line_by_line(bench: impl
     assert_not_found(engine.logs(&bench.name("nobody"), LogPart::Last(1)).await);
 }
 
+pub(crate) async fn traffic_is_counted_of_what_runs(bench: impl Bench) {
+    let engine = bench.engine();
+    let id = bench.running("c").await;
+    let first = engine.traffic(&id).await.unwrap().expect("it runs");
+    let second = engine.traffic(&id).await.unwrap().expect("it runs");
+    assert!(second.received >= first.received && second.sent >= first.sent, "{first:?} {second:?}");
+    engine.stop_container(&id, 1).await.unwrap();
+    assert_eq!(engine.traffic(&id).await.unwrap(), None);
+    assert_not_found(engine.traffic(&bench.name("nobody")).await);
+}
+
 pub(crate) async fn a_container_that_crashes_has_exited(bench: impl Bench) {
     let engine = bench.engine();
     let id = engine.create_container(&bench.crashing_spec("c")).await.unwrap();

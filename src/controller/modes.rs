@@ -1,0 +1,116 @@
+//! How each mirror is served: from its upstream, or from its volume alone.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use tokio::time::Instant;
+
+use super::cache_mode::CacheMode;
+use crate::engine::Traffic;
+use crate::observed::Observed;
+use crate::probe::UpstreamAnswer;
+use crate::registry::Mode;
+
+/// Less than this between two questions is no pull: ksail's own questions, and those of neighbours on the network.
+const NO_PULL: u64 = 32 * 1024;
+/// What is fetched is passed on. A registry that sends more than so many times what it receives serves what it has; what
+/// it receives meanwhile says that it was received.
+const SERVES: u64 = 10;
+
+/// How the mirrors of one cluster are served, by host.
+#[derive(Debug)]
+pub(super) struct Modes {
+    mirrors: BTreeMap<String, Served>,
+    /// Answers of upstreams are a cause to stop what runs.
+    by_answers: bool,
+}
+
+#[derive(Debug)]
+struct Served {
+    how: CacheMode,
+    /// What had come to its registry when nobody answered for the first time.
+    traffic: Option<Traffic>,
+}
+
+impl Modes {
+    /// Of no mirror yet.
+    pub(super) fn new(by_answers: bool) -> Self {
+        Self { mirrors: BTreeMap::new(), by_answers }
+    }
+
+    /// What is seen for the first time stays as it is until answers say otherwise; `is_read` says of whom all is known
+    /// that there is. Mirrors that nobody asks for any more are forgotten.
+    pub(super) fn found(&mut self, observed: &Observed, asked: &BTreeSet<String>, is_read: impl Fn(&str) -> bool) {
+        self.mirrors.retain(|host, _| asked.contains(host));
+        let from_cache = observed.served_from_cache();
+        for host in asked.iter().filter(|host| is_read(host)) {
+            let mode = if from_cache.contains(host) { Mode::Cache } else { Mode::Proxy };
+            let new = || Served { how: CacheMode::found(mode, self.by_answers), traffic: None };
+            self.mirrors.entry(host.clone()).or_insert_with(new);
+        }
+    }
+
+    /// Hosts of the mirrors that are served from their volumes.
+    pub(super) fn served_from_cache(&self) -> BTreeSet<String> {
+        let served = self.mirrors.iter().filter(|(_, served)| served.how.mode() == Mode::Cache);
+        served.map(|(host, _)| host.clone()).collect()
+    }
+
+    /// Whether it has to be known what comes to a mirror's registry to make something of an answer.
+    pub(super) fn wants_traffic(&self, host: &str, answer: &UpstreamAnswer) -> bool {
+        let is_served = |served: &Served| served.how.mode() == Mode::Proxy;
+        self.by_answers && answer.is_away() && self.mirrors.get(host).is_some_and(is_served)
+    }
+
+    /// The upstream of a mirror has answered, and so much had come to the mirror's registry by then.
+    pub(super) fn answered(&mut self, host: &str, answer: &UpstreamAnswer, traffic: Option<Traffic>, now: Instant) {
+        let Some(served) = self.mirrors.get_mut(host) else { return };
+        let before = std::mem::replace(&mut served.traffic, traffic.filter(|_| answer.is_away()));
+        let receives = before.zip(traffic).is_some_and(|(before, now)| is_fetching(before, now));
+        served.how.answered(answer, receives, now);
+    }
+
+    /// The registry of a mirror does not run because of its upstream.
+    pub(super) fn cannot_run(&mut self, host: &str, now: Instant) {
+        if let Some(served) = self.mirrors.get_mut(host) {
+            served.how.cannot_run(now);
+        }
+    }
+
+    /// Whether another answer is needed soon to know how a mirror is served.
+    pub(super) fn is_served_from_cache(&self, host: &str) -> bool {
+        self.mirrors.get(host).is_some_and(|served| served.how.mode() == Mode::Cache)
+    }
+
+    /// When the next of them comes back, if nothing else happens.
+    pub(super) fn next_comes_back_at(&self, now: Instant) -> Option<Instant> {
+        self.mirrors.values().filter_map(|served| served.how.comes_back_at(now)).min()
+    }
+
+    /// Those whose time has come go back to their upstreams.
+    pub(super) fn come_back(&mut self, now: Instant) {
+        self.mirrors.values_mut().for_each(|served| served.how.come_back_if_due(now));
+    }
+}
+
+fn is_fetching(before: Traffic, now: Traffic) -> bool {
+    // Another run counts from nothing.
+    let received = now.received.saturating_sub(before.received);
+    let sent = now.sent.saturating_sub(before.sent);
+    received >= NO_PULL && received.saturating_mul(SERVES) >= sent
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_fetched_is_told_from_what_is_served_and_from_questions() {
+        let at = |received, sent| Traffic { received, sent };
+        let before = at(1_000, 1_000);
+        assert!(is_fetching(before, at(501_000, 1_000)), "it fetches, and nobody takes it yet");
+        assert!(is_fetching(before, at(501_000, 601_000)), "it passes on what it fetches");
+        assert!(!is_fetching(before, at(5_000, 9_000)), "it is asked whether it serves");
+        assert!(!is_fetching(before, at(101_000, 9_001_000)), "it serves what it has");
+        assert!(!is_fetching(before, at(500, 400)), "it was started anew");
+    }
+}
