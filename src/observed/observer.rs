@@ -234,7 +234,7 @@ impl<E: Engine, P: Probe> Observer<E, P> {
         // What only the cluster's network can name cannot be told from here.
         let is_known_here = upstream.host().contains(['.', ':']) || upstream.host() == "localhost";
         let Err(why) = self.prober.probe().upstream_answers(route).await else { return StartsAgain::Yes };
-        if !is_known_here || self.major_version(container).await.is_some_and(|major| major > 2) {
+        if !is_known_here || self.major_version(container).await.is_some_and(registry::starts_without_upstream) {
             return StartsAgain::Yes;
         }
         StartsAgain::No(format!("{upstream}: {why}"))

@@ -9,9 +9,6 @@ use crate::registry::{Mode, Role, SHAPE, is_served_from_cache};
 /// whoever sent it. But what only the old upstream had goes on being served.
 pub(super) const WHAT_STAYS: &str = "what came from the old upstream stays";
 
-/// Begins the cause of what is done because nobody answers at the upstream.
-const AWAY: &str = "upstream away";
-
 /// Why a container has to be recreated.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) enum Difference {
@@ -61,7 +58,7 @@ fn role(mirror: &Mirror, container: &Container) -> Option<String> {
 /// A cache is served from its volume while its upstream is away.
 fn mode(mirror: &Mirror, container: &Container) -> Option<String> {
     match (mirror.mode, is_served_from_cache(&container.env)) {
-        (Mode::Cache, false) => Some(format!("{AWAY}: served from its cache, read-only")),
+        (Mode::Cache, false) => Some("upstream away: served from its cache".to_owned()),
         (Mode::Proxy, true) if mirror.role == Role::Mirror => Some("upstream answers again".to_owned()),
         _ => None,
     }

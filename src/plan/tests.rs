@@ -1,4 +1,5 @@
 mod cluster;
+mod modes;
 mod nodes;
 mod shadows;
 mod shared_directory;

@@ -16,7 +16,7 @@ pub use self::counters::{CacheCounters, READ_COUNTERS};
 pub use self::last_words::{LastWords, last_words};
 pub use self::secrets::SecretFiles;
 pub use self::settings::{LOG_CAP, SHAPE, is_proxy, is_served_from_cache, serve_from_cache, settings};
-pub use self::version::major_version;
+pub use self::version::{major_version, starts_without_upstream};
 
 /// Port every registry listens on inside its container.
 pub const PORT: u16 = 5000;

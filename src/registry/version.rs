@@ -1,4 +1,15 @@
-//! Which version of the registry runs in a container: it says so in whatever it logs when it starts.
+//! Which version of the registry runs in a container: it says so in whatever it logs when it starts. And what differs.
+//!
+//! | | 2.8 | 3 |
+//! |---|---|---|
+//! | a proxy that starts while nobody is at its upstream | ends | starts, when a helper for credentials is set |
+//! | a proxy that starts while its upstream says nothing | neither ends nor serves | starts, when such a helper is set |
+//! | credentials | are read when it starts | are asked of the helper, again and again |
+//! | the settings of the image | `/etc/docker/registry/config.yml` | `/etc/distribution/config.yml` |
+//! | cached content | expires after seven days | after `proxy.ttl`; never, when that is 0 |
+//! | counters | `/debug/vars` | `/debug/vars`, and `/metrics` |
+//!
+//! The names of settings and variables are the same, and so are the volume and what is in it.
 
 /// The major version in the log of a start (`version=2.8.2+unknown`, `version="v3.0.0"`), if it is there.
 pub fn major_version(log: &str) -> Option<u32> {
@@ -10,6 +21,11 @@ pub fn major_version(log: &str) -> Option<u32> {
         let digits = rest.split(|c: char| !c.is_ascii_digit()).next().unwrap_or_default();
         digits.parse().ok().filter(|_| starts)
     })
+}
+
+/// Whether a proxy of a major version starts while nobody is at its upstream.
+pub const fn starts_without_upstream(major: u32) -> bool {
+    major >= 3
 }
 
 #[cfg(test)]

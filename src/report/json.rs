@@ -175,6 +175,7 @@ fn mirror(mirror: &MirrorStatus) -> Value {
         "alias": mirror.alias,
         "container": container,
         "cache": mirror.cache,
+        "servedFromCacheSince": mirror.from_cache_since.map(|at| at.to_string()),
         "conditions": mirror.conditions.iter().map(condition).collect::<Vec<_>>(),
     })
 }

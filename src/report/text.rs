@@ -6,6 +6,7 @@ use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
 use jiff::Zoned;
+use jiff::tz::TimeZone;
 use tabwriter::TabWriter;
 
 use super::line::Line;
@@ -140,6 +141,9 @@ fn condition(subject: &Subject, condition: &Condition) -> Option<Line> {
     let why = format!(": {}: {message}", reason.as_str());
     match (kind, condition.status) {
         (ConditionType::Ready, _) if *reason == Reason::Progressing => None,
+        (ConditionType::Ready, ConditionStatus::True) if *reason == Reason::ServingFromCache => {
+            Some(about.good("Ready").then(": ").then(message))
+        }
         (ConditionType::Ready, ConditionStatus::True) => Some(about.good("Ready")),
         (ConditionType::Ready, _) => Some(about.bad("not Ready").then(why)),
         (ConditionType::UpstreamReachable, ConditionStatus::False) => {
@@ -211,6 +215,14 @@ pub fn status_as_table(status: &Status, wide: bool) -> String {
                 condition.kind != ConditionType::Ready && ready.is_some_and(|ready| ready.message == condition.message);
             telling && !is_said && condition.status == ConditionStatus::False
         };
+        if let Some(since) = mirror.from_cache_since {
+            let since = since.to_zoned(TimeZone::system()).strftime("%Y-%m-%d %H:%M");
+            let _ = writeln!(
+                text,
+                "{}: served from its cache, read-only, since {since}; it comes back with its upstream",
+                mirror.host
+            );
+        }
         for condition in mirror.conditions.iter().filter(worth_saying) {
             let _ = writeln!(text, "{}: {}: {}", mirror.host, condition.reason.as_str(), condition.message);
         }

@@ -77,6 +77,8 @@ words! {
     Reason {
         /// As desired.
         AsDesired,
+        /// Nobody is at its upstream: what is cached is served, and nothing else.
+        ServingFromCache,
         /// The container runs.
         ContainerRunning,
         /// There is no container.

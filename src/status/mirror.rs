@@ -10,7 +10,7 @@ use crate::observed::{Node, OwnContainer, Shadow, Unwired, unwired};
 use crate::outcome::Failure;
 use crate::plan::{Obstacle, Sequence, Subject};
 use crate::probe::{Serving, UpstreamAnswer};
-use crate::registry::Role;
+use crate::registry::{Role, is_served_from_cache};
 
 /// Its conditions, `Ready` first, and what else there is to say of it.
 pub(super) fn assess(mirror: &Mirror, evidence: &Evidence<'_>) -> MirrorStatus {
@@ -36,7 +36,13 @@ pub(super) fn assess(mirror: &Mirror, evidence: &Evidence<'_>) -> MirrorStatus {
     }
     conditions.push(nodes_wired(mirror, evidence));
     let subject = Subject::mirror(&host);
-    let mut ready = ready(&conditions, evidence.plan.sequences.get(&subject), evidence.failures.get(&subject));
+    let from_cache = found.filter(|found| mirror.role == Role::Mirror && is_served_from_cache(&found.container.env));
+    let mut ready = ready(
+        from_cache.is_some(),
+        &conditions,
+        evidence.plan.sequences.get(&subject),
+        evidence.failures.get(&subject),
+    );
     if let (Reason::ConfigRejected, Some(shadow)) = (ready.reason, evidence.observed.shadow_of(mirror)) {
         ready.message = format!("{}; {shadow}", ready.message);
     } else if let (Reason::ConfigRejected, Some(error)) =
@@ -56,6 +62,7 @@ pub(super) fn assess(mirror: &Mirror, evidence: &Evidence<'_>) -> MirrorStatus {
         address: port.map(|port| mirror.address(port)),
         alias: format!("{}:{}", mirror.name, mirror.listen.container_port),
         container: found.map(|found| found.container.clone()),
+        from_cache_since: from_cache.and_then(|found| found.container.created_at),
         cache: None,
         conditions,
         host,
@@ -184,7 +191,7 @@ fn trouble(node: &Node, why: &Unwired, evidence: &Evidence<'_>) -> (Reason, Stri
 
 /// A network that does not exist yet does not stop a mirror from being ready: it serves this machine,
 /// and the network appears only with the cluster.
-fn ready(conditions: &[Verdict], sequence: Option<&Sequence>, failure: Option<&Failure>) -> Verdict {
+fn ready(from_cache: bool, conditions: &[Verdict], sequence: Option<&Sequence>, failure: Option<&Failure>) -> Verdict {
     let verdict = |status, reason, message| Verdict::new(ConditionType::Ready, status, reason, message);
     if let Some(obstacle) = sequence.and_then(|sequence| sequence.obstacles.first()) {
         return verdict(False, Reason::of_obstacle(obstacle), obstacle.to_string());
@@ -205,6 +212,12 @@ fn ready(conditions: &[Verdict], sequence: Option<&Sequence>, failure: Option<&F
     match (conditions.iter().find(counts), postponed) {
         (Some(first), _) => verdict(False, first.reason, first.message.clone()),
         (None, Some(postponed)) => verdict(True, Reason::AsDesired, format!("as ksail.yaml says; later: {postponed}")),
+        (None, None) if from_cache => verdict(
+            True,
+            Reason::ServingFromCache,
+            "serves what is cached, read-only, until 'ksail watch' or the next 'ksail apply' finds its upstream back"
+                .to_owned(),
+        ),
         (None, None) => verdict(True, Reason::AsDesired, "as ksail.yaml says".to_owned()),
     }
 }

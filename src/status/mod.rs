@@ -56,6 +56,8 @@ pub struct MirrorStatus {
     pub alias: String,
     /// Its container.
     pub container: Option<std::sync::Arc<Container>>,
+    /// Since when it is served from its volume alone, where it is.
+    pub from_cache_since: Option<Timestamp>,
     /// Cache counters, where they were asked for and could be read.
     pub cache: Option<CacheCounters>,
     /// Conditions, `Ready` first.
