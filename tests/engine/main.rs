@@ -33,6 +33,7 @@ mod repairs_drift;
 mod role_changes;
 mod saves;
 mod second_apply;
+mod serving_from_cache;
 mod shadowed;
 mod shared_directory;
 mod slow_answers;

@@ -245,7 +245,7 @@ impl Status {
         (count("hits"), count("misses"))
     }
 
-    fn mirror(&self, host: &str) -> Value {
+    pub(crate) fn mirror(&self, host: &str) -> Value {
         let mirrors = self.json["mirrors"].as_array();
         mirrors.and_then(|all| all.iter().find(|mirror| mirror["host"] == host)).cloned().unwrap_or_default()
     }
