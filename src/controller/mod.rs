@@ -51,6 +51,7 @@ mod survey;
 #[cfg(test)]
 mod tests;
 mod timer;
+mod upstreams;
 mod watch;
 
 use std::sync::Arc;

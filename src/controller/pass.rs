@@ -2,6 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
+use std::time::Duration;
 
 use tokio::time::Instant;
 use tracing::debug;
@@ -19,6 +20,9 @@ use crate::observed::{Cluster, Link, Observed, Seen};
 use crate::plan::{Plan, Sequence, Subject, deletion, plan};
 use crate::probe::{Probe, Serving};
 use crate::status::{Evidence, Status};
+
+/// So much longer than all else answers of upstreams are waited for.
+const ANSWERS_WITHIN: Duration = Duration::from_secs(1);
 
 /// When each subject may start; otherwise why not.
 type Ready = BTreeMap<Subject, Result<Instant, Why>>;
@@ -85,7 +89,9 @@ impl<E: Engine, P: Probe> Reconciler<E, P> {
 
         // What is so is told.
         self.assess(&view);
-        self.verdict = self.verdict.take().or_else(|| self.judge(&ready, &view));
+        let verdict = self.judge(&ready, &view);
+        let has_answers = verdict.is_none() || self.has_answers_of_upstreams(now);
+        self.verdict = self.verdict.take().or(verdict.filter(|_| has_answers));
 
         // With nothing under way, and nothing about to be, others may have the lease.
         let is_about_to = ready.values().any(|at| *at == Err(Why::Unsettled));
@@ -345,7 +351,7 @@ impl<E: Engine, P: Probe> Reconciler<E, P> {
             observed,
             plan,
             failures: &failures,
-            upstreams: &self.upstreams,
+            upstreams: &self.upstreams.by_host(),
             done_to_cluster,
             now: self.timestamp(),
         };
@@ -362,6 +368,16 @@ impl<E: Engine, P: Probe> Reconciler<E, P> {
         let is_known = |host: &str| self.status.as_ref().is_some_and(|before| before.has(host));
         status.mirrors.retain(|mirror| !is_outdated(&mirror.host) || is_known(&mirror.host));
         self.tell(status);
+    }
+
+    /// What upstreams answer is told with all else; whoever takes their time is not waited for much longer.
+    fn has_answers_of_upstreams(&mut self, now: Instant) -> bool {
+        if !self.upstreams.is_waited_for() {
+            return true;
+        }
+        let until = *self.upstreams_until.get_or_insert(now + ANSWERS_WITHIN);
+        self.wake = self.wake.into_iter().chain([until]).min();
+        until <= now
     }
 
     /// Whether `apply` is done, one way or the other.

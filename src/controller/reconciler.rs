@@ -4,7 +4,6 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
-use futures_util::future::join_all;
 use jiff::Timestamp;
 use tokio::sync::{mpsc, watch};
 use tokio::task::{JoinError, JoinSet};
@@ -17,6 +16,7 @@ use super::intent::Intent;
 use super::lease::Lease;
 use super::subject::Tracked;
 use super::timer::at;
+use super::upstreams::Upstreams;
 use super::{Controller, Reread, reflector};
 use crate::desired::{Desired, Route};
 use crate::engine::{Engine, EngineError};
@@ -27,7 +27,7 @@ use crate::names;
 use crate::observed::{Link, Observer, Store};
 use crate::outcome::{Ended, Outcome};
 use crate::plan::{Plan, Subject};
-use crate::probe::{Probe, Prober, UpstreamAnswer};
+use crate::probe::{Ask, Probe, Prober, RouteKey, UpstreamAnswer};
 use crate::status::Status;
 
 /// Two passes are this far apart at least.
@@ -83,8 +83,10 @@ pub(super) struct Reconciler<E, P> {
     pub(super) subjects: BTreeMap<Subject, Tracked>,
     /// The sequences under way.
     pub(super) running: JoinSet<(Subject, Outcome)>,
-    /// What upstreams answer, by the mirror's host.
-    pub(super) upstreams: BTreeMap<String, UpstreamAnswer>,
+    /// What upstreams answer.
+    pub(super) upstreams: Upstreams,
+    /// All else is done; answers of upstreams are waited for until then.
+    pub(super) upstreams_until: Option<Instant>,
     pub(super) told: Told,
     /// Why the next pass is due, in words.
     pub(super) triggers: Vec<String>,
@@ -158,7 +160,8 @@ impl<E: Engine, P: Probe> Reconciler<E, P> {
             claim: controller.claim.clone(),
             subjects: BTreeMap::new(),
             running: JoinSet::new(),
-            upstreams: BTreeMap::new(),
+            upstreams: if until == Until::Stopped { Upstreams::default() } else { Upstreams::asked_once() },
+            upstreams_until: None,
             told: Told::default(),
             triggers: Vec::new(),
             status: None,
@@ -185,7 +188,7 @@ impl<E: Engine, P: Probe> Reconciler<E, P> {
     pub(super) async fn run(&mut self, stop: &CancellationToken) -> Verdict {
         self.set_desired();
         let (news, mut health) = mpsc::unbounded_channel();
-        let (answers, mut upstreams) = mpsc::unbounded_channel::<(String, UpstreamAnswer)>();
+        let (answers, mut upstreams) = mpsc::unbounded_channel::<(RouteKey, Ask, UpstreamAnswer)>();
         let mut tasks = JoinSet::new();
         tasks.spawn(reflector::run(self.engine.clone(), self.store().clone(), self.reporter.clone()));
         tasks.spawn(self.observer.clone().run());
@@ -194,7 +197,6 @@ impl<E: Engine, P: Probe> Reconciler<E, P> {
         let follows = self.until == Until::Stopped;
         let gives_up = self.bound().map(|bound| bound.gives_up);
         let mut resync = Resync::new(self.engine.now());
-        let mut ask_upstreams = follows.then(Instant::now);
         let verdict = loop {
             let (next_pass, tell_waiting) = (self.next_pass(), self.lease.tell_at());
             tokio::select! {
@@ -214,22 +216,21 @@ impl<E: Engine, P: Probe> Reconciler<E, P> {
                 Ok(()) = self.intent.changed() => {
                     self.set_desired();
                     self.because("ksail.yaml changed");
-                    ask_upstreams = follows.then(Instant::now);
                 }
                 Some(container) = health.recv() => self.because(format!("{container} answers differently")),
-                Some((host, answer)) = upstreams.recv() => self.upstream_answered(&host, answer),
+                Some((route, ask, answer)) = upstreams.recv() => self.upstream_answered(&route, ask, answer),
                 Some(()) = at(tell_waiting) => {
                     let message = self.lease.tell();
                     self.reporter.report(&Event::Waiting { message });
                 }
-                Some(()) = at(ask_upstreams) => {
-                    ask_upstreams = None;
-                    tasks.spawn(ask(self.probe.clone(), self.upstreams_to_ask(), answers.clone()));
+                Some(()) = at(self.upstreams.next_due()) => {
+                    for (key, route, how) in self.upstreams.take_due(Instant::now()) {
+                        tasks.spawn(ask(self.probe.clone(), key, route, how, answers.clone()));
+                    }
                 }
                 () = sleep_until(resync.due), if follows => {
                     self.store().resync(resync.is_deep());
                     self.because("resync");
-                    ask_upstreams = Some(Instant::now());
                 }
                 Some(()) = at(next_pass) => self.pass(),
             }
@@ -289,7 +290,9 @@ impl<E: Engine, P: Probe> Reconciler<E, P> {
         }
         // Not by the next pass: what is removed meanwhile does not come back.
         self.cancel_outdated();
-        self.upstreams.retain(|host, _| desired.mirrors.values().any(|mirror| mirror.host.as_str() == host));
+        let mirrors = desired.mirrors.values();
+        let routes = mirrors.filter_map(|mirror| Some((mirror.host.to_string(), mirror.route.clone()?))).collect();
+        self.upstreams.set_routes(&routes, Instant::now());
     }
 
     /// Tells each registry once that other machines can reach, as long as that is so.
@@ -356,22 +359,16 @@ impl<E: Engine, P: Probe> Reconciler<E, P> {
         }
     }
 
-    /// Upstreams to be asked, by the mirror's host.
-    fn upstreams_to_ask(&self) -> BTreeMap<String, Route> {
-        let desired = Arc::clone(&self.intent.borrow().desired);
-        let mirrors = desired.mirrors.values();
-        mirrors.filter_map(|mirror| Some((mirror.host.to_string(), mirror.route.clone()?))).collect()
-    }
-
-    fn upstream_answered(&mut self, host: &str, answer: UpstreamAnswer) {
-        let sequence = self.last_plan.sequences.get(&Subject::mirror(host));
-        let is_waited_for = sequence.is_some_and(crate::plan::Sequence::waits_for_upstream);
-        if self.upstreams.insert(host.to_owned(), answer.clone()) != Some(answer) {
+    fn upstream_answered(&mut self, route: &RouteKey, ask: Ask, answer: UpstreamAnswer) {
+        for host in self.upstreams.answered(route, ask, answer, Instant::now()) {
             self.is_due = true;
-            if is_waited_for {
+            let sequence = self.last_plan.sequences.get(&Subject::mirror(&host));
+            if sequence.is_some_and(crate::plan::Sequence::waits_for_upstream) {
                 self.because(format!("the upstream of {host} answers differently"));
             }
         }
+        // Whoever waits for it need not wait any more.
+        self.is_due |= self.upstreams_until.is_some();
     }
 
     pub(super) fn runs(&self, subject: &Subject) -> bool {
@@ -428,16 +425,12 @@ fn raise_panics(tasks: &mut JoinSet<()>) {
 
 async fn ask<P: Probe>(
     probe: P,
-    routes: BTreeMap<String, Route>,
-    out: mpsc::UnboundedSender<(String, UpstreamAnswer)>,
+    key: RouteKey,
+    route: Route,
+    how: Ask,
+    out: mpsc::UnboundedSender<(RouteKey, Ask, UpstreamAnswer)>,
 ) {
-    let ask = |(host, route)| {
-        let (probe, out) = (probe.clone(), out.clone());
-        async move {
-            let answer = probe.upstream(&route).await;
-            // Nobody listens once the watch has ended.
-            let _ = out.send((host, answer));
-        }
-    };
-    join_all(routes.into_iter().map(ask)).await;
+    let answer = probe.upstream(&route, how).await;
+    // Nobody listens once the watch has ended.
+    let _ = out.send((key, how, answer));
 }

@@ -30,7 +30,7 @@ use crate::manifest::load;
 use crate::outcome::SERVE_WITHIN;
 use crate::plan::Subject;
 use crate::probe::Probe;
-use crate::probe::{Question, Serving, UpstreamAnswer};
+use crate::probe::{Ask, Question, Serving, UpstreamAnswer};
 use crate::provisioner::Provisioner;
 use crate::status::{Condition, ConditionStatus, ConditionType, Reason};
 
@@ -98,7 +98,7 @@ impl Probe for Answering {
         false
     }
 
-    async fn upstream(&self, _: &Route) -> UpstreamAnswer {
+    async fn upstream(&self, _: &Route, _: Ask) -> UpstreamAnswer {
         UpstreamAnswer::Answers
     }
 }

@@ -19,15 +19,14 @@ use hyper_util::rt::TokioExecutor;
 use jiff::Timestamp;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::time::{Instant, timeout};
-use url::Url;
 
 pub use self::answer::UpstreamAnswer;
 pub use self::prober::Prober;
-pub use self::upstream::Asked;
+use self::upstream::Upstreams;
+pub use self::upstream::{Ask, Asked, RouteKey};
 use crate::desired::Route;
 use crate::engine::Container;
 use crate::limit::REGISTRY_ANSWER;
-use crate::manifest::{Credentials, Upstream};
 use crate::reference::Reference;
 use crate::registry;
 
@@ -35,7 +34,7 @@ use crate::registry;
 const FIRST_LIMIT: Duration = Duration::from_secs(2);
 /// One that has not answered the second time either counts as hung.
 const SECOND_LIMIT: Duration = Duration::from_secs(8);
-/// Longest wait for an upstream to accept a connection, and for a registry's counters.
+/// Longest wait for an upstream where a registry is to start by it, and for a registry's catalog.
 const REACH_LIMIT: Duration = Duration::from_secs(2);
 /// Whoever holds a port of this machine accepts at once.
 const TAKEN_LIMIT: Duration = Duration::from_millis(250);
@@ -52,14 +51,16 @@ pub trait Probe: Clone + Send + Sync + 'static {
     /// Whether something holds a port of this host.
     fn port_is_taken(&self, address: IpAddr, port: u16) -> impl Future<Output = bool> + Send;
     /// What a mirror's upstream answers, asked as its registry would.
-    fn upstream(&self, route: &Route) -> impl Future<Output = UpstreamAnswer> + Send;
-    /// Whether an upstream answers `/v2/` with whatever it be, as a registry of version 2 asks it when it starts; the
-    /// error says why not.
+    fn upstream(&self, route: &Route, ask: Ask) -> impl Future<Output = UpstreamAnswer> + Send;
+    /// Whether an upstream answers `/v2/` with whatever it be, and soon, as a registry of version 2 asks it when it
+    /// starts; the error says why not.
     fn upstream_answers(&self, route: &Route) -> impl Future<Output = Result<(), String>> + Send {
         async {
-            Some(self.upstream(route).await)
-                .filter(UpstreamAnswer::is_away)
-                .map_or(Ok(()), |away| Err(away.to_string()))
+            match timeout(REACH_LIMIT, self.upstream(route, Ask::Plainly)).await {
+                Ok(answer) if answer.is_away() => Err(answer.to_string()),
+                Ok(_) => Ok(()),
+                Err(_) => Err(format!("no answer within {} s", REACH_LIMIT.as_secs())),
+            }
         }
     }
 }
@@ -113,6 +114,7 @@ pub struct FromHere {
     engine: EngineAt,
     /// Keeps one connection to each registry: a new one for each question would cost more than the question.
     client: Client<HttpConnector, Empty<Bytes>>,
+    upstreams: Upstreams,
 }
 
 /// Where published ports are reached.
@@ -128,7 +130,7 @@ impl FromHere {
     /// A probe for an engine's containers.
     pub fn new(engine: EngineAt) -> Self {
         let client = Client::builder(TokioExecutor::new()).pool_max_idle_per_host(1).build_http();
-        Self { engine, client }
+        Self { engine, client, upstreams: Upstreams::default() }
     }
 
     /// Where a container's registry is reached from here, if it can be.
@@ -170,13 +172,8 @@ impl FromHere {
     }
 
     /// Whether an upstream would give an image to whom ksail.yaml says the mirror is.
-    pub async fn ask_upstream(
-        &self,
-        upstream: &Upstream,
-        credentials: Option<&Credentials>,
-        image: &Reference,
-    ) -> Asked {
-        upstream::ask(upstream, credentials, image).await
+    pub async fn ask_upstream(&self, route: &Route, image: &Reference) -> Asked {
+        self.upstreams.ask_image(route, image).await
     }
 
     async fn document(&self, host: &str, port: u16, path: &str) -> Option<serde_json::Value> {
@@ -223,20 +220,13 @@ impl Probe for FromHere {
         matches!(timeout(TAKEN_LIMIT, TcpStream::connect(SocketAddr::new(address, port))).await, Ok(Ok(_)))
     }
 
-    async fn upstream(&self, route: &Route) -> UpstreamAnswer {
-        let Ok(url) = Url::parse(route.upstream.as_str()) else {
-            return UpstreamAnswer::Unreachable("not a URL".to_owned());
-        };
-        let host = url.host_str().unwrap_or_default().trim_matches(['[', ']']).to_owned();
-        let port = url.port_or_known_default().unwrap_or(443);
-        match timeout(REACH_LIMIT, TcpStream::connect((host.as_str(), port))).await {
-            Ok(Ok(_)) => UpstreamAnswer::Answers,
-            Ok(Err(error)) => UpstreamAnswer::Unreachable(error.to_string()),
-            Err(_) => UpstreamAnswer::Unreachable(format!("no connection within {} s", REACH_LIMIT.as_secs())),
+    async fn upstream(&self, route: &Route, ask: Ask) -> UpstreamAnswer {
+        match &self.engine {
+            EngineAt::ThisMachine => self.upstreams.ask(route, ask).await,
+            // Its networks are others.
+            EngineAt::Elsewhere(host) => {
+                UpstreamAnswer::Unknown(format!("what the engine's machine {host} reaches is not known here"))
+            }
         }
-    }
-
-    async fn upstream_answers(&self, route: &Route) -> Result<(), String> {
-        upstream::answers(&route.upstream, REACH_LIMIT).await
     }
 }
