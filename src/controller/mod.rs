@@ -46,6 +46,7 @@ mod private;
 mod readiness;
 mod reconciler;
 mod reflector;
+mod refused;
 mod subject;
 mod survey;
 #[cfg(test)]
@@ -61,6 +62,7 @@ pub use in_force::{Claim, InForce, NotInForce};
 pub use intent::{Intent, Removals};
 pub use lock::ClusterLock;
 pub use private::directory as private_directory;
+pub use refused::Refused;
 pub use survey::{Survey, survey};
 
 use crate::desired::{Desired, ResolveContext};

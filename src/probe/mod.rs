@@ -2,12 +2,14 @@
 
 mod answer;
 mod prober;
+mod refusals;
 mod upstream;
 
 use std::error::Error;
 use std::future::Future;
 use std::io::ErrorKind;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::sync::Arc;
 use std::time::Duration;
 
 use http_body_util::Empty;
@@ -22,6 +24,8 @@ use tokio::time::{Instant, timeout};
 
 pub use self::answer::UpstreamAnswer;
 pub use self::prober::Prober;
+use self::refusals::remembered;
+pub use self::refusals::{REFUSED_FOR, Refusals};
 use self::upstream::Upstreams;
 pub use self::upstream::{Ask, Asked, RouteKey};
 use crate::desired::Route;
@@ -115,6 +119,7 @@ pub struct FromHere {
     /// Keeps one connection to each registry: a new one for each question would cost more than the question.
     client: Client<HttpConnector, Empty<Bytes>>,
     upstreams: Upstreams,
+    refusals: Option<Arc<dyn Refusals>>,
 }
 
 /// Where published ports are reached.
@@ -130,7 +135,34 @@ impl FromHere {
     /// A probe for an engine's containers.
     pub fn new(engine: EngineAt) -> Self {
         let client = Client::builder(TokioExecutor::new()).pool_max_idle_per_host(1).build_http();
-        Self { engine, client, upstreams: Upstreams::default() }
+        Self { engine, client, upstreams: Upstreams::default(), refusals: None }
+    }
+
+    /// The same, which remembers what credentials were refused.
+    #[must_use]
+    pub fn remembering(self, refusals: Arc<dyn Refusals>) -> Self {
+        Self { refusals: Some(refusals), ..self }
+    }
+
+    /// When a route's credentials were refused, if they are not to be sent for that reason.
+    fn refused_at(&self, route: &Route) -> Option<Timestamp> {
+        route.credentials.as_ref()?;
+        self.refusals.as_ref()?.refused_at(&RouteKey::of(route))
+    }
+
+    async fn ask_as(&self, route: &Route, ask: Ask) -> UpstreamAnswer {
+        if ask == Ask::Plainly || route.credentials.is_none() {
+            return self.upstreams.ask(route, ask).await;
+        }
+        if let Some(at) = self.refused_at(route) {
+            let answer = self.upstreams.ask(route, Ask::Plainly).await;
+            return if answer.is_good() { remembered(at) } else { answer };
+        }
+        let answer = self.upstreams.ask(route, ask).await;
+        if let (UpstreamAnswer::Unauthorized(_), Some(refusals)) = (&answer, &self.refusals) {
+            refusals.note(&RouteKey::of(route));
+        }
+        answer
     }
 
     /// Where a container's registry is reached from here, if it can be.
@@ -173,7 +205,10 @@ impl FromHere {
 
     /// Whether an upstream would give an image to whom ksail.yaml says the mirror is.
     pub async fn ask_upstream(&self, route: &Route, image: &Reference) -> Asked {
-        self.upstreams.ask_image(route, image).await
+        match self.refused_at(route) {
+            Some(at) => Asked::Refused(remembered(at).to_string()),
+            None => self.upstreams.ask_image(route, image).await,
+        }
     }
 
     async fn document(&self, host: &str, port: u16, path: &str) -> Option<serde_json::Value> {
@@ -222,11 +257,64 @@ impl Probe for FromHere {
 
     async fn upstream(&self, route: &Route, ask: Ask) -> UpstreamAnswer {
         match &self.engine {
-            EngineAt::ThisMachine => self.upstreams.ask(route, ask).await,
+            EngineAt::ThisMachine => self.ask_as(route, ask).await,
             // Its networks are others.
             EngineAt::Elsewhere(host) => {
                 UpstreamAnswer::Unknown(format!("what the engine's machine {host} reaches is not known here"))
             }
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeMap;
+    use std::sync::Mutex;
+
+    use super::*;
+    use crate::manifest::Credentials;
+
+    #[derive(Debug, Default)]
+    struct Remembered(Mutex<BTreeMap<RouteKey, Timestamp>>);
+
+    impl Refusals for Remembered {
+        fn refused_at(&self, route: &RouteKey) -> Option<Timestamp> {
+            self.0.lock().unwrap().get(route).copied()
+        }
+
+        fn note(&self, route: &RouteKey) {
+            self.0.lock().unwrap().insert(route.clone(), Timestamp::now());
+        }
+    }
+
+    #[tokio::test]
+    async fn a_password_that_was_refused_is_not_sent_by_the_next_process_and_another_one_is() {
+        let registry = upstream::guarded().await;
+        let route = |password: &str| Route {
+            upstream: registry.url().parse().unwrap(),
+            proxy: None,
+            ca: None,
+            credentials: Some(Credentials { username: "some-user".into(), password: password.into() }),
+        };
+        let refusals = Arc::<Remembered>::default();
+        let process = || FromHere::new(EngineAt::ThisMachine).remembering(refusals.clone());
+        for _ in 0..3 {
+            let answer = process().upstream(&route("wrong"), Ask::WithCredentials).await;
+            assert!(matches!(answer, UpstreamAnswer::Unauthorized(_)), "{answer:?}");
+        }
+        let image = Reference::read("ghcr.io/a/b:1", &"ghcr.io".parse().unwrap()).unwrap();
+        let asked = process().ask_upstream(&route("wrong"), &image).await;
+        assert!(matches!(&asked, Asked::Refused(why) if why.contains("not tried again before")), "{asked:?}");
+        assert_eq!(registry.told_who(), 1);
+        let answer = process().upstream(&route("hunter2"), Ask::WithCredentials).await;
+        assert_eq!(answer, UpstreamAnswer::Answers);
+    }
+
+    #[tokio::test]
+    async fn an_engine_that_is_elsewhere_meets_what_is_not_known_here() {
+        let route = Route { upstream: "https://a.test".parse().unwrap(), proxy: None, ca: None, credentials: None };
+        let answer = FromHere::new(EngineAt::Elsewhere("b.test".to_owned())).upstream(&route, Ask::Plainly).await;
+        let why = "what the engine's machine b.test reaches is not known here";
+        assert_eq!(answer, UpstreamAnswer::Unknown(why.to_owned()));
     }
 }

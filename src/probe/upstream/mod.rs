@@ -63,6 +63,13 @@ impl RouteKey {
     }
 }
 
+impl RouteKey {
+    /// In hexadecimal.
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
 /// What tells two ways apart, whoever goes there.
 fn way(route: &Route) -> String {
     let Route { upstream, proxy, ca, .. } = route;
@@ -142,4 +149,10 @@ impl Upstreams {
         kept.ways.insert(name, (now, way.clone()));
         Ok(way)
     }
+}
+
+/// A registry that gives tokens to `some-user` with `hunter2`.
+#[cfg(test)]
+pub(super) async fn guarded() -> tests::Server {
+    tests::Server::guarded().await
 }

@@ -9,7 +9,7 @@ mod trust;
 
 use std::time::Duration;
 
-use self::server::Server;
+pub(in crate::probe) use self::server::Server;
 use super::*;
 use crate::manifest::{Credentials, Upstream};
 

@@ -18,7 +18,7 @@ type Asked = Vec<String>;
 /// What it answers, as it goes over the wire; nothing where it only closes.
 type Answers = Arc<dyn Fn(&Asked) -> String + Send + Sync>;
 
-pub(super) struct Server {
+pub(in crate::probe) struct Server {
     pub(super) address: SocketAddr,
     scheme: &'static str,
     requests: Arc<Mutex<Vec<Asked>>>,
@@ -65,7 +65,7 @@ impl Server {
     }
 
     /// One that gives tokens itself: to everybody who sends nothing, and to `some-user` with `hunter2`.
-    pub(super) async fn guarded() -> Self {
+    pub(in crate::probe) async fn guarded() -> Self {
         Self::answering(|request| {
             let realm = format!("http://{}/token", header(request, "host: ").unwrap());
             guard(request, &realm)
@@ -97,7 +97,7 @@ impl Server {
         Self { address, scheme, requests, connections, run }
     }
 
-    pub(super) fn url(&self) -> String {
+    pub(in crate::probe) fn url(&self) -> String {
         format!("{}://{}", self.scheme, self.address)
     }
 
@@ -110,7 +110,7 @@ impl Server {
     }
 
     /// How many of its requests said who asks.
-    pub(super) fn told_who(&self) -> usize {
+    pub(in crate::probe) fn told_who(&self) -> usize {
         self.requests().iter().filter(|request| authorization(request).is_some()).count()
     }
 }
