@@ -301,10 +301,11 @@ impl<E: Engine> Verifier<'_, E> {
 
     /// The mirror answered, and did not have the image to give.
     async fn behind(&self, mirror: &Mirror, image: &Reference, words: &str) -> Outcome {
-        let Some(upstream) = &mirror.upstream else {
+        let Some(route) = &mirror.route else {
             return Outcome::broken(Hop::Mirror, format!("it has no {image} ({words})"));
         };
-        match self.probe.ask_upstream(upstream, mirror.credentials.as_ref(), image).await {
+        let upstream = &route.upstream;
+        match self.probe.ask_upstream(route, image).await {
             Asked::Has => {
                 let name = &mirror.name;
                 // https://github.com/distribution/distribution/issues/3153

@@ -9,7 +9,7 @@ use tokio::signal;
 use tokio_util::sync::CancellationToken;
 
 use super::{BAD_INPUT, Exit, FAILED, Global};
-use crate::controller::{Claim, ClusterLock, Controller, InForce, NotInForce, Reread, private_directory};
+use crate::controller::{Claim, ClusterLock, Controller, InForce, NotInForce, Refused, Reread, private_directory};
 use crate::desired::{ResolveContext, resolve};
 use crate::engine::docker::Docker;
 use crate::engine::locate::{Address, docker_config_directory, locate};
@@ -52,7 +52,12 @@ pub(super) fn engine(global: &Global) -> Result<(Docker, FromHere, String), Exit
     };
     let text = address.to_string();
     let engine = Docker::new(address).with_cli_config(docker_config_directory(&variable, home.as_deref()));
-    Ok((engine, FromHere::new(at), text))
+    let probe = FromHere::new(at);
+    // Where nothing can be kept nothing is remembered.
+    Ok(match private_directory(&variable) {
+        Ok(directory) => (engine, probe.remembering(Arc::new(Refused::in_directory(&directory))), text),
+        Err(_) => (engine, probe, text),
+    })
 }
 
 /// `[user@]host[:port]` without what is not the host.

@@ -6,21 +6,24 @@ use std::time::Duration;
 use clap::{Args, ValueEnum};
 use futures_util::future::join_all;
 use jiff::Timestamp;
+use tokio::time::timeout;
 
 use super::context::{context, engine, load, manifest_path, provisioner};
 use super::{Exit, FAILED, Global, OK, print};
 use crate::controller::{Survey, survey};
-use crate::desired::{Desired, resolve};
+use crate::desired::{Desired, Route, resolve};
 use crate::engine::docker::Docker;
 use crate::engine::{ContainerState, Engine, Exec, Executed};
 use crate::observed::Observer;
-use crate::probe::{FromHere, Probe, Prober, UpstreamAnswer};
+use crate::probe::{Ask, FromHere, Probe, Prober, RouteKey, UpstreamAnswer};
 use crate::registry::{CacheCounters, READ_COUNTERS, Role};
 use crate::report::{status_as_json, status_as_table};
 use crate::status::{Evidence, Status};
 
 /// Counters that do not come in time are not shown.
 const COUNTED_WITHIN: Duration = Duration::from_secs(2);
+/// Whoever asks for a status does not wait as long as it takes to call an upstream silent.
+const ANSWERED_WITHIN: Duration = Duration::from_secs(3);
 
 #[derive(Debug, Args)]
 pub(super) struct Arguments {
@@ -67,9 +70,18 @@ pub(super) async fn run(global: &Global, arguments: &Arguments) -> Result<u8, Ex
     Ok(if status.is_ready() { OK } else { FAILED })
 }
 
+/// What upstreams answer, all asked at the same time, and each once.
 async fn upstreams(desired: &Desired, probe: &FromHere) -> BTreeMap<String, UpstreamAnswer> {
-    let asked = desired.mirrors.values().filter_map(|mirror| Some((mirror.host.to_string(), mirror.route.as_ref()?)));
-    join_all(asked.map(|(host, route)| async move { (host, probe.upstream(route).await) })).await.into_iter().collect()
+    let routes: BTreeMap<String, &Route> =
+        desired.mirrors.values().filter_map(|mirror| Some((mirror.host.to_string(), mirror.route.as_ref()?))).collect();
+    let distinct: BTreeMap<RouteKey, &Route> = routes.values().map(|route| (RouteKey::of(route), *route)).collect();
+    let asked = distinct.into_iter().map(|(key, route)| async move {
+        let answer = timeout(ANSWERED_WITHIN, probe.upstream(route, Ask::WithCredentials)).await;
+        let none = |_| UpstreamAnswer::Unknown(format!("no answer within {} s; ask again", ANSWERED_WITHIN.as_secs()));
+        (key, answer.unwrap_or_else(none))
+    });
+    let answers: BTreeMap<RouteKey, UpstreamAnswer> = join_all(asked).await.into_iter().collect();
+    routes.into_iter().filter_map(|(host, route)| Some((host, answers.get(&RouteKey::of(route))?.clone()))).collect()
 }
 
 /// By a program in each registry's own container: its counters are served nowhere else.

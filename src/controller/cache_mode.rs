@@ -28,6 +28,8 @@ pub(super) struct CacheMode {
     /// When it was lost last, and the time before.
     losses: [Option<Instant>; 2],
     least: Duration,
+    /// Its registry did not run, when it was lost last.
+    by_registry: bool,
     /// What is asked of the upstream may say so, rather than the registry alone.
     by_answers: bool,
 }
@@ -35,7 +37,7 @@ pub(super) struct CacheMode {
 impl CacheMode {
     /// One that is served as it was found. Only while it goes on being looked after are answers a cause to stop it.
     pub(super) fn found(mode: Mode, by_answers: bool) -> Self {
-        Self { mode, in_a_row: 0, losses: [None; 2], least: LEAST, by_answers }
+        Self { mode, in_a_row: 0, losses: [None; 2], least: LEAST, by_registry: false, by_answers }
     }
 
     /// How it is served.
@@ -47,8 +49,10 @@ impl CacheMode {
     pub(super) fn answered(&mut self, answer: &UpstreamAnswer, receives: bool, now: Instant) {
         let speaks_for_a_change = match self.mode {
             Mode::Proxy => self.by_answers && answer.is_away(),
-            // What cannot be told from here is tried: its registry says what it meets.
-            Mode::Cache => answer.is_good() || matches!(answer, UpstreamAnswer::Unknown(_)),
+            // Whatever it answers, to ask it costs no time. What kept a registry from starting has to be over, unless
+            // that cannot be told from here: then its registry says again what it meets.
+            Mode::Cache if self.by_registry => !answer.is_bad(),
+            Mode::Cache => !answer.is_away(),
         };
         if !speaks_for_a_change {
             self.in_a_row = 0;
@@ -60,6 +64,7 @@ impl CacheMode {
                 self.in_a_row = IN_A_ROW - 1;
             } else {
                 self.lose(now);
+                self.by_registry = false;
             }
         }
         self.come_back_if_due(now);
@@ -70,6 +75,7 @@ impl CacheMode {
         if self.mode == Mode::Proxy {
             self.lose(now);
         }
+        self.by_registry = true;
     }
 
     /// Enough good answers have come, and time is all that it takes: when, as of now.
@@ -78,6 +84,11 @@ impl CacheMode {
         let [last, before] = self.losses;
         let after = [last.map(|last| last + self.least), before.map(|before| before + TWO_LOSSES)];
         is_due.then(|| after.into_iter().flatten().max().unwrap_or(now))
+    }
+
+    /// In cache mode: there was an answer that speaks for the upstream, and it takes one more.
+    pub(super) fn waits_for_another_answer(&self) -> bool {
+        self.mode == Mode::Cache && (1..IN_A_ROW).contains(&self.in_a_row)
     }
 
     /// Goes back to proxy mode when it may.

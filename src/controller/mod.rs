@@ -48,11 +48,14 @@ mod private;
 mod readiness;
 mod reconciler;
 mod reflector;
+mod refused;
+mod serving;
 mod subject;
 mod survey;
 #[cfg(test)]
 mod tests;
 mod timer;
+mod upstreams;
 mod watch;
 
 use std::sync::Arc;
@@ -62,6 +65,7 @@ pub use in_force::{Claim, InForce, NotInForce};
 pub use intent::{Intent, Removals};
 pub use lock::ClusterLock;
 pub use private::directory as private_directory;
+pub use refused::Refused;
 pub use survey::{Survey, survey};
 
 use crate::desired::{Desired, ResolveContext};

@@ -76,9 +76,9 @@ impl Modes {
         }
     }
 
-    /// Whether another answer is needed soon to know how a mirror is served.
-    pub(super) fn is_served_from_cache(&self, host: &str) -> bool {
-        self.mirrors.get(host).is_some_and(|served| served.how.mode() == Mode::Cache)
+    /// Whether the last answer speaks for going back to the upstream, and one more is needed.
+    pub(super) fn waits_for_another_answer(&self, host: &str) -> bool {
+        self.mirrors.get(host).is_some_and(|served| served.how.waits_for_another_answer())
     }
 
     /// When the next of them comes back, if nothing else happens.

@@ -2,6 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
+use std::time::Duration;
 
 use tokio::time::Instant;
 use tracing::debug;
@@ -18,8 +19,10 @@ use crate::manifest::shown;
 use crate::observed::{Cluster, Link, Observed, Seen};
 use crate::plan::{Plan, Sequence, Subject, deletion, plan};
 use crate::probe::{Probe, Serving};
-use crate::registry::Role;
 use crate::status::{Evidence, Status};
+
+/// So much longer than all else answers of upstreams are waited for.
+const ANSWERS_WITHIN: Duration = Duration::from_secs(1);
 
 /// When each subject may start; otherwise why not.
 type Ready = BTreeMap<Subject, Result<Instant, Why>>;
@@ -56,7 +59,7 @@ impl<E: Engine, P: Probe> Reconciler<E, P> {
         // The newest that is asked for, under the names that exist, compared with what is.
         self.newest_intent();
         // How mirrors are served that are seen for the first time, and those that may go back to their upstreams.
-        self.served(&observed, &unsettled, now);
+        self.look_at_modes(&observed, &unsettled, now);
         let desired = self.desired(&observed);
         let (plan, ending) = (plan(&desired, &observed), self.store().ending_nodes());
         let mut view = View { desired, observed, unsettled, ending, plan, now };
@@ -88,7 +91,9 @@ impl<E: Engine, P: Probe> Reconciler<E, P> {
 
         // What is so is told.
         self.assess(&view);
-        self.verdict = self.verdict.take().or_else(|| self.judge(&ready, &view));
+        let verdict = self.judge(&ready, &view);
+        let has_answers = verdict.is_none() || self.has_answers_of_upstreams(now);
+        self.verdict = self.verdict.take().or(verdict.filter(|_| has_answers));
 
         // With nothing under way, and nothing about to be, others may have the lease.
         let is_about_to = ready.values().any(|at| *at == Err(Why::Unsettled));
@@ -97,15 +102,6 @@ impl<E: Engine, P: Probe> Reconciler<E, P> {
             self.is_over();
         }
         self.last_plan = view.plan;
-    }
-
-    fn served(&mut self, observed: &Observed, unsettled: &BTreeSet<Subject>, now: Instant) {
-        let caches = self.asked.0.mirrors.values().filter(|mirror| mirror.role == Role::Mirror);
-        let hosts = caches.map(|mirror| mirror.host.to_string()).collect();
-        self.modes.found(observed, &hosts, |host| !unsettled.contains(&Subject::mirror(host)));
-        self.modes.come_back(now);
-        self.set_modes();
-        self.wake = self.modes.next_comes_back_at(now);
     }
 
     /// What is asked for, under the names that exist: made anew when either has changed.
@@ -357,7 +353,7 @@ impl<E: Engine, P: Probe> Reconciler<E, P> {
             observed,
             plan,
             failures: &failures,
-            upstreams: &self.upstreams,
+            upstreams: &self.upstreams.by_host(),
             done_to_cluster,
             now: self.timestamp(),
         };
@@ -374,6 +370,16 @@ impl<E: Engine, P: Probe> Reconciler<E, P> {
         let is_known = |host: &str| self.status.as_ref().is_some_and(|before| before.has(host));
         status.mirrors.retain(|mirror| !is_outdated(&mirror.host) || is_known(&mirror.host));
         self.tell(status);
+    }
+
+    /// What upstreams answer is told with all else; whoever takes their time is not waited for much longer.
+    fn has_answers_of_upstreams(&mut self, now: Instant) -> bool {
+        if !self.upstreams.is_waited_for() {
+            return true;
+        }
+        let until = *self.upstreams_until.get_or_insert(now + ANSWERS_WITHIN);
+        self.wake = self.wake.into_iter().chain([until]).min();
+        until <= now
     }
 
     /// Whether `apply` is done, one way or the other.

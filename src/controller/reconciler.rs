@@ -4,7 +4,6 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
 
-use futures_util::future::join_all;
 use jiff::Timestamp;
 use tokio::sync::{mpsc, watch};
 use tokio::task::{JoinError, JoinSet};
@@ -18,6 +17,7 @@ use super::lease::Lease;
 use super::modes::Modes;
 use super::subject::{Spec, Tracked};
 use super::timer::at;
+use super::upstreams::Upstreams;
 use super::{Controller, Reread, reflector};
 use crate::desired::{Desired, Route};
 use crate::engine::{Engine, EngineError, Traffic};
@@ -26,9 +26,9 @@ use crate::execute::Executor;
 use crate::exposure::{Exposure, exposures};
 use crate::names;
 use crate::observed::{Link, Observer, Store};
-use crate::outcome::{Ended, Failure, Outcome};
+use crate::outcome::{Ended, Outcome};
 use crate::plan::{Plan, Subject};
-use crate::probe::{Probe, Prober, UpstreamAnswer};
+use crate::probe::{Ask, Probe, Prober, RouteKey, UpstreamAnswer};
 use crate::status::Status;
 
 /// Two passes are this far apart at least.
@@ -85,9 +85,11 @@ pub(super) struct Reconciler<E, P> {
     /// The sequences under way.
     pub(super) running: JoinSet<(Subject, Outcome)>,
     /// What comes to registries at whose upstreams nobody answers, being counted.
-    measured: JoinSet<(String, UpstreamAnswer, Option<Traffic>)>,
-    /// What upstreams answer, by the mirror's host.
-    pub(super) upstreams: BTreeMap<String, UpstreamAnswer>,
+    pub(super) measured: JoinSet<(RouteKey, String, UpstreamAnswer, Option<Traffic>)>,
+    /// What upstreams answer.
+    pub(super) upstreams: Upstreams,
+    /// All else is done; answers of upstreams are waited for until then.
+    pub(super) upstreams_until: Option<Instant>,
     /// How each mirror is served.
     pub(super) modes: Modes,
     /// What the file asks for, with the caches of these hosts served from their volumes.
@@ -113,7 +115,7 @@ pub(super) struct Reconciler<E, P> {
     /// How it ends, as the last pass found.
     pub(super) verdict: Option<Verdict>,
     reread: Option<Reread>,
-    engine: E,
+    pub(super) engine: E,
     probe: P,
 }
 
@@ -167,7 +169,8 @@ impl<E: Engine, P: Probe> Reconciler<E, P> {
             subjects: BTreeMap::new(),
             running: JoinSet::new(),
             measured: JoinSet::new(),
-            upstreams: BTreeMap::new(),
+            upstreams: if until == Until::Stopped { Upstreams::default() } else { Upstreams::asked_once() },
+            upstreams_until: None,
             modes: Modes::new(until == Until::Stopped),
             asked,
             told: Told::default(),
@@ -196,7 +199,7 @@ impl<E: Engine, P: Probe> Reconciler<E, P> {
     pub(super) async fn run(&mut self, stop: &CancellationToken) -> Verdict {
         self.set_desired();
         let (news, mut health) = mpsc::unbounded_channel();
-        let (answers, mut upstreams) = mpsc::unbounded_channel::<(String, UpstreamAnswer)>();
+        let (answers, mut upstreams) = mpsc::unbounded_channel::<(RouteKey, Ask, UpstreamAnswer)>();
         let mut tasks = JoinSet::new();
         tasks.spawn(reflector::run(self.engine.clone(), self.store().clone(), self.reporter.clone()));
         tasks.spawn(self.observer.clone().run());
@@ -205,7 +208,6 @@ impl<E: Engine, P: Probe> Reconciler<E, P> {
         let follows = self.until == Until::Stopped;
         let gives_up = self.bound().map(|bound| bound.gives_up);
         let mut resync = Resync::new(self.engine.now());
-        let mut ask_upstreams = follows.then(Instant::now);
         let verdict = loop {
             let (next_pass, tell_waiting) = (self.next_pass(), self.lease.tell_at());
             tokio::select! {
@@ -225,23 +227,24 @@ impl<E: Engine, P: Probe> Reconciler<E, P> {
                 Ok(()) = self.intent.changed() => {
                     self.set_desired();
                     self.because("ksail.yaml changed");
-                    ask_upstreams = follows.then(Instant::now);
                 }
                 Some(container) = health.recv() => self.because(format!("{container} answers differently")),
-                Some((host, answer)) = upstreams.recv() => self.upstream_answered(host, answer),
-                Some(Ok((host, answer, traffic))) = self.measured.join_next() => self.make_of(&host, &answer, traffic),
+                Some((route, ask, answer)) = upstreams.recv() => self.upstream_answered(&route, ask, &answer),
+                Some(Ok((route, host, answer, traffic))) = self.measured.join_next() => {
+                    self.make_of(&route, &host, &answer, traffic);
+                }
                 Some(()) = at(tell_waiting) => {
                     let message = self.lease.tell();
                     self.reporter.report(&Event::Waiting { message });
                 }
-                Some(()) = at(ask_upstreams) => {
-                    ask_upstreams = None;
-                    tasks.spawn(ask(self.probe.clone(), self.upstreams_to_ask(), answers.clone()));
+                Some(()) = at(self.upstreams.next_due()) => {
+                    for (key, route, how) in self.upstreams.take_due(Instant::now()) {
+                        tasks.spawn(ask(self.probe.clone(), key, route, how, answers.clone()));
+                    }
                 }
                 () = sleep_until(resync.due), if follows => {
                     self.store().resync(resync.is_deep());
                     self.because("resync");
-                    ask_upstreams = Some(Instant::now());
                 }
                 Some(()) = at(next_pass) => self.pass(),
             }
@@ -297,11 +300,13 @@ impl<E: Engine, P: Probe> Reconciler<E, P> {
         self.store().set_desired(&desired);
         self.tell_exposures(exposures(&desired));
         self.set_asked();
-        self.upstreams.retain(|host, _| desired.mirrors.values().any(|mirror| mirror.host.as_str() == host));
+        let mirrors = desired.mirrors.values();
+        let routes = mirrors.filter_map(|mirror| Some((mirror.host.to_string(), mirror.route.clone()?))).collect();
+        self.upstreams.set_routes(&routes, Instant::now());
     }
 
     /// Gives every subject what it is to become by now, in the mode in which it is served.
-    fn set_asked(&mut self) {
+    pub(super) fn set_asked(&mut self) {
         let hosts = self.modes.served_from_cache();
         let desired = Desired::clone(&self.intent.borrow().desired).served_from_cache(&hosts);
         self.asked = (Arc::new(desired), hosts);
@@ -310,14 +315,6 @@ impl<E: Engine, P: Probe> Reconciler<E, P> {
         }
         // Not by the next pass: what is removed meanwhile does not come back.
         self.cancel_outdated();
-    }
-
-    /// Something may speak for another mode of a mirror.
-    pub(super) fn set_modes(&mut self) {
-        if self.modes.served_from_cache() != self.asked.1 {
-            self.set_asked();
-            self.is_due = true;
-        }
     }
 
     /// Tells each registry once that other machines can reach, as long as that is so.
@@ -356,17 +353,6 @@ impl<E: Engine, P: Probe> Reconciler<E, P> {
         }
     }
 
-    /// A cache that cannot run because nobody is at its upstream is served from its volume. (One of version 2 that gets
-    /// no answer at all neither ends nor serves.)
-    fn may_be_of_upstream(&mut self, subject: &Subject, failure: &Failure) {
-        let Some(host) = subject.host() else { return };
-        let is_away = self.upstreams.get(host).is_some_and(UpstreamAnswer::is_away);
-        if failure.is_of_upstream() || (is_away && matches!(failure, Failure::DoesNotServe { .. })) {
-            self.modes.cannot_run(host, Instant::now());
-            self.set_modes();
-        }
-    }
-
     /// Another ksail has been at work meanwhile: everything is looked at again, and what is asked for as well.
     fn got_lease(&mut self) -> Result<(), String> {
         self.store().list_anew();
@@ -395,47 +381,6 @@ impl<E: Engine, P: Probe> Reconciler<E, P> {
         if self.told.why_not.as_ref() != Some(&why) {
             self.reporter.report(&Event::Waiting { message: why.clone() });
             self.told.why_not = Some(why);
-        }
-    }
-
-    /// Upstreams to be asked, by the mirror's host.
-    fn upstreams_to_ask(&self) -> BTreeMap<String, Route> {
-        let desired = Arc::clone(&self.intent.borrow().desired);
-        let mirrors = desired.mirrors.values();
-        mirrors.filter_map(|mirror| Some((mirror.host.to_string(), mirror.route.clone()?))).collect()
-    }
-
-    fn upstream_answered(&mut self, host: String, answer: UpstreamAnswer) {
-        self.note_answer(&host, answer.clone());
-        let found = self.status.as_ref().and_then(|status| status.mirrors.iter().find(|mirror| mirror.host == host));
-        match found.and_then(|mirror| mirror.container.clone()) {
-            Some(container) if self.modes.wants_traffic(&host, &answer) => {
-                let engine = self.engine.clone();
-                self.measured.spawn(async move {
-                    let traffic = engine.traffic(&container.id).await;
-                    // What cannot be counted holds nobody up.
-                    (host, answer, traffic.ok().flatten())
-                });
-            }
-            _ => self.make_of(&host, &answer, None),
-        }
-    }
-
-    /// Decides by an answer how the mirror is served from now on.
-    fn make_of(&mut self, host: &str, answer: &UpstreamAnswer, traffic: Option<Traffic>) {
-        self.modes.answered(host, answer, traffic, Instant::now());
-        self.set_modes();
-        self.is_due |= self.modes.next_comes_back_at(Instant::now()).is_some();
-    }
-
-    fn note_answer(&mut self, host: &str, answer: UpstreamAnswer) {
-        let sequence = self.last_plan.sequences.get(&Subject::mirror(host));
-        let is_waited_for = sequence.is_some_and(crate::plan::Sequence::waits_for_upstream);
-        if self.upstreams.insert(host.to_owned(), answer.clone()) != Some(answer) {
-            self.is_due = true;
-            if is_waited_for {
-                self.because(format!("the upstream of {host} answers differently"));
-            }
         }
     }
 
@@ -493,16 +438,12 @@ fn raise_panics(tasks: &mut JoinSet<()>) {
 
 async fn ask<P: Probe>(
     probe: P,
-    routes: BTreeMap<String, Route>,
-    out: mpsc::UnboundedSender<(String, UpstreamAnswer)>,
+    key: RouteKey,
+    route: Route,
+    how: Ask,
+    out: mpsc::UnboundedSender<(RouteKey, Ask, UpstreamAnswer)>,
 ) {
-    let ask = |(host, route)| {
-        let (probe, out) = (probe.clone(), out.clone());
-        async move {
-            let answer = probe.upstream(&route).await;
-            // Nobody listens once the watch has ended.
-            let _ = out.send((host, answer));
-        }
-    };
-    join_all(routes.into_iter().map(ask)).await;
+    let answer = probe.upstream(&route, how).await;
+    // Nobody listens once the watch has ended.
+    let _ = out.send((key, how, answer));
 }

@@ -5,6 +5,7 @@ mod cluster;
 mod exposure;
 mod meanwhile;
 mod uncooperative;
+mod upstreams;
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -30,7 +31,7 @@ use crate::manifest::load;
 use crate::outcome::SERVE_WITHIN;
 use crate::plan::Subject;
 use crate::probe::Probe;
-use crate::probe::{Question, Serving, UpstreamAnswer};
+use crate::probe::{Ask, Question, Serving, UpstreamAnswer};
 use crate::provisioner::Provisioner;
 use crate::status::{Condition, ConditionStatus, ConditionType, Reason};
 
@@ -83,7 +84,17 @@ impl Layer<Registry> for Passes {
 
 /// Registries in memory answer while they run, unless their name is in the list.
 #[derive(Clone, Default)]
-struct Answering(Arc<Mutex<Vec<String>>>);
+struct Answering(Arc<Mutex<Vec<String>>>, Arc<Mutex<Upstreams>>);
+
+/// What upstreams answer, and what they were asked.
+#[derive(Default)]
+struct Upstreams {
+    /// Something else than that all is well.
+    answer: Option<UpstreamAnswer>,
+    /// Nothing ever comes.
+    are_mute: bool,
+    asked: Vec<Ask>,
+}
 
 impl Probe for Answering {
     async fn ask(&self, container: &Container, _: Question) -> Serving {
@@ -98,8 +109,16 @@ impl Probe for Answering {
         false
     }
 
-    async fn upstream(&self, _: &Route) -> UpstreamAnswer {
-        UpstreamAnswer::Answers
+    async fn upstream(&self, _: &Route, ask: Ask) -> UpstreamAnswer {
+        let answer = {
+            let mut upstreams = self.1.lock().unwrap();
+            upstreams.asked.push(ask);
+            (!upstreams.are_mute).then(|| upstreams.answer.clone().unwrap_or(UpstreamAnswer::Answers))
+        };
+        match answer {
+            Some(answer) => answer,
+            None => std::future::pending().await,
+        }
     }
 }
 

@@ -231,7 +231,7 @@ impl<E: Engine, P: Probe> Observer<E, P> {
 
     async fn starts_again(&self, container: &Container, route: &Route) -> StartsAgain {
         let upstream = &route.upstream;
-        // What only the cluster's network can name cannot be told from here.
+        // A name without a dot may be another one's on the cluster's network.
         let is_known_here = upstream.host().contains(['.', ':']) || upstream.host() == "localhost";
         let Err(why) = self.prober.probe().upstream_answers(route).await else { return StartsAgain::Yes };
         if !is_known_here || self.major_version(container).await.is_some_and(registry::starts_without_upstream) {

@@ -18,7 +18,7 @@ use crate::engine::{
 };
 use crate::labels::{KIND_CLUSTER, KIND_ROLE};
 use crate::manifest::load_contents;
-use crate::probe::{Probe, Prober, Question, UpstreamAnswer};
+use crate::probe::{Ask, Probe, Prober, Question, UpstreamAnswer};
 use crate::provisioner::Provisioner;
 use crate::subject::Subject;
 
@@ -40,7 +40,7 @@ impl Probe for Answering {
         self.0.lock().unwrap().contains(&port)
     }
 
-    async fn upstream(&self, _: &Route) -> UpstreamAnswer {
+    async fn upstream(&self, _: &Route, _: Ask) -> UpstreamAnswer {
         UpstreamAnswer::Answers
     }
 }

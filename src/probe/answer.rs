@@ -9,6 +9,8 @@ pub enum UpstreamAnswer {
     Answers,
     /// It refuses the credentials; the message says how, and since when they are not sent any more.
     Unauthorized(String),
+    /// The proxy on the way to it refuses who asks.
+    RefusedByProxy(String),
     /// Its certificate is not one that the registry trusts.
     Untrusted(String),
     /// 429; the message says until when, where it names a time.
@@ -33,14 +35,20 @@ impl UpstreamAnswer {
     pub fn is_good(&self) -> bool {
         matches!(self, Self::Answers)
     }
+
+    /// It is known, and pulls of what is not cached can be expected to fail.
+    pub fn is_bad(&self) -> bool {
+        !matches!(self, Self::Answers | Self::Unknown(_))
+    }
 }
 
 impl fmt::Display for UpstreamAnswer {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Answers => f.write_str("answers as a registry"),
-            Self::Silent => f.write_str("no answer within 10 s"),
+            Self::Silent => f.write_str("no answer within 10 s; look at the network, and at what is in front of it"),
             Self::Unauthorized(why)
+            | Self::RefusedByProxy(why)
             | Self::Untrusted(why)
             | Self::RateLimited(why)
             | Self::Broken(why)

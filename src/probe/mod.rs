@@ -2,12 +2,14 @@
 
 mod answer;
 mod prober;
+mod refusals;
 mod upstream;
 
 use std::error::Error;
 use std::future::Future;
 use std::io::ErrorKind;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::sync::Arc;
 use std::time::Duration;
 
 use http_body_util::Empty;
@@ -19,15 +21,16 @@ use hyper_util::rt::TokioExecutor;
 use jiff::Timestamp;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::time::{Instant, timeout};
-use url::Url;
 
 pub use self::answer::UpstreamAnswer;
 pub use self::prober::Prober;
-pub use self::upstream::Asked;
+use self::refusals::remembered;
+pub use self::refusals::{REFUSED_FOR, Refusals};
+use self::upstream::Upstreams;
+pub use self::upstream::{Ask, Asked, RouteKey};
 use crate::desired::Route;
 use crate::engine::Container;
 use crate::limit::REGISTRY_ANSWER;
-use crate::manifest::{Credentials, Upstream};
 use crate::reference::Reference;
 use crate::registry;
 
@@ -35,7 +38,7 @@ use crate::registry;
 const FIRST_LIMIT: Duration = Duration::from_secs(2);
 /// One that has not answered the second time either counts as hung.
 const SECOND_LIMIT: Duration = Duration::from_secs(8);
-/// Longest wait for an upstream to accept a connection, and for a registry's counters.
+/// Longest wait for an upstream where a registry is to start by it, and for a registry's catalog.
 const REACH_LIMIT: Duration = Duration::from_secs(2);
 /// Whoever holds a port of this machine accepts at once.
 const TAKEN_LIMIT: Duration = Duration::from_millis(250);
@@ -52,14 +55,16 @@ pub trait Probe: Clone + Send + Sync + 'static {
     /// Whether something holds a port of this host.
     fn port_is_taken(&self, address: IpAddr, port: u16) -> impl Future<Output = bool> + Send;
     /// What a mirror's upstream answers, asked as its registry would.
-    fn upstream(&self, route: &Route) -> impl Future<Output = UpstreamAnswer> + Send;
-    /// Whether an upstream answers `/v2/` with whatever it be, as a registry of version 2 asks it when it starts; the
-    /// error says why not.
+    fn upstream(&self, route: &Route, ask: Ask) -> impl Future<Output = UpstreamAnswer> + Send;
+    /// Whether an upstream answers `/v2/` with whatever it be, and soon, as a registry of version 2 asks it when it
+    /// starts; the error says why not.
     fn upstream_answers(&self, route: &Route) -> impl Future<Output = Result<(), String>> + Send {
         async {
-            Some(self.upstream(route).await)
-                .filter(UpstreamAnswer::is_away)
-                .map_or(Ok(()), |away| Err(away.to_string()))
+            match timeout(REACH_LIMIT, self.upstream(route, Ask::Plainly)).await {
+                Ok(answer) if answer.is_away() => Err(answer.to_string()),
+                Ok(_) => Ok(()),
+                Err(_) => Err(format!("no answer within {} s", REACH_LIMIT.as_secs())),
+            }
         }
     }
 }
@@ -113,6 +118,8 @@ pub struct FromHere {
     engine: EngineAt,
     /// Keeps one connection to each registry: a new one for each question would cost more than the question.
     client: Client<HttpConnector, Empty<Bytes>>,
+    upstreams: Upstreams,
+    refusals: Option<Arc<dyn Refusals>>,
 }
 
 /// Where published ports are reached.
@@ -128,7 +135,34 @@ impl FromHere {
     /// A probe for an engine's containers.
     pub fn new(engine: EngineAt) -> Self {
         let client = Client::builder(TokioExecutor::new()).pool_max_idle_per_host(1).build_http();
-        Self { engine, client }
+        Self { engine, client, upstreams: Upstreams::default(), refusals: None }
+    }
+
+    /// The same, which remembers what credentials were refused.
+    #[must_use]
+    pub fn remembering(self, refusals: Arc<dyn Refusals>) -> Self {
+        Self { refusals: Some(refusals), ..self }
+    }
+
+    /// When a route's credentials were refused, if they are not to be sent for that reason.
+    fn refused_at(&self, route: &Route) -> Option<Timestamp> {
+        route.credentials.as_ref()?;
+        self.refusals.as_ref()?.refused_at(&RouteKey::of(route))
+    }
+
+    async fn ask_as(&self, route: &Route, ask: Ask) -> UpstreamAnswer {
+        if ask == Ask::Plainly || route.credentials.is_none() {
+            return self.upstreams.ask(route, ask).await;
+        }
+        if let Some(at) = self.refused_at(route) {
+            let answer = self.upstreams.ask(route, Ask::Plainly).await;
+            return if answer.is_good() { remembered(at) } else { answer };
+        }
+        let answer = self.upstreams.ask(route, ask).await;
+        if let (UpstreamAnswer::Unauthorized(_), Some(refusals)) = (&answer, &self.refusals) {
+            refusals.note(&RouteKey::of(route));
+        }
+        answer
     }
 
     /// Where a container's registry is reached from here, if it can be.
@@ -170,13 +204,11 @@ impl FromHere {
     }
 
     /// Whether an upstream would give an image to whom ksail.yaml says the mirror is.
-    pub async fn ask_upstream(
-        &self,
-        upstream: &Upstream,
-        credentials: Option<&Credentials>,
-        image: &Reference,
-    ) -> Asked {
-        upstream::ask(upstream, credentials, image).await
+    pub async fn ask_upstream(&self, route: &Route, image: &Reference) -> Asked {
+        match self.refused_at(route) {
+            Some(at) => Asked::Refused(remembered(at).to_string()),
+            None => self.upstreams.ask_image(route, image).await,
+        }
     }
 
     async fn document(&self, host: &str, port: u16, path: &str) -> Option<serde_json::Value> {
@@ -223,20 +255,66 @@ impl Probe for FromHere {
         matches!(timeout(TAKEN_LIMIT, TcpStream::connect(SocketAddr::new(address, port))).await, Ok(Ok(_)))
     }
 
-    async fn upstream(&self, route: &Route) -> UpstreamAnswer {
-        let Ok(url) = Url::parse(route.upstream.as_str()) else {
-            return UpstreamAnswer::Unreachable("not a URL".to_owned());
-        };
-        let host = url.host_str().unwrap_or_default().trim_matches(['[', ']']).to_owned();
-        let port = url.port_or_known_default().unwrap_or(443);
-        match timeout(REACH_LIMIT, TcpStream::connect((host.as_str(), port))).await {
-            Ok(Ok(_)) => UpstreamAnswer::Answers,
-            Ok(Err(error)) => UpstreamAnswer::Unreachable(error.to_string()),
-            Err(_) => UpstreamAnswer::Unreachable(format!("no connection within {} s", REACH_LIMIT.as_secs())),
+    async fn upstream(&self, route: &Route, ask: Ask) -> UpstreamAnswer {
+        match &self.engine {
+            EngineAt::ThisMachine => self.ask_as(route, ask).await,
+            // Its networks are others.
+            EngineAt::Elsewhere(host) => {
+                UpstreamAnswer::Unknown(format!("what the engine's machine {host} reaches is not known here"))
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeMap;
+    use std::sync::Mutex;
+
+    use super::*;
+    use crate::manifest::Credentials;
+
+    #[derive(Debug, Default)]
+    struct Remembered(Mutex<BTreeMap<RouteKey, Timestamp>>);
+
+    impl Refusals for Remembered {
+        fn refused_at(&self, route: &RouteKey) -> Option<Timestamp> {
+            self.0.lock().unwrap().get(route).copied()
+        }
+
+        fn note(&self, route: &RouteKey) {
+            self.0.lock().unwrap().insert(route.clone(), Timestamp::now());
         }
     }
 
-    async fn upstream_answers(&self, route: &Route) -> Result<(), String> {
-        upstream::answers(&route.upstream, REACH_LIMIT).await
+    #[tokio::test]
+    async fn a_password_that_was_refused_is_not_sent_by_the_next_process_and_another_one_is() {
+        let registry = upstream::guarded().await;
+        let route = |password: &str| Route {
+            upstream: registry.url().parse().unwrap(),
+            proxy: None,
+            ca: None,
+            credentials: Some(Credentials { username: "some-user".into(), password: password.into() }),
+        };
+        let refusals = Arc::<Remembered>::default();
+        let process = || FromHere::new(EngineAt::ThisMachine).remembering(refusals.clone());
+        for _ in 0..3 {
+            let answer = process().upstream(&route("wrong"), Ask::WithCredentials).await;
+            assert!(matches!(answer, UpstreamAnswer::Unauthorized(_)), "{answer:?}");
+        }
+        let image = Reference::read("ghcr.io/a/b:1", &"ghcr.io".parse().unwrap()).unwrap();
+        let asked = process().ask_upstream(&route("wrong"), &image).await;
+        assert!(matches!(&asked, Asked::Refused(why) if why.contains("not tried again before")), "{asked:?}");
+        assert_eq!(registry.told_who(), 1);
+        let answer = process().upstream(&route("hunter2"), Ask::WithCredentials).await;
+        assert_eq!(answer, UpstreamAnswer::Answers);
+    }
+
+    #[tokio::test]
+    async fn an_engine_that_is_elsewhere_meets_what_is_not_known_here() {
+        let route = Route { upstream: "https://a.test".parse().unwrap(), proxy: None, ca: None, credentials: None };
+        let answer = FromHere::new(EngineAt::Elsewhere("b.test".to_owned())).upstream(&route, Ask::Plainly).await;
+        let why = "what the engine's machine b.test reaches is not known here";
+        assert_eq!(answer, UpstreamAnswer::Unknown(why.to_owned()));
     }
 }

@@ -262,7 +262,7 @@ mod tests {
     use std::collections::VecDeque;
     use std::net::IpAddr;
 
-    use super::super::UpstreamAnswer;
+    use super::super::{Ask, UpstreamAnswer};
     use super::*;
     use crate::desired::Route;
     use crate::engine::{ContainerState, LogDriver};
@@ -317,7 +317,7 @@ mod tests {
             false
         }
 
-        async fn upstream(&self, _: &Route) -> UpstreamAnswer {
+        async fn upstream(&self, _: &Route, _: Ask) -> UpstreamAnswer {
             UpstreamAnswer::Answers
         }
     }

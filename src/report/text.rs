@@ -39,7 +39,7 @@ impl Reporter for Text {
         let line = match (news, event) {
             (News::Old, _) => None,
             (News::UpstreamIsBack, Event::Condition { subject, condition }) => {
-                Some(Line::of(format!("{subject}: upstream reachable again: {}", condition.message)))
+                Some(Line::of(format!("{subject}: upstream is back: {}", condition.message)))
             }
             (News::New | News::UpstreamIsBack, event) => line(event),
         };
@@ -147,7 +147,7 @@ fn condition(subject: &Subject, condition: &Condition) -> Option<Line> {
         (ConditionType::Ready, ConditionStatus::True) => Some(about.good("Ready")),
         (ConditionType::Ready, _) => Some(about.bad("not Ready").then(why)),
         (ConditionType::UpstreamReachable, ConditionStatus::False) => {
-            Some(about.then("upstream unreachable: ").then(message))
+            Some(about.then(upstream(*reason)).then(": ").then(message))
         }
         (ConditionType::NetworkAttached, ConditionStatus::False) if *reason == Reason::NetworkNotFound => {
             Some(about.then(message))
@@ -159,6 +159,18 @@ fn condition(subject: &Subject, condition: &Condition) -> Option<Line> {
             Some(about.then(message))
         }
         _ => None,
+    }
+}
+
+/// An upstream from which nothing new can be had.
+const fn upstream(reason: Reason) -> &'static str {
+    match reason {
+        Reason::UpstreamUnauthorized => "upstream refuses who asks",
+        Reason::UpstreamUntrusted => "upstream not trusted",
+        Reason::UpstreamRateLimited => "upstream rate-limited",
+        Reason::UpstreamBroken => "upstream broken",
+        Reason::UpstreamSilent => "upstream silent",
+        _ => "upstream unreachable",
     }
 }
 

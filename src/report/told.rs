@@ -15,8 +15,8 @@ pub(super) struct Told {
     is_waited_for: BTreeSet<Subject>,
     /// Told to be ready, and nothing since that stopped it.
     ready: BTreeSet<Subject>,
-    /// Mirrors whose upstream was told to be away, and not that it is back.
-    upstream_away: BTreeSet<Subject>,
+    /// What was told of upstreams that are not well, and not that they are back.
+    upstreams: BTreeMap<Subject, (Reason, String)>,
 }
 
 /// What an event is to whoever has heard those before it.
@@ -36,7 +36,7 @@ impl Told {
             Event::Action(report) => self.action(report),
             Event::Retry { subject, .. } => self.is_waited_for.remove(subject),
             Event::Condition { subject, condition } if condition.kind == ConditionType::UpstreamReachable => {
-                return self.upstream(subject, condition.status);
+                return self.upstream(subject, condition);
             }
             Event::Condition { subject, condition } => self.condition(subject, condition),
             _ => true,
@@ -79,13 +79,17 @@ impl Told {
         }
     }
 
-    fn upstream(&mut self, subject: &Subject, reachable: ConditionStatus) -> News {
-        match reachable {
+    fn upstream(&mut self, subject: &Subject, Condition { status, reason, message, .. }: &Condition) -> News {
+        match status {
             ConditionStatus::False => {
-                self.upstream_away.insert(subject.clone());
-                News::New
+                let before = self.upstreams.insert(subject.clone(), (*reason, message.clone()));
+                // Until when a limit lasts is another time at each answer.
+                let is_told = |(why, words): (Reason, String)| {
+                    why == *reason && (words == *message || why == Reason::UpstreamRateLimited)
+                };
+                if before.is_some_and(is_told) { News::Old } else { News::New }
             }
-            ConditionStatus::True if self.upstream_away.remove(subject) => News::UpstreamIsBack,
+            ConditionStatus::True if self.upstreams.remove(subject).is_some() => News::UpstreamIsBack,
             _ => News::Old,
         }
     }
@@ -186,5 +190,21 @@ mod tests {
         let events = [Unknown, True, False, Unknown, True, True]
             .map(|status| condition(ConditionType::UpstreamReachable, status, "message"));
         assert_eq!(heard(&events), [Old, Old, New, Old, UpstreamIsBack, Old]);
+    }
+
+    #[test]
+    fn of_an_upstream_that_is_not_well_each_cause_is_told_once_and_a_limit_whenever_it_ends() {
+        use News::{New, Old};
+        let upstream = |reason, message: &str| {
+            let event = condition(ConditionType::UpstreamReachable, ConditionStatus::False, message);
+            let Event::Condition { subject, condition } = event else { unreachable!() };
+            Event::Condition { subject, condition: Condition { reason, ..condition } }
+        };
+        let refuses = || upstream(Reason::UpstreamUnreachable, "connection refused");
+        let unknown = condition(ConditionType::UpstreamReachable, ConditionStatus::Unknown, "not asked yet");
+        let limited = |until| upstream(Reason::UpstreamRateLimited, until);
+        let closes = upstream(Reason::UpstreamUnreachable, "closes without an answer");
+        let events = [refuses(), refuses(), unknown, refuses(), closes, limited("12:05"), limited("12:06"), refuses()];
+        assert_eq!(heard(&events), [New, Old, Old, Old, New, New, Old, New]);
     }
 }

@@ -5,6 +5,7 @@ use jiff::Timestamp;
 use crate::engine::EngineError;
 use crate::outcome::Failure;
 use crate::plan::Obstacle;
+use crate::probe::UpstreamAnswer;
 use crate::provisioner::ProvisionError;
 
 /// One thing that is true, false or unknown of a mirror.
@@ -47,7 +48,7 @@ words! {
         Running,
         /// `GET /v2/` answered 200 or 401 within two seconds.
         Serving,
-        /// Its upstream accepts connections from here.
+        /// Its upstream answers as a registry when it is asked as the mirror would ask it.
         UpstreamReachable,
         /// It is on the cluster's network under its alias.
         NetworkAttached,
@@ -101,10 +102,22 @@ words! {
         NotRunning,
         /// It is published where ksail cannot reach it.
         NotReachableFromHere,
-        /// The upstream accepts connections.
+        /// The upstream answers as a registry.
         UpstreamAnswers,
-        /// The upstream does not.
+        /// The upstream, or the proxy on the way to it, refuses the credentials, or wants some.
+        UpstreamUnauthorized,
+        /// The registry does not trust the upstream's certificate.
+        UpstreamUntrusted,
+        /// The upstream's rate limit is reached.
+        UpstreamRateLimited,
+        /// The upstream answers, and not as a registry does.
+        UpstreamBroken,
+        /// The upstream has no address, refuses connections, or there is no way to it.
         UpstreamUnreachable,
+        /// The upstream does not answer within ten seconds.
+        UpstreamSilent,
+        /// What the registry meets cannot be told from here.
+        UpstreamUnknown,
         /// Somebody else's container has the upstream's name on the cluster's network.
         UpstreamShadowed,
         /// The upstream has not been tried yet.
@@ -188,6 +201,19 @@ impl Reason {
             Failure::InNode { .. } => Self::NodeUnreachable,
             Failure::Provisioner(ProvisionError::CannotRun { .. }) => Self::ProvisionerNotFound,
             Failure::Provisioner(_) | Failure::Remains { .. } => Self::ProvisionerFailed,
+        }
+    }
+
+    pub(super) fn of_upstream(answer: &UpstreamAnswer) -> Self {
+        match answer {
+            UpstreamAnswer::Answers => Self::UpstreamAnswers,
+            UpstreamAnswer::Unauthorized(_) | UpstreamAnswer::RefusedByProxy(_) => Self::UpstreamUnauthorized,
+            UpstreamAnswer::Untrusted(_) => Self::UpstreamUntrusted,
+            UpstreamAnswer::RateLimited(_) => Self::UpstreamRateLimited,
+            UpstreamAnswer::Broken(_) => Self::UpstreamBroken,
+            UpstreamAnswer::Unreachable(_) => Self::UpstreamUnreachable,
+            UpstreamAnswer::Silent => Self::UpstreamSilent,
+            UpstreamAnswer::Unknown(_) => Self::UpstreamUnknown,
         }
     }
 

@@ -45,11 +45,11 @@ pub(super) fn assess(mirror: &Mirror, evidence: &Evidence<'_>) -> MirrorStatus {
     );
     if let (Reason::ConfigRejected, Some(shadow)) = (ready.reason, evidence.observed.shadow_of(mirror)) {
         ready.message = format!("{}; {shadow}", ready.message);
-    } else if let (Reason::ConfigRejected, Some(error)) =
-        (ready.reason, evidence.upstreams.get(&host).filter(|answer| !answer.is_good()))
+    } else if let (Reason::ConfigRejected, Some(answer)) =
+        (ready.reason, evidence.upstreams.get(&host).filter(|answer| answer.is_bad()))
     {
         // Registry 2 asks its upstream when it starts, and exits when nobody answers.
-        ready.message = format!("{}; its upstream does not answer from here: {error}", ready.message);
+        ready.message = format!("{}; its upstream, asked from here: {answer}", ready.message);
     }
     conditions.insert(0, ready);
     let conditions = conditions.into_iter().map(|verdict| verdict.at(evidence.now)).collect();
@@ -115,12 +115,14 @@ fn upstream_reachable(mirror: &Mirror, probed: Option<&UpstreamAnswer>, shadow: 
     if let Some(shadow) = shadow {
         return verdict(False, Reason::UpstreamShadowed, shadow.to_string());
     }
-    match probed {
-        None => verdict(Unknown, Reason::NotProbed, format!("{upstream} has not been tried yet")),
-        Some(UpstreamAnswer::Answers) => {
-            verdict(True, Reason::UpstreamAnswers, format!("{upstream} accepts connections"))
-        }
-        Some(error) => verdict(False, Reason::UpstreamUnreachable, format!("{upstream}: {error}")),
+    let Some(answer) = probed else {
+        return verdict(Unknown, Reason::NotProbed, format!("{upstream} has not been asked yet"));
+    };
+    let (reason, said) = (Reason::of_upstream(answer), format!("{upstream}: {answer}"));
+    match answer {
+        UpstreamAnswer::Answers => verdict(True, reason, format!("{upstream} {answer}")),
+        UpstreamAnswer::Unknown(_) => verdict(Unknown, reason, said),
+        _ => verdict(False, reason, said),
     }
 }
 

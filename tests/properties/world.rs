@@ -16,7 +16,7 @@ use ksail::manifest::{
     Connection, Credentials, Distribution, Lifecycle, Manifest, Mirror, Registries, State, Upstream, VolumePolicy,
 };
 use ksail::names;
-use ksail::probe::{Probe, Question, Serving, UpstreamAnswer};
+use ksail::probe::{Ask, Probe, Question, Serving, UpstreamAnswer};
 use proptest::prelude::*;
 use proptest::sample::Index;
 use tokio::time::{Instant, sleep};
@@ -474,7 +474,7 @@ impl Probe for InMemory {
         self.0.lock().unwrap().held.contains(&port)
     }
 
-    async fn upstream(&self, _: &Route) -> UpstreamAnswer {
+    async fn upstream(&self, _: &Route, _: Ask) -> UpstreamAnswer {
         UpstreamAnswer::Answers
     }
 }

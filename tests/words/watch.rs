@@ -268,9 +268,20 @@ fn conditions() -> Vec<Event> {
             UpstreamReachable,
             False,
             Reason::UpstreamUnreachable,
-            "https://registry-1.docker.io: connection refused",
+            "https://registry-1.docker.io: connection refused; look at the port, and whether it runs",
         ),
-        condition(UpstreamReachable, True, Reason::UpstreamAnswers, "https://registry-1.docker.io accepts connections"),
+        condition(
+            UpstreamReachable,
+            True,
+            Reason::UpstreamAnswers,
+            "https://registry-1.docker.io answers as a registry",
+        ),
+        condition(
+            UpstreamReachable,
+            False,
+            Reason::UpstreamUnauthorized,
+            "https://registry-1.docker.io: refuses the credentials (401), which are not sent again; set others",
+        ),
         condition(
             NetworkAttached,
             False,

@@ -1,0 +1,43 @@
+//! Credentials that an upstream has refused are not sent by the next process either.
+
+use std::fmt;
+use std::time::Duration;
+
+use jiff::Timestamp;
+use jiff::tz::TimeZone;
+
+use super::{RouteKey, UpstreamAnswer};
+
+/// So long credentials that were refused are not tried again.
+pub const REFUSED_FOR: Duration = Duration::from_secs(60 * 60);
+
+/// What remembers that credentials were refused, for longer than this process lives.
+pub trait Refusals: fmt::Debug + Send + Sync {
+    /// When those of a route were refused, if that is less than [`REFUSED_FOR`] ago.
+    fn refused_at(&self, route: &RouteKey) -> Option<Timestamp>;
+    /// They are refused now.
+    fn note(&self, route: &RouteKey);
+}
+
+/// What stands for an answer to credentials that were refused then.
+pub(super) fn remembered(at: Timestamp) -> UpstreamAnswer {
+    UpstreamAnswer::Unauthorized(in_words(at, &TimeZone::system()))
+}
+
+fn in_words(at: Timestamp, zone: &TimeZone) -> String {
+    let clock = |time: Timestamp| time.to_zoned(zone.clone()).strftime("%H:%M").to_string();
+    let until = at.checked_add(REFUSED_FOR).unwrap_or(Timestamp::MAX);
+    format!("refused the credentials at {}; not tried again before {}: set others", clock(at), clock(until))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_refusal_says_when_it_was_and_until_when_it_stands() {
+        let at = "2026-12-01T10:05:00Z".parse().unwrap();
+        let expected = "refused the credentials at 10:05; not tried again before 11:05: set others";
+        assert_eq!(in_words(at, &TimeZone::UTC), expected);
+    }
+}
