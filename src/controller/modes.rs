@@ -38,15 +38,23 @@ impl Modes {
     }
 
     /// What is seen for the first time stays as it is until answers say otherwise; `is_read` says of whom all is known
-    /// that there is. Mirrors that nobody asks for any more are forgotten.
-    pub(super) fn found(&mut self, observed: &Observed, asked: &BTreeSet<String>, is_read: impl Fn(&str) -> bool) {
+    /// that there is. Mirrors that nobody asks for any more are forgotten. Those are returned that are served from their caches.
+    pub(super) fn found(
+        &mut self,
+        observed: &Observed,
+        asked: &BTreeSet<String>,
+        is_read: impl Fn(&str) -> bool,
+    ) -> Vec<String> {
         self.mirrors.retain(|host, _| asked.contains(host));
         let from_cache = observed.served_from_cache();
-        for host in asked.iter().filter(|host| is_read(host)) {
-            let mode = if from_cache.contains(host) { Mode::Cache } else { Mode::Proxy };
-            let new = || Served { how: CacheMode::found(mode, self.by_answers), traffic: None };
-            self.mirrors.entry(host.clone()).or_insert_with(new);
+        let new: Vec<&String> =
+            asked.iter().filter(|host| is_read(host) && !self.mirrors.contains_key(*host)).collect();
+        for host in &new {
+            let mode = if from_cache.contains(*host) { Mode::Cache } else { Mode::Proxy };
+            let served = Served { how: CacheMode::found(mode, self.by_answers), traffic: None };
+            self.mirrors.insert((*host).clone(), served);
         }
+        new.into_iter().filter(|host| from_cache.contains(*host)).cloned().collect()
     }
 
     /// Hosts of the mirrors that are served from their volumes.

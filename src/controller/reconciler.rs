@@ -7,7 +7,7 @@ use std::time::Duration;
 use jiff::Timestamp;
 use tokio::sync::{mpsc, watch};
 use tokio::task::{JoinError, JoinSet};
-use tokio::time::{Instant, sleep_until};
+use tokio::time::{Instant, sleep_until, timeout};
 use tokio_util::sync::CancellationToken;
 
 use super::bound::Bound;
@@ -239,7 +239,8 @@ impl<E: Engine, P: Probe> Reconciler<E, P> {
                 }
                 Some(()) = at(self.upstreams.next_due()) => {
                     for (key, route, how) in self.upstreams.take_due(Instant::now()) {
-                        tasks.spawn(ask(self.probe.clone(), key, route, how, answers.clone()));
+                        let patience = self.upstreams.patience(&key);
+                        tasks.spawn(ask(self.probe.clone(), (key, route, how), patience, answers.clone()));
                     }
                 }
                 () = sleep_until(resync.due), if follows => {
@@ -438,12 +439,11 @@ fn raise_panics(tasks: &mut JoinSet<()>) {
 
 async fn ask<P: Probe>(
     probe: P,
-    key: RouteKey,
-    route: Route,
-    how: Ask,
+    (key, route, how): (RouteKey, Route, Ask),
+    patience: Duration,
     out: mpsc::UnboundedSender<(RouteKey, Ask, UpstreamAnswer)>,
 ) {
-    let answer = probe.upstream(&route, how).await;
+    let answer = timeout(patience, probe.upstream(&route, how)).await.unwrap_or(UpstreamAnswer::Silent);
     // Nobody listens once the watch has ended.
     let _ = out.send((key, how, answer));
 }

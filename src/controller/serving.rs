@@ -71,7 +71,10 @@ impl<E: Engine, P: Probe> Reconciler<E, P> {
     pub(super) fn look_at_modes(&mut self, observed: &Observed, unsettled: &BTreeSet<Subject>, now: Instant) {
         let caches = self.asked.0.mirrors.values().filter(|mirror| mirror.role == Role::Mirror);
         let hosts = caches.map(|mirror| mirror.host.to_string()).collect();
-        self.modes.found(observed, &hosts, |host| !unsettled.contains(&Subject::mirror(host)));
+        // What was answered before a mirror was known to be served from its cache was no answer to how it is served.
+        for host in self.modes.found(observed, &hosts, |host| !unsettled.contains(&Subject::mirror(host))) {
+            self.upstreams.ask_host_again(&host, now);
+        }
         self.modes.come_back(now);
         self.set_modes();
         self.wake = self.modes.next_comes_back_at(now);

@@ -24,6 +24,11 @@ const CREDENTIALS: Duration = Duration::from_secs(15 * 60);
 /// Where an upstream's trouble kept them from being tried it is sooner, after longer each time.
 const CREDENTIALS_AT_FIRST: Duration = Duration::from_secs(5);
 
+/// Without an answer for so long it is silent.
+const SILENT: Duration = Duration::from_secs(10);
+/// And one that was silent the last time is still.
+const STILL_SILENT: Duration = Duration::from_secs(5);
+
 /// Every distinct route of a cluster's mirrors.
 #[derive(Debug, Default)]
 pub(super) struct Upstreams {
@@ -133,6 +138,21 @@ impl Upstreams {
         if let Some(upstream) = self.upstreams.get_mut(key) {
             upstream.due = Some(upstream.due.map_or(at, |due| due.min(at)));
         }
+    }
+
+    /// Asks a mirror's upstream at that time.
+    pub(super) fn ask_host_again(&mut self, host: &str, at: Instant) {
+        let its = self.upstreams.iter().find(|(_, upstream)| upstream.hosts.contains(host));
+        if let Some(key) = its.map(|(key, _)| key.clone()) {
+            self.ask_again(&key, at);
+        }
+    }
+
+    /// How long an answer is waited for. One that was silent has had its time; that it still is has to be known soon.
+    pub(super) fn patience(&self, key: &RouteKey) -> Duration {
+        let last = self.upstreams.get(key).and_then(|upstream| upstream.last.as_ref());
+        let was_silent = last.is_some_and(|last| last.answer == UpstreamAnswer::Silent);
+        if was_silent { STILL_SILENT } else { SILENT }
     }
 
     /// Hosts of the mirrors whose upstream is asked on a route.
