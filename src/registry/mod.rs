@@ -10,7 +10,7 @@ mod version;
 
 use std::fmt;
 
-pub use self::access_log::requests;
+pub use self::access_log::Answers;
 pub use self::counters::{CacheCounters, READ_COUNTERS};
 pub use self::secrets::SecretFiles;
 pub use self::settings::{LOG_CAP, SHAPE, is_proxy, settings};

@@ -1,117 +1,21 @@
-//! Proof that a node's pulls go through a mirror: one is made on the node, and has to show in the mirror's own log.
-//!
-//! ```text
-//! node file ──▶ DNS ──▶ connect ──▶ mirror ──▶ upstream (credentials)
-//! ```
-//!
-//! A pull that succeeds proves nothing, since containerd goes around a mirror that does not work; and one that fails
-//! does not say where. So what fails is looked into, hop by hop.
+//! Which pulls are made, with what, and what needs none to be seen.
 
-use std::collections::BTreeMap;
-use std::fmt;
-use std::time::Duration;
+use tokio::time::{Instant, timeout_at};
 
 use futures_util::stream::{self, StreamExt};
 
+use super::proof::{Hop, Outcome, Proof};
+use super::pull::Pull;
 use crate::desired::{Desired, Mirror};
-use crate::distribution::{NodeLayout, node_layout};
-use crate::engine::{ContainerState, Engine, EngineError, Exec, Executed, LogPart};
+use crate::distribution::node_layout;
+use crate::engine::{ContainerState, Engine, EngineError};
 use crate::observed::{Foreign, Node, Observed, OwnContainer, Unwired, unwired};
-use crate::probe::{Asked, FromHere, Serving};
+use crate::probe::{FromHere, Serving};
 use crate::reference::Reference;
-use crate::registry::{self, Role};
+use crate::registry::{self, Answers, Role};
 
-/// containerd's namespace for these pulls: nothing of them is left among the cluster's own images.
-const NAMESPACE: &str = "ksail-verify";
 /// Pulls at once. Each is a program in a node.
 const AT_ONCE: usize = 4;
-/// Lines of a mirror's log that are searched. A pull writes two for each request.
-const LINES: u32 = 2_000;
-
-/// Where a pull goes through, in order.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-pub enum Hop {
-    /// The node's `hosts.toml`, and whether its containerd reads it.
-    NodeFile,
-    /// The mirror's name, as the node looks it up.
-    Dns,
-    /// The connection from the node to the mirror.
-    Connect,
-    /// The mirror's registry.
-    Mirror,
-    /// The registry that the mirror asks.
-    Upstream,
-    /// What the mirror tells that registry who it is.
-    Credentials,
-}
-
-impl Hop {
-    /// In words.
-    pub const fn as_str(self) -> &'static str {
-        match self {
-            Self::NodeFile => "node file",
-            Self::Dns => "DNS",
-            Self::Connect => "connect",
-            Self::Mirror => "mirror",
-            Self::Upstream => "upstream",
-            Self::Credentials => "credentials",
-        }
-    }
-}
-
-impl fmt::Display for Hop {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(self.as_str())
-    }
-}
-
-/// What was found out about one mirror on one node.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Proof {
-    /// What image references say.
-    pub host: String,
-    /// Whether it is a mirror, or a registry to push to.
-    pub role: Role,
-    /// The node.
-    pub node: String,
-    /// The image that was pulled.
-    pub image: Option<String>,
-    /// What came of it.
-    pub outcome: Outcome,
-}
-
-/// What came of a proof.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Outcome {
-    /// The pull came through the mirror.
-    Proven {
-        /// The node's requests in the mirror's log.
-        requests: usize,
-    },
-    /// It did not.
-    Broken {
-        /// The first hop that does not work.
-        hop: Hop,
-        /// What is wrong there.
-        message: String,
-    },
-    /// There is nothing to pull, or nothing to pull it with.
-    NotTried {
-        /// Why, and what to do.
-        message: String,
-    },
-}
-
-impl Outcome {
-    fn broken(hop: Hop, message: impl Into<String>) -> Self {
-        Self::Broken { hop, message: message.into() }
-    }
-
-    /// Whether the pull came through the mirror.
-    pub fn is_proven(&self) -> bool {
-        matches!(self, Self::Proven { .. })
-    }
-}
 
 /// What to prove, with what.
 #[derive(Debug)]
@@ -126,26 +30,30 @@ pub struct Verifier<'a, E> {
     pub observed: &'a Observed,
     /// The image to pull; otherwise one that the mirror has already.
     pub image: Option<&'a Reference>,
-    /// How long a pull may take.
-    pub limit: Duration,
+    /// Somebody asked for these mirrors, and not for whatever there is.
+    pub is_named: bool,
+    /// When all has to be known.
+    pub deadline: Instant,
 }
 
 impl<E: Engine> Verifier<'_, E> {
     /// Proves each of these mirrors on every node that runs.
     pub async fn prove(&self, mirrors: &[&Mirror]) -> Result<Vec<Proof>, EngineError> {
-        let mut pulls = Vec::new();
-        for mirror in mirrors {
-            let image = self.image_for(mirror).await;
-            for node in &self.observed.nodes {
-                pulls.push(self.prove_on(mirror, node, image.clone()));
-            }
-        }
+        let images = mirrors.iter().map(|mirror| async move {
+            let image = timeout_at(self.deadline, self.image_for(mirror)).await;
+            (*mirror, image.unwrap_or(Err(Outcome::TimeIsUp)))
+        });
+        let images: Vec<_> = stream::iter(images.collect::<Vec<_>>()).buffered(AT_ONCE).collect().await;
+        let on_nodes = images
+            .iter()
+            .flat_map(|(mirror, image)| self.observed.nodes.iter().map(move |node| (*mirror, node, image)));
+        let pulls: Vec<_> = on_nodes.map(|(mirror, node, image)| self.prove_in_time(mirror, node, image)).collect();
         let proofs: Vec<_> = stream::iter(pulls).buffered(AT_ONCE).collect().await;
         proofs.into_iter().collect()
     }
 
     /// The image asked for, or one in the mirror's cache.
-    async fn image_for(&self, mirror: &Mirror) -> Result<Reference, String> {
+    async fn image_for(&self, mirror: &Mirror) -> Result<Reference, Outcome> {
         if let Some(image) = self.image.filter(|image| image.host == mirror.host.as_str()) {
             return Ok(image.clone());
         }
@@ -153,16 +61,23 @@ impl<E: Engine> Verifier<'_, E> {
             Some(found) => self.cached_image(found).await,
             None => None,
         };
+        let (repository, tag) = cached.ok_or_else(|| self.nothing_to_pull(mirror))?;
         let host = &mirror.host;
-        let example = if host.as_str() == "docker.io" { "library/alpine:3" } else { "team/app:1" };
-        let nothing = || match mirror.role {
-            Role::Mirror => format!(
-                "nothing is cached yet that could be pulled; name an image: ksail verify {host} --image {host}/{example}"
-            ),
-            Role::Push => format!("nothing has been pushed yet that could be pulled: docker push {host}/NAME:TAG"),
-        };
-        let (repository, tag) = cached.ok_or_else(nothing)?;
-        Reference::read(&format!("{host}/{repository}:{tag}"), host)
+        Reference::read(&format!("{host}/{repository}:{tag}"), host).map_err(|message| Outcome::NotTried { message })
+    }
+
+    fn nothing_to_pull(&self, mirror: &Mirror) -> Outcome {
+        let host = &mirror.host;
+        match mirror.role {
+            Role::Mirror => {
+                let image = Reference::example(host);
+                Outcome::NotTried { message: format!("nothing cached yet; ksail verify {host} --image {image}") }
+            }
+            Role::Push => {
+                let message = format!("nothing pushed yet: docker push {host}/NAME:TAG");
+                if self.is_named { Outcome::NotTried { message } } else { Outcome::PassedOver { message } }
+            }
+        }
     }
 
     /// Repository and tag of an image that is in a registry's volume. Of its tags a cache lists those of its upstream.
@@ -177,53 +92,53 @@ impl<E: Engine> Verifier<'_, E> {
         None
     }
 
+    async fn prove_in_time(
+        &self,
+        mirror: &Mirror,
+        node: &Node,
+        image: &Result<Reference, Outcome>,
+    ) -> Result<Proof, EngineError> {
+        let proven = timeout_at(self.deadline, self.prove_on(mirror, node, image)).await;
+        let (outcome, answers) = proven.unwrap_or(Ok((Outcome::TimeIsUp, Answers::default())))?;
+        Ok(Proof {
+            host: mirror.host.to_string(),
+            role: mirror.role,
+            node: node.name.clone(),
+            image: image.as_ref().ok().map(ToString::to_string),
+            requests: answers.by_status(),
+            outcome,
+        })
+    }
+
     async fn prove_on(
         &self,
         mirror: &Mirror,
         node: &Node,
-        image: Result<Reference, String>,
-    ) -> Result<Proof, EngineError> {
-        let shown = image.as_ref().ok().map(ToString::to_string);
-        let outcome = match self.obstacle(mirror, node) {
-            Some(obstacle) => obstacle,
-            None => match image {
-                Err(message) => Outcome::NotTried { message },
-                Ok(image) => self.pull_and_look(mirror, node, &image).await?,
-            },
+        image: &Result<Reference, Outcome>,
+    ) -> Result<(Outcome, Answers), EngineError> {
+        let without_pull = |outcome| Ok((outcome, Answers::default()));
+        if let Some(obstacle) = self.obstacle(mirror, node) {
+            return without_pull(obstacle);
+        }
+        let image = match image {
+            Ok(image) => image,
+            Err(outcome) => return without_pull(outcome.clone()),
         };
-        Ok(Proof { host: mirror.host.to_string(), role: mirror.role, node: node.name.clone(), image: shown, outcome })
+        let Some(found) = self.container(mirror) else {
+            return without_pull(Outcome::broken(Hop::Mirror, "it is gone"));
+        };
+        let Self { engine, probe, deadline, .. } = *self;
+        let (layout, container) = (node_layout(self.desired.distribution), &found.container);
+        Pull { engine, probe, layout, mirror, container, node, image, deadline }.prove().await
     }
 
     /// What needs no pull to be seen.
     fn obstacle(&self, mirror: &Mirror, node: &Node) -> Option<Outcome> {
-        let unwired = unwired(node, mirror, self.desired).map(|why| Self::told(node, why));
+        let unwired = unwired(node, mirror, self.desired).map(|why| told(node, why));
         match unwired {
             Some(broken @ Outcome::Broken { .. }) => Some(broken),
             not_tried => self.wrong_mirror(mirror).map(|message| Outcome::broken(Hop::Mirror, message)).or(not_tried),
         }
-    }
-
-    fn told(node: &Node, why: Unwired) -> Outcome {
-        let name = &node.name;
-        Outcome::broken(
-            Hop::NodeFile,
-            match why {
-                Unwired::Unreadable(why) => format!("the files of {name} cannot be read: {why}"),
-                Unwired::Ignores(complaint) => complaint,
-                Unwired::Missing(path) => format!("{path} is missing; 'ksail apply' writes it"),
-                Unwired::Differs(path) => format!("{path} is not as ksail.yaml says; 'ksail apply' mends it"),
-                Unwired::Foreign(Foreign { path, cluster: None }) => {
-                    format!("{path} was not written by ksail; move it away")
-                }
-                Unwired::Foreign(Foreign { path, cluster: Some(cluster) }) => {
-                    format!("{path} is cluster {cluster}'s; mount another directory into the nodes of one of them")
-                }
-                Unwired::Unknown(why) => {
-                    let message = format!("it cannot be told whether containerd on {name} reads such files: {why}");
-                    return Outcome::NotTried { message };
-                }
-            },
-        )
     }
 
     fn wrong_mirror(&self, mirror: &Mirror) -> Option<String> {
@@ -240,134 +155,32 @@ impl<E: Engine> Verifier<'_, E> {
         }
     }
 
-    /// The pull itself; whether it came through is what the mirror's log says.
-    async fn pull_and_look(&self, mirror: &Mirror, node: &Node, image: &Reference) -> Result<Outcome, EngineError> {
-        let Some(found) = self.container(mirror) else { return Ok(Outcome::broken(Hop::Mirror, "it is gone")) };
-        let hosts = ["--hosts-dir", node.hosts_directory.as_str()];
-        let before = match self.requests(found, node, image).await {
-            Err(error) if !error.is_unavailable() => {
-                let message = format!("the log of {} cannot be read: {error}", found.container.name);
-                return Ok(Outcome::NotTried { message });
-            }
-            before => before?,
-        };
-        let pulled = self.fetch(node, &hosts, image).await?;
-        let after = self.requests(found, node, image).await?;
-        let requests: usize =
-            after.iter().map(|(line, times)| times.saturating_sub(before.get(line).copied().unwrap_or_default())).sum();
-        match pulled {
-            Fetched::Done if requests > 0 => Ok(Outcome::Proven { requests }),
-            Fetched::NoClient => Ok(no_client(node)),
-            Fetched::Done | Fetched::Failed(_) | Fetched::TooLate => {
-                self.look_into(mirror, node, image, requests).await
-            }
-        }
-    }
-
-    /// Asks the mirror alone, so that what fails is the way to it. Of the pull that did not succeed `requests` came to it.
-    async fn look_into(
-        &self,
-        mirror: &Mirror,
-        node: &Node,
-        image: &Reference,
-        requests: usize,
-    ) -> Result<Outcome, EngineError> {
-        let address = format!("{}:{}", mirror.name, registry::PORT);
-        Ok(match self.fetch(node, &["--plain-http"], &image.at(&address)).await? {
-            Fetched::Done if requests > 0 => {
-                let limit = self.limit.as_secs();
-                let message = format!(
-                    "the pull came through it, and did not end well within {limit} s; the next one does: try again, with a longer --timeout"
-                );
-                Outcome::broken(Hop::Mirror, message)
-            }
-            Fetched::Done => {
-                let message = format!(
-                    "{} reaches the mirror, and its containerd goes around it; 'docker logs {}' may say more",
-                    node.name, node.name
-                );
-                Outcome::broken(Hop::NodeFile, message)
-            }
-            Fetched::TooLate => {
-                self.behind(mirror, image, &format!("no answer within {} s", self.limit.as_secs())).await
-            }
-            Fetched::NoClient => no_client(node),
-            Fetched::Failed(words) => match hop_of(&words) {
-                Some(hop) => Outcome::broken(hop, format!("{} cannot reach {address}: {words}", node.name)),
-                None => self.behind(mirror, image, &words).await,
-            },
-        })
-    }
-
-    /// The mirror answered, and did not have the image to give.
-    async fn behind(&self, mirror: &Mirror, image: &Reference, words: &str) -> Outcome {
-        let Some(upstream) = &mirror.upstream else {
-            return Outcome::broken(Hop::Mirror, format!("it has no {image} ({words})"));
-        };
-        match self.probe.ask_upstream(upstream, mirror.credentials.as_ref(), image).await {
-            Asked::Has => {
-                let name = &mirror.name;
-                // https://github.com/distribution/distribution/issues/3153
-                let hint = match mirror.credentials {
-                    Some(_) => {
-                        "; registry 2 cannot log in where an upstream asks for a password at once, registry 3 can"
-                    }
-                    None => "",
-                };
-                let message = format!(
-                    "{upstream} has {image} and the mirror does not give it ({words}); 'docker logs {name}' may say why{hint}"
-                );
-                Outcome::broken(Hop::Mirror, message)
-            }
-            Asked::HasNot => Outcome::broken(Hop::Upstream, format!("{upstream} has no {image}")),
-            Asked::Unreachable(why) => Outcome::broken(
-                Hop::Upstream,
-                format!("{upstream} cannot be reached ({why}), and {image} is not cached"),
-            ),
-            Asked::Refused(why) => Outcome::broken(Hop::Credentials, format!("{upstream} {why}")),
-        }
-    }
-
-    /// Requests of a node for an image in the mirror's log.
-    async fn requests(
-        &self,
-        found: &OwnContainer,
-        node: &Node,
-        image: &Reference,
-    ) -> Result<BTreeMap<String, usize>, EngineError> {
-        let log = self.engine.logs(&found.container.id, LogPart::Last(LINES)).await?;
-        Ok(registry::requests(&log, &node.addresses, &image.repository))
-    }
-
-    /// Fetches an image into a namespace of its own on a node, and removes it there again.
-    async fn fetch(&self, node: &Node, how: &[&str], image: &Reference) -> Result<Fetched, EngineError> {
-        let image = image.to_string();
-        let fetch = ["content", "fetch"].into_iter().chain(how.iter().copied()).chain([image.as_str()]);
-        let fetched = match self.ctr(node, fetch).await {
-            Ok(done) if done.succeeded() => Fetched::Done,
-            Ok(done) if done.is_missing_program() => return Ok(Fetched::NoClient),
-            Ok(done) => Fetched::Failed(last_words(&done)),
-            Err(EngineError::Timeout { .. }) => Fetched::TooLate,
-            Err(error) => return Err(error),
-        };
-        // What cannot be removed is in nobody's way.
-        let _ = self.ctr(node, ["images", "remove", "--sync", image.as_str()].into_iter()).await;
-        let _ = self.ctr(node, ["namespaces", "remove", NAMESPACE].into_iter()).await;
-        Ok(fetched)
-    }
-
-    async fn ctr(&self, node: &Node, words: impl Iterator<Item = &str>) -> Result<Executed, EngineError> {
-        let ctr = ["ctr", "--address", self.layout().socket, "--namespace", NAMESPACE];
-        self.engine.exec(&node.id, &Exec::changing(ctr.into_iter().chain(words)).within(self.limit)).await
-    }
-
     fn container(&self, mirror: &Mirror) -> Option<&OwnContainer> {
         self.observed.containers.iter().find(|found| found.container.name == mirror.name)
     }
+}
 
-    fn layout(&self) -> NodeLayout {
-        node_layout(self.desired.distribution)
-    }
+fn told(node: &Node, why: Unwired) -> Outcome {
+    let name = &node.name;
+    Outcome::broken(
+        Hop::NodeFile,
+        match why {
+            Unwired::Unreadable(why) => format!("the files of {name} cannot be read: {why}"),
+            Unwired::Ignores(complaint) => complaint,
+            Unwired::Missing(path) => format!("{path} is missing; 'ksail apply' writes it"),
+            Unwired::Differs(path) => format!("{path} is not as ksail.yaml says; 'ksail apply' mends it"),
+            Unwired::Foreign(Foreign { path, cluster: None }) => {
+                format!("{path} was not written by ksail; move it away")
+            }
+            Unwired::Foreign(Foreign { path, cluster: Some(cluster) }) => {
+                format!("{path} is cluster {cluster}'s; mount another directory into the nodes of one of them")
+            }
+            Unwired::Unknown(why) => {
+                let message = format!("it cannot be told whether containerd on {name} reads such files: {why}");
+                return Outcome::NotTried { message };
+            }
+        },
+    )
 }
 
 /// The first tag that names a manifest: `tags/<tag>/current/link`.
@@ -384,46 +197,75 @@ fn tag_in(archive: &[u8]) -> Option<String> {
     tags.min()
 }
 
-/// How a fetch ended.
-enum Fetched {
-    Done,
-    Failed(String),
-    TooLate,
-    NoClient,
-}
-
-fn no_client(node: &Node) -> Outcome {
-    Outcome::NotTried { message: format!("there is no 'ctr' on {}, which makes the pull", node.name) }
-}
-
-/// The hop that words of containerd's client are about, if it is one on the way to the mirror.
-fn hop_of(words: &str) -> Option<Hop> {
-    let says = |all: &[&str]| all.iter().any(|part| words.contains(part));
-    if says(&["no such host", "server misbehaving", "name resolution"]) {
-        Some(Hop::Dns)
-    } else if says(&[
-        "connection refused",
-        "no route to host",
-        "network is unreachable",
-        "i/o timeout",
-        "connection reset",
-    ]) {
-        Some(Hop::Connect)
-    } else {
-        None
-    }
-}
-
-/// What `ctr` says last, without what it says before every error and every failed connection.
-fn last_words(done: &Executed) -> String {
-    let last = done.last_words();
-    let last = last.strip_prefix("ctr: ").unwrap_or(last);
-    last.split_once("dial tcp").map_or(last, |(_, rest)| rest.trim_start_matches([':', ' '])).to_owned()
-}
-
 #[cfg(test)]
 mod tests {
+    use std::path::Path;
+    use std::time::Duration;
+
     use super::*;
+    use crate::desired::{ResolveContext, resolve};
+    use crate::distribution::containerd::RegistryConfig;
+    use crate::engine::memory::Memory;
+    use crate::manifest::load_contents;
+    use crate::observed::HostDirectory;
+    use crate::probe::EngineAt;
+
+    const MANIFEST: &str = "apiVersion: ksail.dev/v1alpha1\nkind: Cluster\nmetadata: {name: dev}\nspec:\n  registries:\n    mirrors:\n      - {host: docker.io, upstream: \"https://registry-1.docker.io\"}\n";
+
+    fn node(name: String, desired: &Desired) -> Node {
+        let files = desired.mirrors.values().flat_map(|mirror| &mirror.node_files);
+        let hosts = files.map(|(host, file)| {
+            (host.clone(), HostDirectory { hosts_toml: Some(file.text().to_owned()), has_others: false })
+        });
+        let directory = "/etc/containerd/certs.d".to_owned();
+        Node {
+            id: name.clone(),
+            name,
+            addresses: Vec::new(),
+            hosts_directory: directory.clone(),
+            hosts: hosts.collect(),
+            unreadable: None,
+            registry_config: RegistryConfig::Directory(directory),
+        }
+    }
+
+    /// As many as are pulled at once, and as many again whose turn does not come.
+    #[tokio::test(start_paused = true)]
+    async fn all_of_it_ends_in_time_and_what_was_not_known_by_then_is_not_proven() {
+        let engine = Memory::new();
+        let manifest = load_contents(Path::new("ksail.yaml"), Ok(MANIFEST.into()), &|_| None).unwrap();
+        let desired = resolve(&manifest, &ResolveContext::default());
+        let mirror = desired.mirrors.values().next().unwrap();
+        engine.add_image(&mirror.container.image, crate::engine::Image::default());
+        let id = engine.create_container(&mirror.container).await.unwrap();
+        engine.start_container(&id).await.unwrap();
+        let container = engine.inspect_container(&id).await.unwrap().into();
+        let found = OwnContainer {
+            container,
+            secrets: None,
+            serving: Serving::Answers,
+            starting: false,
+            starts_again: crate::observed::StartsAgain::NotAsked,
+        };
+        let nodes: Vec<_> = (0..2 * AT_ONCE).map(|index| node(format!("dev-{index}"), &desired)).collect();
+        let observed = Observed { containers: vec![found], nodes, ..Observed::default() };
+        let image = Reference::read("docker.io/alpine", &mirror.host).unwrap();
+        engine.delay(|call| call.name == "logs", usize::MAX, Duration::from_secs(3600));
+        let (probe, begun) = (FromHere::new(EngineAt::ThisMachine), Instant::now());
+        let verifier = Verifier {
+            engine: &engine,
+            probe: &probe,
+            desired: &desired,
+            observed: &observed,
+            image: Some(&image),
+            is_named: true,
+            deadline: begun + Duration::from_secs(60),
+        };
+        let proofs = verifier.prove(&[mirror]).await.unwrap();
+        assert_eq!(begun.elapsed(), Duration::from_secs(60));
+        assert_eq!(proofs.len(), 2 * AT_ONCE);
+        assert!(proofs.iter().all(|proof| proof.outcome == Outcome::TimeIsUp), "{proofs:?}");
+    }
 
     #[test]
     fn a_tag_is_one_that_leads_to_a_manifest() {
@@ -435,15 +277,5 @@ mod tests {
         }
         assert_eq!(tag_in(&archive.into_inner().unwrap()).as_deref(), Some("1"));
         assert_eq!(tag_in(b"no archive"), None);
-    }
-
-    #[test]
-    fn words_of_the_client_name_the_hop_to_the_mirror() {
-        let dial = |end: &str| format!("failed to do request: Head \"http://x:5000/v2/\": dial tcp: {end}");
-        assert_eq!(hop_of(&dial("lookup x on 127.0.0.11:53: no such host")), Some(Hop::Dns));
-        assert_eq!(hop_of(&dial("lookup x on 127.0.0.11:53: server misbehaving")), Some(Hop::Dns));
-        assert_eq!(hop_of(&dial("10.0.0.1:5000: connect: connection refused")), Some(Hop::Connect));
-        assert_eq!(hop_of(&dial("10.0.0.1:5000: i/o timeout")), Some(Hop::Connect));
-        assert_eq!(hop_of("docker.io/a/b:1: not found"), None);
     }
 }
