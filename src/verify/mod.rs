@@ -2,7 +2,7 @@
 //! gave what was asked for.
 //!
 //! ```text
-//! node file ──▶ DNS ──▶ connect ──▶ mirror ──▶ upstream (credentials)
+//! node file ──▶ DNS ──▶ proxy ──▶ connect ──▶ mirror ──▶ upstream (credentials)
 //! ```
 //!
 //! A pull that succeeds proves nothing, since containerd goes around a mirror that does not work; and one that fails

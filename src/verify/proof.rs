@@ -12,6 +12,8 @@ pub enum Hop {
     NodeFile,
     /// The mirror's name, as the node looks it up.
     Dns,
+    /// A proxy that the node's containerd asks in place of the mirror.
+    Proxy,
     /// The connection from the node to the mirror.
     Connect,
     /// The mirror's registry.
@@ -28,6 +30,7 @@ impl Hop {
         match self {
             Self::NodeFile => "node file",
             Self::Dns => "DNS",
+            Self::Proxy => "proxy",
             Self::Connect => "connect",
             Self::Mirror => "mirror",
             Self::Upstream => "upstream",

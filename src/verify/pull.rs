@@ -35,6 +35,8 @@ pub(super) struct Pull<'a, E> {
     /// The mirror's container.
     pub(super) container: &'a Container,
     pub(super) node: &'a Node,
+    /// What its containerd asks without a proxy.
+    pub(super) no_proxy: Option<&'a str>,
     pub(super) image: &'a Reference,
     /// When all has to be known.
     pub(super) deadline: Instant,
@@ -161,8 +163,11 @@ impl<E: Engine> Pull<'_, E> {
     }
 
     async fn ctr(&self, words: impl Iterator<Item = &str>, limit: Duration) -> Result<Executed, EngineError> {
+        let no_proxy = self.no_proxy.map(|no_proxy| format!("NO_PROXY={no_proxy}"));
+        let like_containerd = no_proxy.into_iter().flat_map(|no_proxy| ["env".to_owned(), no_proxy]);
         let ctr = ["ctr", "--address", self.layout.socket, "--namespace", NAMESPACE];
-        self.engine.exec(&self.node.id, &Exec::changing(ctr.into_iter().chain(words)).within(limit)).await
+        let words = like_containerd.chain(ctr.into_iter().chain(words).map(str::to_owned));
+        self.engine.exec(&self.node.id, &Exec::changing(words).within(limit)).await
     }
 
     fn no_client(&self) -> Outcome {

@@ -9,7 +9,7 @@ use super::pull::Pull;
 use crate::desired::{Desired, Mirror};
 use crate::distribution::node_layout;
 use crate::engine::{ContainerState, Engine, EngineError};
-use crate::observed::{Foreign, Node, Observed, OwnContainer, Unwired, unwired};
+use crate::observed::{Foreign, Node, Observed, OwnContainer, Unwired, asked_proxy, containerds_proxy, unwired};
 use crate::probe::{FromHere, Serving};
 use crate::reference::Reference;
 use crate::registry::{self, Answers, Role};
@@ -127,9 +127,15 @@ impl<E: Engine> Verifier<'_, E> {
         let Some(found) = self.container(mirror) else {
             return without_pull(Outcome::broken(Hop::Mirror, "it is gone"));
         };
+        // The client has the environment of the node's container, and containerd itself may have another one.
+        let proxy = containerds_proxy(self.engine, &node.id).await?.unwrap_or_else(|| node.proxy.clone());
+        if let Some(asked) = asked_proxy(&proxy, node, mirror, self.desired) {
+            return without_pull(told(node, asked));
+        }
         let Self { engine, probe, deadline, .. } = *self;
         let (layout, container) = (node_layout(self.desired.distribution), &found.container);
-        Pull { engine, probe, layout, mirror, container, node, image, deadline }.prove().await
+        let no_proxy = proxy.no_proxy();
+        Pull { engine, probe, layout, mirror, container, node, no_proxy, image, deadline }.prove().await
     }
 
     /// What needs no pull to be seen.
@@ -163,10 +169,10 @@ impl<E: Engine> Verifier<'_, E> {
 fn told(node: &Node, why: Unwired) -> Outcome {
     let name = &node.name;
     Outcome::broken(
-        Hop::NodeFile,
+        if matches!(why, Unwired::Proxied(_)) { Hop::Proxy } else { Hop::NodeFile },
         match why {
             Unwired::Unreadable(why) => format!("the files of {name} cannot be read: {why}"),
-            Unwired::Ignores(complaint) => complaint,
+            Unwired::Ignores(complaint) | Unwired::Proxied(complaint) => complaint,
             Unwired::Missing(path) => format!("{path} is missing; 'ksail apply' writes it"),
             Unwired::Differs(path) => format!("{path} is not as ksail.yaml says; 'ksail apply' mends it"),
             Unwired::Foreign(Foreign { path, cluster: None }) => {
@@ -226,6 +232,7 @@ mod tests {
             hosts: hosts.collect(),
             unreadable: None,
             registry_config: RegistryConfig::Directory(directory),
+            proxy: crate::distribution::proxy::ProxySettings::default(),
         }
     }
 

@@ -420,7 +420,7 @@ fn the_whole_tree_reads_well_at_80_columns() {
 
     An image is pulled on each node with containerd's own client, and has to show in
     the mirror's log. Where it does not, the first hop that does not work is named:
-    node file, DNS, connect, mirror, upstream or credentials.
+    node file, DNS, proxy, connect, mirror, upstream or credentials.
 
     Usage: ksail verify [OPTIONS] [HOST]
 

@@ -281,3 +281,44 @@ fn an_upstream_that_says_nothing_does_not_keep_a_command_for_longer_than_it_was_
     assert!(said.contains(": breaks at ") || said.contains(": not tried: time is up"), "{verified}");
     assert!(verified.took > Duration::from_secs(2) && verified.took < Duration::from_secs(8), "{verified}");
 }
+
+#[test]
+fn a_node_that_asks_a_proxy_in_place_of_the_mirror_is_named_with_the_line_to_write() {
+    const PROXY: &str = "HTTP_PROXY=http://me:hunter2@127.0.0.1:9";
+    let _turn = beside_one();
+    let scenario = Scenario::new("node-proxy");
+    let upstream = Upstream::start(&scenario.docker, "node-proxy-up");
+    upstream.push(&Image::containing("proxied"), "team/app", "1");
+    let mirror = Mirror::of("docker.io", upstream.url(), free_port());
+    scenario.write(std::slice::from_ref(&mirror));
+    let name = scenario.container_name(&mirror);
+    let no_proxy = format!("NO_PROXY=127.0.0.1,{name}");
+    let wired = || scenario.status().of_mirror("docker.io", "NodesWired");
+    let verify = || scenario.ksail(&["verify", "--image", IMAGE]);
+
+    let node = Node::kind_told(&scenario, "control-plane", &[PROXY, "NO_PROXY=127.0.0.1"], &[]);
+    let applied = scenario.ksail(&["apply"]);
+    assert!(applied.code == 1 && applied.stderr.contains("docker.io (NodeProxy)"), "{applied}");
+    let (status, reason, message) = wired();
+    assert_eq!((status.as_str(), reason.as_str()), ("False", "NodeProxy"), "{message}");
+    assert!(
+        message.contains("asks the proxy http://127.0.0.1:9 in place of") && message.contains(&no_proxy),
+        "{message}"
+    );
+    let verified = verify();
+    breaks_at(&verified, "proxy", &no_proxy);
+    assert!(!format!("{applied}{message}{verified}").contains("hunter2"), "{applied}{message}{verified}");
+    drop(node);
+
+    // As after a drop-in for its service: the container still says the other thing.
+    let node = Node::kind_told(&scenario, "control-plane", &[PROXY, "NO_PROXY=127.0.0.1"], &[&no_proxy]);
+    scenario.apply();
+    assert_eq!(wired().1, "Wired");
+    let verified = verify();
+    assert_eq!(verified.code, 0, "{verified}");
+    drop(node);
+
+    let _node = Node::kind_told(&scenario, "control-plane", &[], &[PROXY]);
+    scenario.apply();
+    breaks_at(&verify(), "proxy", &format!("NO_PROXY={name}"));
+}
