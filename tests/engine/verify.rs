@@ -1,9 +1,7 @@
 //! `verify` proves that pulls go through a mirror, or names the hop where they do not.
 
 use std::path::Path;
-use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
-use std::thread::{self, JoinHandle};
+use std::thread;
 use std::time::Duration;
 
 use super::support::deadline::{eventually, holds};
@@ -197,38 +195,35 @@ fn credentials_that_are_missing_or_wrong_are_named_and_the_right_ones_are_proven
     assert_eq!(proven.code, 0, "{proven}");
 }
 
-/// Asks a registry whether it is there, as fast as it answers, until dropped.
-struct Probes {
-    over: Arc<AtomicBool>,
-    asking: Vec<JoinHandle<()>>,
-}
+/// What stands for the client on a node: after a fetch it waits until it is told to go on.
+const WAITS: &str = r#"#!/bin/sh
+/usr/bin/ctr "$@"
+ended=$?
+case "$*" in *" content fetch "*)
+    touch /run/fetched
+    while [ ! -e /run/go-on ]; do sleep 0.1; done
+esac
+exit $ended
+"#;
 
-impl Probes {
-    /// Returns when its log holds three thousand lines of it.
-    fn fill_log_of(port: u16) -> Self {
-        let (over, asked) = (Arc::new(AtomicBool::new(false)), Arc::new(AtomicUsize::new(0)));
-        let ask = |_| {
-            let (over, asked) = (Arc::clone(&over), Arc::clone(&asked));
-            thread::spawn(move || {
-                while !over.load(Ordering::SeqCst) {
-                    assert!(http::serves(port), "the registry answers");
-                    asked.fetch_add(1, Ordering::SeqCst);
-                }
-            })
-        };
-        let asking = (0..4).map(ask).collect();
-        eventually("it was asked often enough", Duration::from_secs(60), || {
-            let asked = asked.load(Ordering::SeqCst);
-            holds(asked >= 3_000, format!("{asked} times"))
+/// Runs `verify`, and asks the mirror three thousand times whether it is there when the node has pulled and the log has
+/// not been read yet.
+fn with_probes_after_the_pull(node: &Node, port: u16, verify: impl Fn() -> Finished + Sync) -> Finished {
+    node.write("/usr/local/bin/ctr", WAITS);
+    node.exec(&["chmod", "755", "/usr/local/bin/ctr"]);
+    node.exec(&["rm", "-f", "/run/fetched", "/run/go-on"]);
+    let verified = thread::scope(|scope| {
+        let verifying = scope.spawn(&verify);
+        eventually("the node has pulled", Duration::from_secs(30), || {
+            holds(node.exec(&["test", "-e", "/run/fetched"]).status.success(), "not yet")
         });
-        Self { over, asking }
-    }
-
-    /// None of them may have failed.
-    fn end(self) {
-        self.over.store(true, Ordering::SeqCst);
-        self.asking.into_iter().for_each(|asking| asking.join().expect("the registry answers"));
-    }
+        let answered = (0..3_000).filter(|_| http::serves(port)).count();
+        node.exec(&["touch", "/run/go-on"]);
+        assert_eq!(answered, 3_000);
+        verifying.join().expect("ksail runs")
+    });
+    node.exec(&["rm", "/usr/local/bin/ctr"]);
+    verified
 }
 
 #[test]
@@ -259,14 +254,12 @@ fn a_pull_that_goes_around_the_mirror_is_not_proven_whatever_its_log_is_full_of_
         upstream.answer_with(status);
         went_around(&verify());
     }
-    let probes = Probes::fill_log_of(port);
-    went_around(&verify());
+    went_around(&with_probes_after_the_pull(&node, port, verify));
     upstream.answer_with(200);
-    let honest = verify();
+    let honest = with_probes_after_the_pull(&node, port, verify);
     assert_eq!(honest.code, 0, "{honest}");
     let proof = &honest.json()["proofs"][0];
     assert!(proof["requests"]["200"].as_u64().is_some_and(|requests| (1..20).contains(&requests)), "{honest}");
-    probes.end();
 }
 
 #[test]
