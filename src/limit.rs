@@ -43,7 +43,8 @@ pub(crate) const ARCHIVE: Limit = Limit {
     bytes: 16 * MIB,
     remedy: "something else than small text files is there: look with `docker exec`, and move it away",
 };
-/// Part of a container's log. Two thousand lines are asked for at most: enough for lines of eight kilobytes.
+/// Part of a container's log. What is written in some minutes is asked for at most: enough for a hundred
+/// lines a second, of a kilobyte each.
 pub(crate) const LOG: Limit = Limit {
     what: "the part of the container's log that was asked for",
     bytes: 16 * MIB,

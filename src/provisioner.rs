@@ -41,6 +41,9 @@ pub struct Provisioner {
     pub home: Option<PathBuf>,
     /// The engine, when it is another than the programs would find by themselves.
     pub docker_host: Option<String>,
+    /// What is asked without a proxy by this machine's environment, where that has a proxy: the programs hand both on to
+    /// the nodes, whose containerd would have the proxy asked in place of the mirrors.
+    pub no_proxy: Option<String>,
     /// Plays the programs, in place of those on the `PATH`: for tests, as the engine in memory is. With a `path` they have
     /// to be there all the same.
     pub played: Option<Played>,
@@ -162,13 +165,21 @@ impl Provisioner {
         split_paths(self.path.as_ref()?).map(|directory| directory.join(&name)).find(|path| is_executable(path))
     }
 
-    /// Runs a program to its end; `tell` gets each line of its output as it comes. Told to stop, it ends the program
+    /// What `NO_PROXY` is to say besides, from a machine's environment: nothing where that has no proxy.
+    pub fn no_proxy_in(variable: impl Fn(&str) -> Option<String>) -> Option<String> {
+        let first = |names: &[&str]| names.iter().filter_map(|name| variable(name)).find(|value| !value.is_empty());
+        first(&["HTTP_PROXY", "http_proxy", "HTTPS_PROXY", "https_proxy"])?;
+        Some(first(&["NO_PROXY", "no_proxy"]).unwrap_or_default())
+    }
+
+    /// Runs a program to its end; `direct` are names that no proxy is to be asked for, and `tell` gets each line of its output as it comes. Told to stop, it ends the program
     /// and whatever that has started.
     pub async fn run(
         &self,
         program: &Path,
         arguments: &[String],
         kubeconfig: Option<&str>,
+        direct: &[String],
         stop: &CancellationToken,
         tell: impl Fn(&str) + Send + Sync,
     ) -> Result<(), ProvisionError> {
@@ -183,7 +194,7 @@ impl Provisioner {
         }
         let cannot =
             |error: io::Error| ProvisionError::CannotRun { command: command.clone(), reason: error.to_string() };
-        let child = self.command(program, arguments, kubeconfig).spawn().map_err(cannot)?;
+        let child = self.command(program, arguments, kubeconfig, direct).spawn().map_err(cannot)?;
         let mut child = EndsWithUs(child);
         info!(command, "started");
         let mut output = output_of(&mut child.0);
@@ -222,7 +233,7 @@ impl Provisioner {
         Err(ProvisionError::Failed { command, how, last_words: last_words.into() })
     }
 
-    fn command(&self, program: &Path, arguments: &[String], kubeconfig: Option<&str>) -> Command {
+    fn command(&self, program: &Path, arguments: &[String], kubeconfig: Option<&str>, direct: &[String]) -> Command {
         let mut command = Command::new(program);
         command.args(arguments).stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped()).kill_on_drop(true);
         // A Ctrl-C at the terminal reaches ksail alone, which then decides what becomes of the program.
@@ -233,6 +244,12 @@ impl Provisioner {
         }
         if let Some(host) = &self.docker_host {
             command.env("DOCKER_HOST", host);
+        }
+        if let Some(no_proxy) = &self.no_proxy {
+            let said = Some(no_proxy.as_str()).filter(|said| !said.is_empty());
+            let all: Vec<_> = said.into_iter().chain(direct.iter().map(String::as_str)).collect();
+            let all = all.join(",");
+            command.env("NO_PROXY", &all).env("no_proxy", &all);
         }
         command
     }
@@ -368,7 +385,7 @@ pub(crate) mod tests {
             }
             heard.lock().unwrap().push(line.to_owned());
         };
-        let outcome = provisioner.run(&program, &arguments, Some("~/.kube/config"), stop, tell).await;
+        let outcome = provisioner.run(&program, &arguments, Some("~/.kube/config"), &[], stop, tell).await;
         (outcome, heard.into_inner().unwrap())
     }
 
@@ -389,6 +406,31 @@ pub(crate) mod tests {
         assert_eq!(outcome, Ok(()));
         heard.sort();
         assert_eq!(heard, ["/home/me/.kube/config unix:///x", "create cluster"]);
+    }
+
+    /// What a program is told of proxies, by a machine with these variables.
+    async fn told_of_proxies(variables: &[(&str, &str)]) -> Vec<String> {
+        let (_directory, found) = with_program("kind", "echo \"$NO_PROXY|$no_proxy\"");
+        let value = |name: &str| variables.iter().find(|(key, _)| *key == name).map(|(_, value)| (*value).to_owned());
+        let provisioner = Provisioner { no_proxy: Provisioner::no_proxy_in(value), ..found };
+        let (program, heard) = (provisioner.find(Distribution::Kind).unwrap(), Mutex::new(Vec::new()));
+        let (direct, stop) =
+            (["ksail-dev-ghcr-io".to_owned(), "ksail-dev-quay-io".to_owned()], CancellationToken::new());
+        let tell = |line: &str| heard.lock().unwrap().push(line.to_owned());
+        provisioner.run(&program, &[], None, &direct, &stop, tell).await.unwrap();
+        heard.into_inner().unwrap()
+    }
+
+    #[tokio::test]
+    async fn no_proxy_is_to_be_asked_for_the_mirrors_where_there_is_one() {
+        let both = |said: &str| [format!("{said}|{said}")];
+        let (names, of_own) =
+            ("ksail-dev-ghcr-io,ksail-dev-quay-io", [("https_proxy", "b:2"), ("no_proxy", "10.0.0.0/8,.local")]);
+        assert_eq!(told_of_proxies(&[("HTTP_PROXY", "http://a:1")]).await, both(names));
+        assert_eq!(told_of_proxies(&of_own).await, both(&format!("10.0.0.0/8,.local,{names}")));
+        let unchanged =
+            std::env::var("NO_PROXY").unwrap_or_default() + "|" + &std::env::var("no_proxy").unwrap_or_default();
+        assert_eq!(told_of_proxies(&[("HTTP_PROXY", ""), ("NO_PROXY", "x")]).await, [unchanged]);
     }
 
     #[tokio::test]
@@ -433,7 +475,7 @@ pub(crate) mod tests {
         let tell = move |line: &str| told.send(line.to_owned()).unwrap();
         let stop = CancellationToken::new();
         let started = tokio::select! {
-            outcome = provisioner.run(&program, &[], None, &stop, tell) => panic!("{outcome:?}"),
+            outcome = provisioner.run(&program, &[], None, &[], &stop, tell) => panic!("{outcome:?}"),
             started = started.recv() => started.unwrap(),
         };
         ends(&started).await;

@@ -4,6 +4,11 @@ use std::fmt;
 
 use crate::manifest::Host;
 
+/// The registry of images that are named without one.
+const DOCKER_HUB: &str = "docker.io";
+/// Its name of old, which docker still takes.
+const LEGACY_DOCKER_HUB: &str = "index.docker.io";
+
 /// An image in a registry: `docker.io/library/alpine:3`.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Reference {
@@ -25,6 +30,25 @@ pub enum Version {
 }
 
 impl Reference {
+    /// What a reference to an image of `host` may look like, in full.
+    pub fn example(host: &Host) -> String {
+        let image = if host.as_str() == DOCKER_HUB { "library/alpine:3" } else { "team/app:1" };
+        format!("{host}/{image}")
+    }
+
+    /// A reference with the host that everybody leaves out: as for docker, what has none is an image of docker.io. The
+    /// first part is a host when it has a dot, a port or a capital letter, or is `localhost`.
+    pub fn in_full(text: &str) -> String {
+        let is_host = |part: &str| {
+            part == "localhost" || part.contains(['.', ':']) || part.chars().any(|c| c.is_ascii_uppercase())
+        };
+        match text.split_once('/') {
+            Some((LEGACY_DOCKER_HUB, rest)) => format!("{DOCKER_HUB}/{rest}"),
+            Some((first, _)) if is_host(first) => text.to_owned(),
+            _ => format!("{DOCKER_HUB}/{text}"),
+        }
+    }
+
     /// Reads a reference to an image of `host`. Its host has to be written out; a tag that is missing is `latest`, and an
     /// image of docker.io without a namespace is one of `library`, as everywhere.
     ///
@@ -32,8 +56,7 @@ impl Reference {
     ///
     /// In words that say what to write.
     pub fn read(text: &str, host: &Host) -> Result<Self, String> {
-        let example = if host.as_str() == "docker.io" { "library/alpine:3" } else { "team/app:1" };
-        let wanted = || format!("name an image of {host} in full, such as {host}/{example}");
+        let wanted = || format!("name an image of {host} in full, such as {}", Self::example(host));
         let rest = text.strip_prefix(host.as_str()).and_then(|rest| rest.strip_prefix('/'));
         let rest = rest.ok_or_else(|| format!("'{text}' is not an image of {host}; {}", wanted()))?;
         let (name, version) = match rest.split_once('@') {
@@ -53,7 +76,7 @@ impl Reference {
         if !is_good {
             return Err(format!("'{text}' is not the name of an image; {}", wanted()));
         }
-        let repository = if host.as_str() == "docker.io" && !name.contains('/') {
+        let repository = if host.as_str() == DOCKER_HUB && !name.contains('/') {
             format!("library/{name}")
         } else {
             name.to_owned()
@@ -101,6 +124,23 @@ mod tests {
         assert_eq!(read("ghcr.io/a/b:1.2", "ghcr.io").unwrap(), "ghcr.io/a/b:1.2");
         assert_eq!(read("localhost:5000/app", "localhost:5000").unwrap(), "localhost:5000/app:latest");
         assert_eq!(read("ghcr.io/a/b:1@sha256:00", "ghcr.io").unwrap(), "ghcr.io/a/b@sha256:00");
+    }
+
+    #[test]
+    fn what_has_no_host_is_an_image_of_docker_io() {
+        for (text, full) in [
+            ("alpine", "docker.io/library/alpine:latest"),
+            ("alpine:3", "docker.io/library/alpine:3"),
+            ("alpine@sha256:00", "docker.io/library/alpine@sha256:00"),
+            ("user/app", "docker.io/user/app:latest"),
+            ("a/b/c:1", "docker.io/a/b/c:1"),
+            ("index.docker.io/alpine:3", "docker.io/library/alpine:3"),
+        ] {
+            assert_eq!(read(&Reference::in_full(text), "docker.io").unwrap(), full, "{text}");
+        }
+        for full in ["ghcr.io/app", "localhost/app", "kind-registry:5000/app", "Registry/app"] {
+            assert_eq!(Reference::in_full(full), full);
+        }
     }
 
     #[test]

@@ -58,6 +58,15 @@ pub(super) async fn run(global: &Global, arguments: &Arguments) -> Result<u8, Ex
 
 /// Makes everything as the manifest says, shows progress, and tells how it ended.
 pub(super) async fn converge(global: &Global, manifest: &Manifest, converging: &Converging) -> Result<u8, Exit> {
+    Ok(converged(global, manifest, converging).await?.0)
+}
+
+/// The same, with what it came to.
+pub(super) async fn converged(
+    global: &Global,
+    manifest: &Manifest,
+    converging: &Converging,
+) -> Result<(u8, Applied), Exit> {
     let stop = stop_on_signals()?;
     let reporting = Reporting::begin(converging.output, false, &stop)?;
     let controller = controller(global, manifest, reporting.reporter(), converging.concurrency, None)?;
@@ -76,18 +85,19 @@ pub(super) async fn converge(global: &Global, manifest: &Manifest, converging: &
     }
     let (code, complaint) = verdict(&applied, timeout);
     reporting.end(code, complaint.as_deref());
-    match (reporting.finish(), complaint) {
+    let code = match (reporting.finish(), complaint) {
         // Whoever has gone, as `head` does, does not want to hear of it.
-        (Written::ReaderGone, _) if matches!(applied, Applied::Stopped) => Ok(code),
-        (_, Some(complaint)) => Err(Exit::new(code, complaint)),
+        (Written::ReaderGone, _) if matches!(applied, Applied::Stopped) => code,
+        (_, Some(complaint)) => return Err(Exit::new(code, complaint)),
         // Why was told when it happened.
-        (Written::Failed(_), None) => Ok(FAILED),
+        (Written::Failed(_), None) => FAILED,
         (Written::Unread, None) => {
             note("standard output was not read to its end");
-            Ok(code)
+            code
         }
-        (Written::All | Written::ReaderGone, None) => Ok(code),
-    }
+        (Written::All | Written::ReaderGone, None) => code,
+    };
+    Ok((code, applied))
 }
 
 /// The exit code, and what to complain about.

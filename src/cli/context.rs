@@ -118,7 +118,8 @@ pub(super) fn provisioner(global: &Global, address: &str) -> Provisioner {
     let runtime = variable("XDG_RUNTIME_DIR").filter(|path| !path.is_empty());
     let is_rootless = runtime.is_some_and(|path| address.starts_with(&format!("unix://{path}/")));
     let docker_host = (global.host.is_some() || is_rootless).then(|| address.to_owned());
-    Provisioner { path: env::var_os("PATH"), home: env::home_dir(), docker_host, played: None }
+    let no_proxy = Provisioner::no_proxy_in(variable);
+    Provisioner { path: env::var_os("PATH"), home: env::home_dir(), docker_host, no_proxy, played: None }
 }
 
 /// Whether this process was started with SIGHUP ignored, as `nohup` does it.

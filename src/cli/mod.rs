@@ -94,7 +94,7 @@ enum Command {
     /// Prove that the cluster's nodes pull through the mirrors
     ///
     /// An image is pulled on each node with containerd's own client, and has to show in the mirror's log. Where it does
-    /// not, the first hop that does not work is named: node file, DNS, connect, mirror, upstream or credentials.
+    /// not, the first hop that does not work is named: node file, DNS, proxy, connect, mirror, upstream or credentials.
     Verify(verify::Arguments),
     /// Check the manifest, without an engine
     Validate,

@@ -9,6 +9,7 @@ pub mod existing;
 pub mod hosts_toml;
 mod k3d;
 mod kind;
+pub mod proxy;
 pub mod registry_hosting;
 
 use std::collections::BTreeMap;

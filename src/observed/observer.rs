@@ -11,7 +11,7 @@ use tokio::time::{Instant, sleep_until};
 use super::contents::{Answer, Inspected, Run};
 use super::object::Object;
 use super::store::{Link, Store};
-use super::{Hosting, Observed, StartsAgain, found, nodes};
+use super::{Hosting, Observed, StartsAgain, found, nodes, programs};
 use crate::archive::files_in;
 use crate::desired::{Desired, Route};
 use crate::engine::{Container, ContainerState, Engine, EngineError, LogPart};
@@ -199,7 +199,7 @@ impl<E: Engine, P: Probe> Observer<E, P> {
             },
             Object::Hosting => match self.store.api_node() {
                 Some((run, node)) => {
-                    let advertised = nodes::advertised(engine, desired.distribution, &run.0).await?;
+                    let advertised = programs::advertised(engine, desired.distribution, &run.0).await?;
                     Answer::Hosting(run.clone(), Hosting { node_id: run.0, node, advertised })
                 }
                 None => Answer::Gone,

@@ -2,7 +2,7 @@
 
 use std::path::Path;
 use std::slice;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 
 use tokio::task::JoinHandle;
 use tokio::time::{Instant, sleep};
@@ -29,7 +29,7 @@ const HOSTS: &str = "/etc/containerd/certs.d";
 
 /// Registries answer, and ports are taken when they are in the list.
 #[derive(Clone, Default)]
-struct Answering(Arc<std::sync::Mutex<Vec<u16>>>);
+struct Answering(Arc<Mutex<Vec<u16>>>);
 
 impl Probe for Answering {
     async fn ask(&self, _: &Container, _: Question) -> Serving {
@@ -698,6 +698,44 @@ async fn a_glance_finds_a_file_that_somebody_has_changed_in_a_node() {
     sleep(Duration::from_secs(10)).await;
     assert!((20..=100).contains(&scene.calls("stat_path")), "{} looks in ten seconds", scene.calls("stat_path"));
     assert_eq!(scene.calls("get_archive"), 0, "nothing is read that has not changed");
+    reading.abort();
+}
+
+/// A drop-in for its service changes neither the node's container nor containerd's own file.
+#[tokio::test(start_paused = true)]
+async fn what_containerd_itself_is_told_of_proxies_counts_and_is_asked_again_until_none_is_in_the_way() {
+    let scene = Scene::new().await;
+    let environ = Arc::new(Mutex::new("HTTP_PROXY=http://a:1\0".to_owned()));
+    let env = BTreeMap::from([("HTTP_PROXY".to_owned(), "http://a:1".to_owned())]);
+    scene.starts(&ContainerSpec { env, ..node(NODE, "control-plane") }).await;
+    let now = Arc::clone(&environ);
+    scene.engine.on_exec(move |_, exec| {
+        let stdout = match exec.command.iter().map(String::as_str).collect::<Vec<_>>().as_slice() {
+            ["containerd", "config", "dump"] => {
+                format!("[plugins.\"io.containerd.grpc.v1.cri\".registry]\nconfig_path = \"{HOSTS}\"\n")
+            }
+            ["find", ..] => now.lock().unwrap().clone(),
+            _ => return None,
+        };
+        Some(Executed { exit_code: 0, stdout, stderr: String::new() })
+    });
+    scene.connects();
+    let reading = scene.is_read(true);
+    sleep(Duration::from_secs(3)).await;
+    let asked = || scene.observed().unwrap().nodes[0].proxy.asked_for(DOCKER).map(str::to_owned);
+    assert_eq!(asked().as_deref(), Some("http://a:1"));
+
+    "HTTP_PROXY=http://a:1\0NO_PROXY=*\0".clone_into(&mut environ.lock().unwrap());
+    scene.store.resync(false);
+    sleep(Duration::from_secs(3)).await;
+    assert_eq!(asked(), None);
+    "HTTP_PROXY=http://b:2\0".clone_into(&mut environ.lock().unwrap());
+    scene.store.resync(false);
+    sleep(Duration::from_secs(3)).await;
+    assert_eq!(asked(), None, "what was in nobody's way is asked with the rest that only programs tell");
+    scene.store.resync(true);
+    sleep(Duration::from_secs(3)).await;
+    assert_eq!(asked().as_deref(), Some("http://b:2"));
     reading.abort();
 }
 

@@ -6,6 +6,7 @@ use crate::desired::{Desired, Mirror};
 use crate::distribution::containerd::RegistryConfig;
 use crate::distribution::hosts_toml::{self, FILE_NAME, HostsToml, Owner, preferred_directory};
 use crate::distribution::node_layout;
+use crate::distribution::proxy::ProxySettings;
 use crate::manifest::ClusterName;
 
 /// One file that a mirror needs on a node.
@@ -56,6 +57,8 @@ pub enum Unwired {
     Missing(String),
     /// A file says something else: its path.
     Differs(String),
+    /// Its containerd asks a proxy instead: which, and what to do.
+    Proxied(String),
     /// Whether its containerd reads such files cannot be told: why.
     Unknown(String),
 }
@@ -74,10 +77,16 @@ pub fn unwired(node: &Node, mirror: &Mirror, desired: &Desired) -> Option<Unwire
         WireState::Missing => Some(Unwired::Missing(wire.path)),
         WireState::Differs => Some(Unwired::Differs(wire.path)),
     });
-    wrong.or_else(|| match &node.registry_config {
+    wrong.or_else(|| asked_proxy(&node.proxy, node, mirror, desired)).or_else(|| match &node.registry_config {
         RegistryConfig::Unknown(why) => Some(Unwired::Unknown(why.clone())),
         _ => None,
     })
+}
+
+/// That a node's containerd, told this of proxies, asks one in place of a mirror.
+pub fn asked_proxy(told: &ProxySettings, node: &Node, mirror: &Mirror, desired: &Desired) -> Option<Unwired> {
+    let all = desired.mirrors.values().map(|mirror| mirror.name.as_str());
+    told.complaint(desired.distribution, &node.name, &mirror.name, all).map(Unwired::Proxied)
 }
 
 /// Why a node's containerd does not read `hosts.toml` files, and what to do.

@@ -50,6 +50,8 @@ pub struct ClusterSpec {
     pub program: PathBuf,
     /// What it needs to know.
     pub provisioning: Provisioning,
+    /// Names by which its nodes reach the mirrors.
+    pub registries: Vec<String>,
 }
 
 /// A container an action is about.

@@ -57,6 +57,7 @@ fn spec(desired: &Desired, program: PathBuf) -> ClusterSpec {
         distribution: desired.distribution,
         program,
         provisioning: desired.provisioning.clone(),
+        registries: desired.mirrors.values().flat_map(|mirror| mirror.aliases.iter().cloned()).collect(),
     }
 }
 

@@ -11,7 +11,7 @@ mod version;
 
 use std::fmt;
 
-pub use self::access_log::requests;
+pub use self::access_log::Answers;
 pub use self::counters::{CacheCounters, READ_COUNTERS};
 pub use self::last_words::{LastWords, last_words};
 pub use self::secrets::SecretFiles;

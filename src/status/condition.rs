@@ -140,6 +140,8 @@ words! {
         NodeConfigPathList,
         /// A node's containerd has `registry.mirrors`.
         NodeRegistryMirrorsSet,
+        /// A node's containerd asks a proxy in place of the mirror.
+        NodeProxy,
         /// A node's configuration could not be read.
         NodeConfigUnknown,
         /// A node's files could not be read or written.

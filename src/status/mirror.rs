@@ -185,6 +185,7 @@ fn trouble(node: &Node, why: &Unwired, evidence: &Evidence<'_>) -> (Reason, Stri
             Some(failure) => (Reason::NodeUnreachable, failure.to_string()),
             None => (Reason::Progressing, format!("{path} is not written on {name} yet")),
         },
+        Unwired::Proxied(complaint) => (Reason::NodeProxy, complaint.clone()),
         Unwired::Unknown(why) => {
             (Reason::NodeConfigUnknown, format!("whether containerd on {name} reads hosts.toml files: {why}"))
         }

@@ -420,7 +420,7 @@ fn the_whole_tree_reads_well_at_80_columns() {
 
     An image is pulled on each node with containerd's own client, and has to show in
     the mirror's log. Where it does not, the first hop that does not work is named:
-    node file, DNS, connect, mirror, upstream or credentials.
+    node file, DNS, proxy, connect, mirror, upstream or credentials.
 
     Usage: ksail verify [OPTIONS] [HOST]
 
@@ -430,12 +430,13 @@ fn the_whole_tree_reads_well_at_80_columns() {
 
     Options:
           --image <IMAGE>
-              The image to pull, in full; otherwise one the mirror has already
+              The image to pull (alpine:3, ghcr.io/team/app:1); otherwise one the
+              mirror has already
 
           --timeout <DURATION>
-              How long a pull may take (30s, 5m)
+              End after this long (30s, 5m); what is not known by then is not proven
               
-              [default: 1m]
+              [default: 2m]
 
       -o, --output <OUTPUT>
               Format

@@ -166,6 +166,7 @@ fn from_an_empty_directory_to_an_empty_engine_and_every_step_twice() {
     let files = project.files();
     let created = project.succeeds(&["cluster", "create"]);
     assert!(created.contains("2 mirrors are Ready"), "{created}");
+    assert!(created.ends_with("\nNext: 'ksail verify docker.io --image docker.io/library/alpine:3'\n"), "{created}");
     let (up, volumes) = (world.containers(), world.volumes());
     assert_eq!((world.running(), volumes.len()), (2, 2));
     project.succeeds(&["cluster", "create"]);

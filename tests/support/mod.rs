@@ -6,6 +6,7 @@
 
 pub(crate) mod deadline;
 pub(crate) mod docker;
+pub(crate) mod for_nodes;
 pub(crate) mod http;
 pub(crate) mod image;
 pub(crate) mod manifest;

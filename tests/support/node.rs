@@ -92,14 +92,21 @@ impl Node {
     /// A node of kind that has a directory of this machine where its `hosts.toml` files are.
     pub(crate) fn kind_on(scenario: &Scenario, role: &str, certs: &Path) -> Self {
         let mount = format!("--volume={}:{}", certs.display(), KIND.certs);
-        Self::start_with(scenario, role, KIND, &[&mount])
+        Self::start_with(scenario, role, KIND, &[&mount], &[])
+    }
+
+    /// A node of kind with these variables in its environment, and its containerd with those of its `own` besides.
+    pub(crate) fn kind_told(scenario: &Scenario, role: &str, environment: &[&str], own: &[&str]) -> Self {
+        let given = environment.iter().flat_map(|variable| ["--env", variable]);
+        let options: Vec<&str> = ["--entrypoint", "env"].into_iter().chain(given).collect();
+        Self::start_with(scenario, role, KIND, &options, &[own, &["containerd"]].concat())
     }
 
     fn start(scenario: &Scenario, role: &str, layout: Layout) -> Self {
-        Self::start_with(scenario, role, layout, &[])
+        Self::start_with(scenario, role, layout, &[], &[])
     }
 
-    fn start_with(scenario: &Scenario, role: &str, layout: Layout, more: &[&str]) -> Self {
+    fn start_with(scenario: &Scenario, role: &str, layout: Layout, more: &[&str], command: &[&str]) -> Self {
         let docker = scenario.docker.clone();
         if !docker.output(&["network", "inspect", &scenario.network]).status.success() {
             scenario.create_network();
@@ -120,6 +127,7 @@ impl Node {
         args.extend(["--network", &scenario.network]);
         args.extend(more);
         args.extend(options.into_iter().chain(labels.iter().map(String::as_str)).chain([layout.image]));
+        args.extend(command);
         docker.run(&args);
         let node = Self { docker, name, layout, joined: Instant::now() };
         node.await_up();

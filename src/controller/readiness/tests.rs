@@ -163,6 +163,7 @@ fn spec(scene: &Scene) -> ClusterSpec {
         distribution: scene.desired.distribution,
         program: "/usr/bin/kind".into(),
         provisioning: scene.desired.provisioning.clone(),
+        registries: Vec::new(),
     }
 }
 
@@ -184,6 +185,7 @@ fn found(name: &str) -> Node {
         hosts: BTreeMap::new(),
         registry_config: RegistryConfig::Unknown(String::new()),
         unreadable: None,
+        proxy: crate::distribution::proxy::ProxySettings::default(),
     }
 }
 

@@ -40,7 +40,10 @@ fn a_missing_cluster_is_created_when_the_mirrors_serve() {
     cluster dev
       create cluster dev with kind: no cluster of this name yet
     ");
-    assert_eq!(of_the_cluster(&plan).steps[0].after, [Milestone::Ended(Subject::mirror("ghcr.io"))]);
+    let step = &of_the_cluster(&plan).steps[0];
+    assert_eq!(step.after, [Milestone::Ended(Subject::mirror("ghcr.io"))]);
+    let Action::CreateCluster { cluster } = &step.action else { panic!("{step:?}") };
+    assert_eq!(cluster.registries, ["ksail-dev-ghcr-io"], "no proxy is to be asked for them");
 }
 
 #[test]

@@ -2,6 +2,7 @@
 
 use super::*;
 use crate::distribution::containerd::RegistryConfig;
+use crate::distribution::proxy::ProxySettings;
 use crate::observed::{HostDirectory, Node};
 
 const DIRECTORY: &str = "/etc/containerd/certs.d";
@@ -16,6 +17,7 @@ pub(super) fn bare(name: &str) -> Node {
         hosts: BTreeMap::new(),
         unreadable: None,
         registry_config: RegistryConfig::Directory(DIRECTORY.to_owned()),
+        proxy: ProxySettings::default(),
     }
 }
 
