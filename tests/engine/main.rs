@@ -43,6 +43,7 @@ mod told;
 mod turns;
 mod uncooperative;
 mod upgrade;
+mod upstreams;
 mod verify;
 mod volumes;
 mod wiring;
