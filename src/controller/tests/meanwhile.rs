@@ -64,47 +64,63 @@ async fn a_volume_that_somebody_makes_before_the_container_comes_is_not_used() {
     }
 }
 
-#[tokio::test(start_paused = true)]
-async fn a_bare_volume_that_somebody_elses_container_is_on_by_then_is_not_used() {
+/// Somebody makes a container of theirs, of which nobody is told, while the image for the mirror's is being pulled; `looks`
+/// looks at what is there long after that, by the id of theirs.
+async fn somebody_makes(
+    image: (&str, crate::engine::Image),
+    change: impl FnOnce(&mut ContainerSpec),
+    looks: impl AsyncFnOnce(&World, &str),
+) {
     let world = World::new();
-    world.engine.add_image("theirs:1", crate::engine::Image::default());
+    world.engine.add_image(image.0, image.1);
     world.engine.delay(|made| made.name == "pull_image", 1, Duration::from_secs(2));
     let desired = asking(&manifest_text(&[("ghcr.io", 5001)]));
-    let spec = desired.mirrors.values().next().unwrap().container.clone();
+    let mut theirs = desired.mirrors.values().next().unwrap().container.clone();
+    image.0.clone_into(&mut theirs.image);
+    change(&mut theirs);
     meanwhile(world, desired, async |world| {
         world.begins_to("pull_image").await;
-        let outsider = world.engine.outsider();
         world.engine.lose_events(|_| true, usize::MAX);
-        let (name, image, labels, ports) = ("theirs".to_owned(), "theirs:1".to_owned(), BTreeMap::new(), Vec::new());
-        outsider.create_container(&ContainerSpec { name, image, labels, ports, ..spec }).await.unwrap();
+        let id = world.engine.outsider().create_container(&theirs).await.unwrap();
         sleep(Duration::from_secs(90)).await;
-        assert!(world.container(GHCR).is_none());
-        assert!(!world.engine.calls().iter().any(|call| call.name == "create_container" && call.object == GHCR));
+        looks(&world, &id).await;
         world.stop.cancel();
     })
     .await;
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_bare_volume_that_somebody_elses_container_is_on_by_then_is_not_used() {
+    let theirs = |spec: &mut ContainerSpec| {
+        "theirs".clone_into(&mut spec.name);
+        (spec.labels, spec.ports) = Default::default();
+    };
+    somebody_makes(("theirs:1", crate::engine::Image::default()), theirs, async |world, _| {
+        assert!(world.container(GHCR).is_none());
+        assert!(!world.engine.calls().iter().any(|call| call.name == "create_container" && call.object == GHCR));
+    })
+    .await;
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_container_of_the_mirrors_name_that_inherited_its_labels_is_neither_used_nor_removed() {
-    let world = World::new();
     let labels = of_owner("dev", "ghcr.io", "mirror");
-    world
-        .engine
-        .add_image("committed:1", crate::engine::Image { id: "sha256:c".to_owned(), labels, ..Default::default() });
-    world.engine.delay(|made| made.name == "pull_image", 1, Duration::from_secs(2));
-    let desired = asking(&manifest_text(&[("ghcr.io", 5001)]));
-    let spec = desired.mirrors.values().next().unwrap().container.clone();
-    meanwhile(world, desired, async |world| {
-        world.begins_to("pull_image").await;
-        let outsider = world.engine.outsider();
-        world.engine.lose_events(|_| true, usize::MAX);
-        let image = "committed:1".to_owned();
-        let id = outsider.create_container(&ContainerSpec { image, ..spec }).await.unwrap();
-        sleep(Duration::from_secs(90)).await;
-        let theirs = outsider.inspect_container(&id).await.unwrap();
+    let committed = crate::engine::Image { id: "sha256:c".to_owned(), labels, ..Default::default() };
+    let left_alone = async |world: &World, id: &str| {
+        let theirs = world.engine.outsider().inspect_container(id).await.unwrap();
         assert_eq!((theirs.name.as_str(), theirs.state), (GHCR, ContainerState::Created));
-        world.stop.cancel();
+    };
+    somebody_makes(("committed:1", committed), |_| {}, left_alone).await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_container_of_the_mirrors_name_that_has_another_role_by_then_is_not_taken_for_what_was_to_be_created() {
+    let other_role = |spec: &mut ContainerSpec| spec.labels = of_owner("dev", "ghcr.io", "push");
+    somebody_makes(("theirs:1", crate::engine::Image::default()), other_role, async |world, id| {
+        let starts_it = |call: &crate::engine::memory::Call| call.name == "start_container" && call.object == id;
+        assert!(!world.engine.calls().iter().any(starts_it));
+        // Once it has been seen it is replaced, as ours that is not what the file says.
+        assert!(world.runs(GHCR));
     })
     .await;
 }
