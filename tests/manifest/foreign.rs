@@ -7,7 +7,7 @@ use super::{load, with_mirrors};
 
 const HUB: &str = "    - host: docker.io\n      upstream: https://registry-1.docker.io\n";
 
-/// How a file of later KSail begins, whose `spec` follows.
+/// How a file begins that later ones write; its `spec` follows.
 const HEAD: &str = "apiVersion: ksail.io/v1alpha1\nkind: Cluster\nmetadata: {name: dev}\nspec:\n";
 
 fn refusal(text: &str) -> String {
