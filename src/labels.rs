@@ -55,3 +55,16 @@ pub fn is_ours(labels: &Labels, cluster: &str) -> bool {
     labels.get(MANAGED_BY).map(String::as_str) == Some(KSAIL)
         && labels.get(CLUSTER).map(String::as_str) == Some(cluster)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_volume_says_whose_it_is_and_nothing_of_another_volume() {
+        let its = of_owner("dev", "ghcr.io", "mirror");
+        let mut container = its.clone();
+        container.insert(MADE_VOLUME.to_owned(), "ksail-dev-ghcr-io@1970-01-01T00:01:40Z".to_owned());
+        assert_eq!(of_volume(&container), its);
+    }
+}

@@ -18,7 +18,8 @@ pub(super) struct Private;
 ///
 /// When there is no such place, or others can write to it.
 pub fn directory(env: &dyn Fn(&str) -> Option<String>) -> io::Result<PathBuf> {
-    let set = |name: &'static str| Some((name, env(name).filter(|value| !value.is_empty()).map(PathBuf::from)?));
+    // A relative one would be another place in every directory: it does not count, as the XDG specification has it.
+    let set = |name: &'static str| Some((name, env(name).map(PathBuf::from).filter(|path| path.is_absolute())?));
     let runtime = set("XDG_RUNTIME_DIR").filter(|(_, path)| path.is_dir());
     let state = set("XDG_STATE_HOME").filter(|(_, path)| !is_root() || path.is_dir());
     let home = set("HOME").filter(|(_, path)| path.is_dir()).map(|(name, path)| (name, path.join(".local/state")));
@@ -264,6 +265,13 @@ mod tests {
             std::os::unix::fs::chown(home.path(), None, Some(4242)).unwrap();
             assert!(directory(&of_home).unwrap_err().to_string().contains("mode 775"));
         }
+    }
+
+    #[test]
+    fn a_relative_path_in_a_variable_is_no_place_since_it_is_another_one_in_every_directory() {
+        let home = tempfile::tempdir().unwrap();
+        let env = |name: &str| Some(if name == "HOME" { home.path().display().to_string() } else { ".".to_owned() });
+        assert_eq!(directory(&env).unwrap(), home.path().join(".local/state/ksail"));
     }
 
     #[test]

@@ -1,9 +1,13 @@
 //! The loop on the engine in memory, with a real file and a real clock: what is waited for is always a condition.
 
 #[cfg(unix)]
+mod bound;
+#[cfg(unix)]
 mod cluster;
 mod exposure;
 mod meanwhile;
+#[cfg(unix)]
+mod played;
 mod uncooperative;
 mod upstreams;
 

@@ -1,6 +1,7 @@
 //! Which file is the manifest, and what its path is called in messages.
 
 use std::env;
+use std::io::ErrorKind;
 use std::path::{self, Display, Path, PathBuf};
 
 /// Name of the manifest.
@@ -8,12 +9,23 @@ pub const FILE_NAME: &str = "ksail.yaml";
 
 /// No manifest was named and none was found.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("there is no {FILE_NAME} in {} or a directory above it\n'ksail cluster init' writes one here; '--file PATH' names one elsewhere{}", .from.display(), misnamed_hint(.misnamed.as_deref()))]
-pub struct FindError {
-    /// Where the search began.
-    pub from: PathBuf,
-    /// A file there that is called almost like a manifest.
-    pub misnamed: Option<PathBuf>,
+pub enum FindError {
+    /// There is none.
+    #[error("there is no {FILE_NAME} in {} or a directory above it\n'ksail cluster init' writes one here; '--file PATH' names one elsewhere{}", .from.display(), misnamed_hint(.misnamed.as_deref()))]
+    Nowhere {
+        /// Where the search began.
+        from: PathBuf,
+        /// A file there that is called almost like a manifest.
+        misnamed: Option<PathBuf>,
+    },
+    /// The closest one is no file. One further up is another cluster's, and not meant.
+    #[error("{} {is}\nmend it or remove it; '--file PATH' names a manifest elsewhere", .path.display())]
+    NoFile {
+        /// Its path.
+        path: PathBuf,
+        /// What it is.
+        is: String,
+    },
 }
 
 fn misnamed_hint(misnamed: Option<&Path>) -> String {
@@ -29,8 +41,18 @@ pub fn find(explicit: Option<&Path>, directory: &Path) -> Result<PathBuf, FindEr
         let path = directory.join(path);
         return Ok(path::absolute(&path).unwrap_or(path));
     }
-    let found = directory.ancestors().map(|directory| directory.join(FILE_NAME)).find(|path| path.is_file());
-    found.ok_or_else(|| FindError { from: directory.to_owned(), misnamed: misnamed(directory) })
+    let mut above = directory.ancestors().map(|directory| directory.join(FILE_NAME));
+    let Some(path) = above.find(|path| path.symlink_metadata().is_ok()) else {
+        return Err(FindError::Nowhere { from: directory.to_owned(), misnamed: misnamed(directory) });
+    };
+    let is = match path.metadata() {
+        Ok(found) if found.is_file() => return Ok(path),
+        Ok(found) if found.is_dir() => "is a directory".to_owned(),
+        Ok(_) => "is not a file".to_owned(),
+        Err(error) if error.kind() == ErrorKind::NotFound => "is a link to what is not there".to_owned(),
+        Err(error) => format!("cannot be looked at: {error}"),
+    };
+    Err(FindError::NoFile { path, is })
 }
 
 /// A path as someone in the current directory would write it.

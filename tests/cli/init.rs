@@ -415,6 +415,24 @@ fn a_directory_in_the_way_is_refused() {
     ");
 }
 
+/// Whoever opens a pipe waits for somebody at its other end.
+#[cfg(unix)]
+#[test]
+fn a_pipe_in_the_way_is_refused_and_not_waited_for() {
+    for name in ["ksail.yaml", "kind.yaml"] {
+        let project = Project::new();
+        let made = std::process::Command::new("mkfifo").arg(project.path.join(name)).status().unwrap();
+        assert!(made.success());
+        let said = init(&project, &["--force"]);
+        assert!(said.starts_with("exit: 2\n"), "{said}");
+        assert!(
+            said.contains(&format!("error: {name} cannot be written: it is not a file; nothing was changed")),
+            "{said}"
+        );
+        assert_eq!(fs::read_dir(&project.path).unwrap().count(), 1);
+    }
+}
+
 /// Runs a script as root of a mount namespace of its own, where a small or a read-only disk can be had.
 fn on_a_disk(project: &Project, options: &str, script: &str) -> String {
     let mount = format!("mount -t tmpfs -o {options} none \"$PWD\" && cd \"$PWD\" && {script}");

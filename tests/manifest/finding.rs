@@ -26,11 +26,29 @@ fn the_nearest_manifest_above_is_found() {
     assert_eq!(find(None, &deep), Ok(root.path().join("a/ksail.yaml")));
 }
 
+/// One further up is another cluster's, which `cluster delete` would take for the one that is meant.
+#[cfg(unix)]
 #[test]
-fn a_directory_of_that_name_is_not_a_manifest() {
+fn what_is_no_file_is_told_and_the_manifest_of_a_directory_above_does_not_stand_in_for_it() {
     let root = tempfile::tempdir().unwrap();
-    std::fs::create_dir(root.path().join("ksail.yaml")).unwrap();
-    assert!(find(None, root.path()).is_err());
+    let (deep, path) = (root.path().join("a/b"), root.path().join("a/ksail.yaml"));
+    std::fs::create_dir_all(&deep).unwrap();
+    std::fs::write(root.path().join("ksail.yaml"), "").unwrap();
+    let refusal = || find(None, &deep).unwrap_err().to_string().replace(root.path().to_str().unwrap(), "DIR");
+    std::os::unix::fs::symlink("nowhere", &path).unwrap();
+    insta::assert_snapshot!(refusal(), @r"
+    DIR/a/ksail.yaml is a link to what is not there
+    mend it or remove it; '--file PATH' names a manifest elsewhere
+    ");
+    std::fs::remove_file(&path).unwrap();
+    std::os::unix::fs::symlink("ksail.yaml", &path).unwrap();
+    assert!(refusal().starts_with("DIR/a/ksail.yaml cannot be looked at: "), "{}", refusal());
+    std::fs::remove_file(&path).unwrap();
+    std::fs::create_dir(&path).unwrap();
+    assert!(refusal().starts_with("DIR/a/ksail.yaml is a directory\n"), "{}", refusal());
+    std::fs::remove_dir(&path).unwrap();
+    std::os::unix::fs::symlink("/dev/null", &path).unwrap();
+    assert!(refusal().starts_with("DIR/a/ksail.yaml is not a file\n"), "{}", refusal());
 }
 
 #[test]

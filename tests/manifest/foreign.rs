@@ -7,6 +7,9 @@ use super::{load, with_mirrors};
 
 const HUB: &str = "    - host: docker.io\n      upstream: https://registry-1.docker.io\n";
 
+/// How a file begins that later ones write; its `spec` follows.
+const HEAD: &str = "apiVersion: ksail.io/v1alpha1\nkind: Cluster\nmetadata: {name: dev}\nspec:\n";
+
 fn refusal(text: &str) -> String {
     load(text).unwrap_err().to_string()
 }
@@ -79,9 +82,8 @@ fn a_file_of_later_ksail_is_told_which_of_its_words_belong_elsewhere_and_loads_w
 
 #[test]
 fn a_list_of_registries_in_other_words_is_shown_in_todays() {
-    let head = "apiVersion: ksail.io/v1alpha1\nkind: Cluster\nmetadata: {name: dev}\nspec:\n";
     let items = "  - name: ksail-registry\n    hostPort: 5555\n    isGitOpsSource: true\n  - name: registry.k8s.io-proxy\n    hostPort: 5556\n    proxy: {url: https://registry.k8s.io/}\n  - name: docker.io-proxy\n    hostPort: 5557\n    username: ann\n    password: hunter2\n    proxy: {url: https://registry-1.docker.io}\n  - name: broken\n    proxy: {url: 'https://user:hunter3@ghcr.io'}\n";
-    let said = refusal(&format!("{head}  registries:\n{items}"));
+    let said = refusal(&format!("{HEAD}  registries:\n{items}"));
     assert!(!said.contains("hunter"), "{said}");
     insta::assert_snapshot!(said, @r#"
     error: 'registries' is a list, as another KSail writes it, and ksail would miss it
@@ -103,7 +105,11 @@ fn a_list_of_registries_in_other_words_is_shown_in_todays() {
                       credentials: {username: "${USERNAME}", password: "${PASSWORD}"}
                     # and 1 more, whose address is not one
     "#);
-    insta::assert_snapshot!(refusal(&format!("{head}  project: {{distribution: Native, distributionConfigPath: ./kind-config.yaml}}\n  mirrorRegistries:\n{items}")), @r#"
+    let project = "  project: {distribution: Native, distributionConfigPath: ./kind-config.yaml}\n";
+    let beside = refusal(&format!("{HEAD}{project}  mirrorRegistries:\n{items}"));
+    let (beside, list) = beside.split_once("help: write below 'spec', in its place:\n").unwrap();
+    assert_eq!(Some(list), said.split_once("in its place:\n").map(|(_, list)| list), "by either name the same");
+    insta::assert_snapshot!(beside.trim_end(), @r"
     error: 'project' says what ksail reads below 'spec' itself, and would miss
      --> ksail.yaml:5:3
       |
@@ -120,20 +126,9 @@ fn a_list_of_registries_in_other_words_is_shown_in_todays() {
     7 |   - name: ksail-registry
       |     ^^^^^^^^^^^^^^^^^^^^
       |
-      = help: write below 'spec', in its place:
-                registries:
-                  mirrors:
-                    - host: localhost:5555
-                    - host: registry.k8s.io
-                      upstream: https://registry.k8s.io
-                      port: 5556
-                    - host: docker.io
-                      upstream: https://registry-1.docker.io
-                      port: 5557
-                      credentials: {username: "${USERNAME}", password: "${PASSWORD}"}
-                    # and 1 more, whose address is not one
-    "#);
-    insta::assert_snapshot!(refusal(&format!("{head}  mirrorRegistries: ['docker.io=https://registry-1.docker.io', ghcr.io]\n")), @r"
+      =
+    ");
+    insta::assert_snapshot!(refusal(&format!("{HEAD}  mirrorRegistries: ['docker.io=https://registry-1.docker.io', ghcr.io]\n")), @r"
     error: 'mirrorRegistries' is a list, as another KSail writes it, and ksail would miss it
      --> ksail.yaml:5:21
       |
@@ -149,24 +144,23 @@ fn a_list_of_registries_in_other_words_is_shown_in_todays() {
                       upstream: https://ghcr.io
     ");
     for harmless in ["[]", "true", ""] {
-        let text = format!("{head}  mirrorRegistries: {harmless}\n");
+        let text = format!("{HEAD}  mirrorRegistries: {harmless}\n");
         assert_eq!(load(&text).unwrap().not_acted_on, ["spec.mirrorRegistries"]);
         assert!(schema_takes(&text), "{text}");
     }
-    assert!(!schema_takes(&format!("{head}  mirrorRegistries:\n{items}")));
+    assert!(!schema_takes(&format!("{HEAD}  mirrorRegistries:\n{items}")));
 }
 
 /// What the hint says is a file that loads.
 #[test]
 fn what_is_shown_can_be_pasted() {
-    let head = "apiVersion: ksail.io/v1alpha1\nkind: Cluster\nmetadata: {name: dev}\nspec:\n";
     let text = format!(
-        "{head}  registries: [{{name: docker.io, hostPort: 5557, proxy: {{url: 'https://registry-1.docker.io/'}}}}, {{name: mine, hostPort: 5555}}]\n"
+        "{HEAD}  registries: [{{name: docker.io, hostPort: 5557, proxy: {{url: 'https://registry-1.docker.io/'}}}}, {{name: mine, hostPort: 5555}}]\n"
     );
     let problems = load(&text).unwrap_err();
     let hint = problems.iter().next().unwrap().hint.clone().unwrap();
     let pasted = hint.split_once('\n').unwrap().1;
-    let mirrors = load(format!("{head}{pasted}\n")).unwrap().registries.mirrors;
+    let mirrors = load(format!("{HEAD}{pasted}\n")).unwrap().registries.mirrors;
     let listed: Vec<_> = mirrors.iter().map(|mirror| (mirror.host.as_str(), mirror.port)).collect();
     assert_eq!(listed, [("docker.io", Some(5557)), ("localhost:5555", Some(5555))]);
 }

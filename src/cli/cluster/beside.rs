@@ -31,7 +31,12 @@ impl Beside {
             || usual().into_iter().map(|distribution| file_name(distribution).to_owned()).collect(),
             |named| vec![named.to_owned()],
         );
-        let found = candidates.iter().find_map(|file| Some((file, FILE.read_text_file(directory.join(file)).ok()?)));
+        // A pipe of that name would be waited for.
+        let text = |file: &String| {
+            let path = directory.join(file);
+            path.is_file().then(|| FILE.read_text_file(path).ok()).flatten()
+        };
+        let found = candidates.iter().find_map(|file| Some((file, text(file)?)));
         let Some((file, text)) = found else {
             let distribution = wanted.unwrap_or_default();
             let file = named.unwrap_or(file_name(distribution)).to_owned();

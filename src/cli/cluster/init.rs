@@ -101,6 +101,7 @@ fn duration(text: &str) -> Result<Duration, String> {
 pub(super) fn run(global: &Global, arguments: &Arguments) -> Result<u8, Exit> {
     let path = place(global, arguments);
     let directory = path.parent().unwrap_or(Path::new(""));
+    regular(&path).map_err(|error| unchanged(&path, &error))?;
     let made = Place::open(directory)?;
     let target = fs::canonicalize(&path).unwrap_or_else(|_| path.clone());
     // What is there is read under the lock that edits take, and none is lost to it.
@@ -254,6 +255,17 @@ enum Fate {
     Unchanged,
 }
 
+/// Whoever opens a pipe waits for somebody at its other end, and nothing is to be found or replaced there.
+fn regular(path: &Path) -> std::io::Result<()> {
+    match fs::metadata(path) {
+        Ok(found) if !found.is_file() && !found.is_dir() => {
+            Err(std::io::Error::new(std::io::ErrorKind::InvalidInput, "it is not a file"))
+        }
+        // What cannot be looked at is told where it is read or written.
+        _ => Ok(()),
+    }
+}
+
 #[derive(Debug)]
 struct Planned {
     file: NewFile,
@@ -262,7 +274,7 @@ struct Planned {
 
 impl Planned {
     fn generated(path: PathBuf, contents: String) -> Result<Self, Exit> {
-        let before = match FILE.read_file(&path) {
+        let before = match regular(&path).and_then(|()| FILE.read_file(&path)) {
             Ok(bytes) => Some(bytes),
             Err(error) if matches!(error.kind(), std::io::ErrorKind::NotFound) => None,
             Err(error) => return Err(unchanged(&path, &error)),

@@ -151,7 +151,7 @@ impl World {
     }
 
     /// A node that runs.
-    async fn has_node(&self) {
+    pub(super) async fn has_node(&self) {
         let outsider = self.engine.outsider();
         self.engine.create_network("kind");
         self.engine.add_image("node:1", crate::engine::Image::default());

@@ -7,7 +7,11 @@ fn left(name: &str, network: &str) -> (String, Stranger) {
 }
 
 fn planned(upstream: &str, stranger: (String, Stranger)) -> Plan {
-    let upstream: Option<Upstream> = Some(upstream.parse().unwrap());
+    planned_for(upstream.parse().unwrap(), stranger)
+}
+
+fn planned_for(upstream: Upstream, stranger: (String, Stranger)) -> Plan {
+    let upstream = Some(upstream);
     let desired = wanted(vec![manifest::Mirror { upstream, ..mirror("ghcr.io", 5001) }]);
     plan(&desired, &Observed { strangers: [stranger].into(), ..converged(&desired) })
 }
@@ -29,4 +33,11 @@ fn a_container_that_is_elsewhere_or_is_meant_by_the_upstream_is_not_told_of() {
     ] {
         assert_eq!(planned(upstream, left(name, network)).to_string(), "", "{upstream}, {name} on {network}");
     }
+}
+
+#[test]
+fn a_container_named_like_an_upstream_that_comes_from_a_variable_is_not_told_of_since_that_would_tell_the_upstream() {
+    let upstream: Upstream = "https://hidden.example".parse().unwrap();
+    let plan = planned_for(upstream.shown_as("https://${HUB}"), left("hidden.example", "kind"));
+    assert_eq!(plan.to_string(), "");
 }

@@ -187,6 +187,41 @@ fn a_volume_that_the_engine_made_is_purged_however_often_its_container_was_recre
 }
 
 #[test]
+fn a_volume_that_the_engine_made_is_known_by_who_is_on_it_where_its_time_changes_with_what_is_in_it() {
+    let (mut observed, _) = recreated_on_a_bare_volume();
+    // Docker 20.10, which says when the directory changed last.
+    observed.volumes.insert(NAME.to_owned(), bare_volume(NAME, 300));
+    let purged = Desired { state: State::Purged, mirrors: BTreeMap::new(), ..one() };
+    let plan = plan(&purged, &observed).to_string();
+    assert!(plan.contains(&format!("remove volume {NAME}")), "{plan}");
+}
+
+#[test]
+fn a_volume_that_the_engine_made_for_the_other_role_goes_although_nobody_is_on_it_any_more() {
+    let (mut observed, _) = recreated_on_a_bare_volume();
+    let container = inside(&mut observed.containers[0]);
+    container.mounts[0].volume = Some(format!("{NAME}.push"));
+    container.labels.insert(crate::labels::ROLE.to_owned(), "push".to_owned());
+    container.env.retain(|name, _| !name.starts_with("REGISTRY_PROXY_"));
+    let of_push = crate::labels::of_owner("dev", HOST, "push");
+    let beside = format!("{NAME}.push");
+    observed.volumes.insert(beside.clone(), Volume { name: beside, labels: of_push, created_at: None });
+    let plan = planned(&observed, push(5002), VolumePolicy::Delete);
+    assert!(plan.contains(&format!("remove volume {NAME}: ghcr.io is a push registry now")), "{plan}");
+    assert_eq!(planned(&observed, push(5002), VolumePolicy::Retain), "");
+}
+
+#[test]
+fn a_cache_stays_on_its_volume_whatever_somebody_has_written_on_its_label() {
+    let mut observed = converged(&one());
+    let labels = &mut inside(&mut observed.containers[0]).labels;
+    labels.insert(crate::labels::ROLE.to_owned(), "push".to_owned());
+    let desired = on(&observed, mirror(HOST, 5001), VolumePolicy::Delete);
+    assert_eq!(desired.mirrors.values().next().unwrap().volume, NAME);
+    assert!(!plan(&desired, &observed).to_string().contains("volume"));
+}
+
+#[test]
 fn what_a_container_says_of_its_predecessors_volume_is_no_cause_to_recreate_and_is_passed_on() {
     let (observed, _) = recreated_on_a_bare_volume();
     assert_eq!(planned(&observed, mirror(HOST, 5002), VolumePolicy::Retain), "");
