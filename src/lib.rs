@@ -32,6 +32,7 @@
 //! | [`subject`] | what is reconciled by itself |
 //! | [`engine`] | the Docker-compatible daemon, and one in memory for tests |
 //! | [`manifest`] | the bytes of `ksail.yaml`: strict load with positions, edits in place |
+//! | [`docker_config`] | what the docker CLI keeps: credentials of `docker login`, proxies of containers |
 //! | [`printable`] | what may leave the program as text |
 //! | [`limit`] | how much is read of what others say |
 //! | [`labels`] | names other programs may rely on, and what makes an object ours |
@@ -45,6 +46,7 @@ pub mod controller;
 pub mod desired;
 mod digest;
 pub mod distribution;
+pub mod docker_config;
 pub mod engine;
 pub mod event;
 pub mod execute;

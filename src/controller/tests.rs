@@ -113,8 +113,9 @@ struct World {
 }
 
 fn manifest_text(mirrors: &[(&str, u16)]) -> String {
-    let entry =
-        |(host, port): &(&str, u16)| format!("      - {{host: {host}, upstream: \"https://{host}\", port: {port}}}\n");
+    let entry = |(host, port): &(&str, u16)| {
+        format!("      - {{host: {host}, upstream: \"https://r.{host}\", port: {port}}}\n")
+    };
     let mirrors: String = mirrors.iter().map(entry).collect();
     format!(
         "apiVersion: ksail.dev/v1alpha1\nkind: Cluster\nmetadata: {{name: dev}}\nspec:\n  lifecycle: External\n  registries:\n    mirrors:\n{mirrors}"

@@ -205,8 +205,9 @@ impl Scene {
 const HOST_LABEL: &str = crate::labels::HOST;
 
 fn asking(lifecycle: &str, hosts: &[&str]) -> Desired {
-    let entry =
-        |(host, port): (&&str, u16)| format!("      - {{host: {host}, upstream: \"https://{host}\", port: {port}}}\n");
+    let entry = |(host, port): (&&str, u16)| {
+        format!("      - {{host: {host}, upstream: \"https://r.{host}\", port: {port}}}\n")
+    };
     let mirrors: String = hosts.iter().zip(5001..).map(entry).collect();
     let text = format!(
         "apiVersion: ksail.dev/v1alpha1\nkind: Cluster\nmetadata: {{name: dev}}\nspec:\n  lifecycle: {lifecycle}\n  registries:\n    mirrors:\n{mirrors}"

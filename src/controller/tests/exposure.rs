@@ -5,8 +5,9 @@ use tokio::sync::watch;
 use super::*;
 use crate::manifest::load_contents;
 
-const AT_HOME: &str = "{host: docker.io, upstream: \"https://docker.io\", port: 5001}";
-const EVERYWHERE: &str = "{host: docker.io, upstream: \"https://docker.io\", port: 5001, listenAddress: 0.0.0.0}";
+const AT_HOME: &str = "{host: docker.io, upstream: \"https://registry-1.docker.io\", port: 5001}";
+const EVERYWHERE: &str =
+    "{host: docker.io, upstream: \"https://registry-1.docker.io\", port: 5001, listenAddress: 0.0.0.0}";
 const WITH_CREDENTIALS: &str = "{host: ghcr.io, upstream: \"https://ghcr.io\", port: 5002, listenAddress: 192.0.2.7, credentials: {username: \"${WHO}\", password: \"${WHO}\"}}";
 const FOR_PUSHES: &str = "{host: \"localhost:5009\", listenAddress: 0.0.0.0}";
 
