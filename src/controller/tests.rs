@@ -360,6 +360,7 @@ async fn a_mirror_that_failed_and_is_blocked_now_is_not_looked_at_without_a_paus
         volumes: Vec::new(),
         restart_policy: "no".to_owned(),
         log_options: BTreeMap::new(),
+        extra_hosts: Vec::new(),
     };
     world.engine.outsider().create_container(&spec).await.unwrap();
     let is_blocked =

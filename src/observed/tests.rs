@@ -236,6 +236,7 @@ fn container(name: &str) -> ContainerSpec {
         volumes: Vec::new(),
         restart_policy: "no".to_owned(),
         log_options: BTreeMap::new(),
+        extra_hosts: Vec::new(),
     }
 }
 
