@@ -24,7 +24,7 @@
 //! | [`outcome`] | how a sequence of actions ended, and why it failed |
 //! | [`probe`] | what a registry, an upstream or a port answers from here |
 //! | [`provisioner`] | runs of `kind` and `k3d` |
-//! | [`exposure`] | registries that other machines can reach (pure) |
+//! | [`exposure`] | what others can see or reach because the manifest says so (pure) |
 //! | [`mod@desired`] | a manifest fully resolved (pure) |
 //! | [`distribution`] | all that differs between kind and k3d: files, labels, programs (pure) |
 //! | [`names`] | what is called what (pure) |
