@@ -232,6 +232,7 @@ pub(crate) struct Proxy {
     /// For upstreams at https://. ${VAR} and ${VAR:-default} are taken from the environment; a password can be nothing else.
     #[schemars(regex(pattern = PROXY), extend("examples" = ["http://proxy.example.com:3128"]))]
     pub(crate) https: Option<String>,
+    #[expect(clippy::struct_field_names, reason = "it is called like the variable")]
     /// Hosts, domains and ranges that are reached without it, as a list or with commas. What is local is added.
     #[serde(default)]
     #[schemars(schema_with = "texts", extend("examples" = [["registry.example.com", ".internal", "10.0.0.0/8"]]))]

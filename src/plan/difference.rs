@@ -208,6 +208,6 @@ fn shape(mirror: &Mirror, container: &Container) -> Option<String> {
     if !(SHAPE.iter().all(is_set) && is_capped) {
         return Some("made by an earlier ksail: log capped, debug port closed; cache kept".to_owned());
     }
-    let reads_once = mirror.container.env.contains_key(LIFETIME.0) && !is_set(&&LIFETIME);
+    let reads_once = mirror.container.env.contains_key(LIFETIME.0) && !is_set(&LIFETIME);
     reads_once.then(|| "made by an earlier ksail: credentials read again every minute; cache kept".to_owned())
 }

@@ -69,7 +69,7 @@ fn object(event: &Event) -> Option<Value> {
         Event::Waiting { message } => json!({"event": "waiting", "message": message}),
         Event::LeftBehind { subject } => json!({"event": "leftBehind", subject.kind(): subject.name()}),
         Event::Exposed(shown @ Exposure::ProxyPassword(hosts)) => {
-            let mirrors: Vec<&str> = hosts.iter().map(|host| host.as_str()).collect();
+            let mirrors: Vec<&str> = hosts.iter().map(crate::manifest::Host::as_str).collect();
             json!({"event": "exposed", "mirrors": mirrors, "message": shown.to_string()})
         }
         Event::Exposed(Exposure::Reachable(exposure)) => {

@@ -23,7 +23,7 @@ impl Rules<'_> {
     ) -> Option<Credentials> {
         let node = |key| at.and_then(|at| at.get(key));
         if file.from_docker == Some(true) {
-            return self.from_docker(at, upstream);
+            return self.stored_by_docker(at, upstream);
         }
         self.both_halves_once(at);
         if file.password.as_ref().is_some_and(|password| !is_reference(password)) {
@@ -91,7 +91,7 @@ impl Rules<'_> {
         None
     }
 
-    fn from_docker(&mut self, at: Option<&Node>, upstream: Option<&Upstream>) -> Option<Credentials> {
+    fn stored_by_docker(&mut self, at: Option<&Node>, upstream: Option<&Upstream>) -> Option<Credentials> {
         let halves = HALVES.iter().flat_map(|(key, in_file)| [key, in_file]);
         let written = halves.filter_map(|key| at?.entry(key).filter(|(_, value)| !value.is_null()));
         if let Some((key, _)) = written.into_iter().next() {
