@@ -21,22 +21,28 @@ pub(crate) fn pack<'a>(files: impl Iterator<Item = (&'a str, u32, &'a [u8])>, mo
     archive.into_inner()
 }
 
-/// Packs files into a directory of their own, which only its owner may enter.
+/// Packs files into a directory of their own, which only its owner may enter, and others beside it by their whole paths.
 pub(crate) fn pack_private<'a>(
     directory: &str,
     files: impl Iterator<Item = (&'a str, u32, &'a [u8])>,
+    others: impl Iterator<Item = (&'a str, u32, &'a [u8])>,
 ) -> io::Result<Vec<u8>> {
     let mut archive = Builder::new(Vec::new());
-    let mut entry = Header::new_ustar();
-    entry.set_entry_type(EntryType::Directory);
-    entry.set_mode(0o700);
-    entry.set_size(0);
-    archive.append_data(&mut entry, format!("{directory}/"), io::empty())?;
-    for (name, mode, content) in files {
+    let mut files = files.peekable();
+    if files.peek().is_some() {
+        let mut entry = Header::new_ustar();
+        entry.set_entry_type(EntryType::Directory);
+        entry.set_mode(0o700);
+        entry.set_size(0);
+        archive.append_data(&mut entry, format!("{directory}/"), io::empty())?;
+    }
+    let files = files.map(|(name, mode, content)| (format!("{directory}/{name}"), mode, content));
+    let others = others.map(|(path, mode, content)| (path.to_owned(), mode, content));
+    for (path, mode, content) in files.chain(others) {
         let mut header = Header::new_ustar();
         header.set_mode(mode);
         header.set_size(content.len() as u64);
-        archive.append_data(&mut header, format!("{directory}/{name}"), content)?;
+        archive.append_data(&mut header, path, content)?;
     }
     archive.into_inner()
 }

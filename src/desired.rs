@@ -7,11 +7,13 @@ use std::time::Duration;
 
 use crate::distribution::hosts_toml::{self, HostsToml, Wiring};
 use crate::distribution::registry_hosting::RegistryHosting;
+use crate::docker_config::Proxies;
 use crate::engine::{ContainerSpec, PublishedPort};
 use crate::manifest::{
-    self, Ca, ClusterName, Credentials, Distribution, Host, Lifecycle, Manifest, Proxy, State, Upstream, VolumePolicy,
+    self, Ca, ClusterName, Credentials, Distribution, Host, Lifecycle, Manifest, Proxy, ProxyUrl, State, Upstream,
+    VolumePolicy,
 };
-use crate::registry::{self, LOG_CAP, Mode, Role, STORAGE, SecretFiles};
+use crate::registry::{self, HOST_GATEWAY, LIFETIME, LOG_CAP, Mode, Role, STORAGE, SecretFiles};
 use crate::{labels, names};
 
 /// What a manifest asks for.
@@ -73,7 +75,7 @@ pub struct Mirror {
     pub mode: Mode,
     /// What its container is created from.
     pub container: ContainerSpec,
-    /// Files that carry secrets, put into the container before it starts.
+    /// Files put into the container before it starts: what is secret, and whom it trusts.
     pub files: Option<SecretFiles>,
     /// For the upstream.
     pub credentials: Option<Credentials>,
@@ -96,17 +98,29 @@ pub struct Route {
     pub credentials: Option<Credentials>,
 }
 
-/// What around the manifest decides names.
+/// What around the manifest decides names, and what new containers are given.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct ResolveContext {
     /// `KIND_EXPERIMENTAL_DOCKER_NETWORK`, which kind itself honours.
     pub kind_network: Option<String>,
+    /// What the docker CLI sets in containers that it creates.
+    pub proxies: Proxies,
 }
 
 impl ResolveContext {
     /// Read from environment variables.
     pub fn from_env(env: &dyn Fn(&str) -> Option<String>) -> Self {
-        Self { kind_network: env("KIND_EXPERIMENTAL_DOCKER_NETWORK").filter(|name| !name.is_empty()) }
+        let kind_network = env("KIND_EXPERIMENTAL_DOCKER_NETWORK").filter(|name| !name.is_empty());
+        Self { kind_network, proxies: Proxies::default() }
+    }
+
+    /// What a mirror goes through of which the manifest does not say it.
+    fn usual_proxy(&self) -> Option<Proxy> {
+        let url = |text: &Option<String>| text.clone().map(ProxyUrl::new);
+        let around = self.proxies.no_proxy.as_deref().unwrap_or_default().split(',').map(str::trim);
+        let no_proxy = around.filter(|host| !host.is_empty()).map(str::to_owned).collect();
+        let proxy = Proxy { http: url(&self.proxies.http), https: url(&self.proxies.https), no_proxy };
+        Some(proxy).filter(|proxy| !proxy.is_none())
     }
 }
 
@@ -121,7 +135,7 @@ pub fn resolve(manifest: &Manifest, context: &ResolveContext) -> Desired {
         State::Absent | State::Purged => BTreeMap::new(),
         State::Present => {
             let resolve_one = |mirror: &manifest::Mirror| {
-                (mirror.host.clone(), resolve_mirror(&manifest.name, &registries.image, mirror))
+                (mirror.host.clone(), resolve_mirror(&manifest.name, &registries.image, mirror, context))
             };
             registries.mirrors.iter().map(resolve_one).collect()
         }
@@ -162,7 +176,7 @@ fn share_addresses(mirrors: &mut BTreeMap<Host, Mirror>) {
     }
 }
 
-fn resolve_mirror(cluster: &ClusterName, image: &str, mirror: &manifest::Mirror) -> Mirror {
+fn resolve_mirror(cluster: &ClusterName, image: &str, mirror: &manifest::Mirror, context: &ResolveContext) -> Mirror {
     let role = if mirror.upstream.is_some() { Role::Mirror } else { Role::Push };
     let name = names::of(cluster, &mirror.host);
     let listen = PublishedPort {
@@ -170,14 +184,19 @@ fn resolve_mirror(cluster: &ClusterName, image: &str, mirror: &manifest::Mirror)
         host_address: mirror.listen_address,
         host_port: mirror.port.unwrap_or(0),
     };
-    let secret = |upstream: &&Upstream| upstream.is_secret() || mirror.credentials.is_some();
-    let upstream = mirror.upstream.as_ref().filter(secret);
-    let files = upstream.map(|upstream| SecretFiles::new(upstream, mirror.credentials.as_ref()));
-    let container = ContainerSpec {
+    let route = mirror.upstream.clone().map(|upstream| Route {
+        upstream,
+        proxy: mirror.proxy.clone().or_else(|| context.usual_proxy()),
+        ca: mirror.ca.clone(),
+        credentials: mirror.credentials.clone(),
+    });
+    let files = files(mirror);
+    let mut container = ContainerSpec {
         name: name.clone(),
         image: image.to_owned(),
-        command: if files.is_some() { SecretFiles::command() } else { Vec::new() },
+        command: if files.as_ref().is_some_and(SecretFiles::configure) { SecretFiles::command() } else { Vec::new() },
         env: registry::settings(role, mirror.upstream.as_ref(), mirror.ttl),
+        extra_hosts: Vec::new(),
         labels: labels::of_owner(cluster.as_str(), mirror.host.as_str(), role.as_str()),
         ports: vec![listen],
         volumes: vec![(name.clone(), STORAGE.to_owned())],
@@ -185,13 +204,16 @@ fn resolve_mirror(cluster: &ClusterName, image: &str, mirror: &manifest::Mirror)
         restart_policy: "always".to_owned(),
         log_options: LOG_CAP.iter().map(|(key, value)| ((*key).to_owned(), (*value).to_owned())).collect(),
     };
+    if let Some(route) = &route {
+        route.furnish(&mut container);
+        let labelled = [
+            (labels::PROXY, mirror.proxy.as_ref().map(ToString::to_string)),
+            (labels::CA, mirror.ca.as_ref().map(|ca| ca.path.display().to_string())),
+        ];
+        let labelled = labelled.into_iter().filter_map(|(label, value)| Some((label.to_owned(), value?)));
+        container.labels.extend(labelled);
+    }
     let (upstream, credentials) = (mirror.upstream.clone(), mirror.credentials.clone());
-    let route = upstream.clone().map(|upstream| Route {
-        upstream,
-        proxy: mirror.proxy.clone(),
-        ca: mirror.ca.clone(),
-        credentials: credentials.clone(),
-    });
     let mut mirror = Mirror {
         host: mirror.host.clone(),
         aliases: vec![name.clone()],
@@ -210,6 +232,32 @@ fn resolve_mirror(cluster: &ClusterName, image: &str, mirror: &manifest::Mirror)
     };
     mirror.wire(cluster);
     mirror
+}
+
+/// What is put into its container.
+fn files(mirror: &manifest::Mirror) -> Option<SecretFiles> {
+    let is_secret = |upstream: &&Upstream| upstream.is_secret() || mirror.credentials.is_some();
+    let upstream = mirror.upstream.as_ref().filter(is_secret);
+    let secret = upstream.map(|upstream| SecretFiles::new(upstream, mirror.credentials.as_ref()));
+    match &mirror.ca {
+        Some(ca) => Some(secret.unwrap_or_default().with_ca(ca)),
+        None => secret,
+    }
+}
+
+impl Route {
+    /// Gives a container what its registry needs to go this way, files apart.
+    fn furnish(&self, container: &mut ContainerSpec) {
+        if let Some(proxy) = &self.proxy {
+            container.env.extend(registry::proxy_settings(proxy, &self.upstream));
+        }
+        if self.credentials.is_some() {
+            container.env.insert(LIFETIME.0.to_owned(), LIFETIME.1.to_owned());
+        }
+        if registry::needs_host_gateway(&self.upstream, self.proxy.as_ref()) {
+            container.extra_hosts.push(HOST_GATEWAY.to_owned());
+        }
+    }
 }
 
 impl Desired {
@@ -262,6 +310,7 @@ impl Mirror {
             self.mode = Mode::Cache;
             registry::serve_from_cache(&mut self.container.env);
             self.container.command.clear();
+            self.container.labels.remove(labels::CA);
             self.files = None;
         }
     }
@@ -335,7 +384,7 @@ mod tests {
             proxy: None,
             ca: None,
         };
-        let resolved = resolve_mirror(&cluster("dev"), "registry:3", &mirror);
+        let resolved = resolve_mirror(&cluster("dev"), "registry:3", &mirror, &ResolveContext::default());
         let shown = format!("{resolved:?}");
         assert!(!shown.contains("hunter2") && !shown.contains("some-user"), "{shown}");
     }
@@ -354,7 +403,7 @@ mod tests {
             proxy: None,
             ca: None,
         };
-        let resolved = resolve_mirror(&cluster("dev"), "registry:3", &mirror);
+        let resolved = resolve_mirror(&cluster("dev"), "registry:3", &mirror, &ResolveContext::default());
         assert!(!format!("{resolved:?}").contains("hidden"), "{resolved:?}");
         assert_eq!(resolved.upstream.unwrap().to_string(), "https://${HUB}");
         let files = crate::archive::files_in(&resolved.files.unwrap().archive().unwrap()).unwrap();

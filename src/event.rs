@@ -66,7 +66,7 @@ pub enum Event {
         /// Until then.
         after: Duration,
     },
-    /// What is asked for lets other machines reach a registry.
+    /// What is asked for lets others reach a registry, or see a password.
     Exposed(Exposure),
     /// A pass found something to do.
     PassStarted {

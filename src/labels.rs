@@ -16,6 +16,12 @@ pub const ROLE: &str = "ksail.dev/role";
 /// when it was made. It is ksail's to remove; without this only the predecessor's own age would tell.
 pub const MADE_VOLUME: &str = "ksail.dev/made-volume";
 
+/// On a container whose proxy the manifest names: what the manifest says, without what is secret. Without it, what the
+/// engine's users have set up is nobody's drift.
+pub const PROXY: &str = "ksail.dev/proxy";
+/// On a container that has certificates of the manifest's: the name of their file there.
+pub const CA: &str = "ksail.dev/ca";
+
 /// Set by kind on its nodes: the cluster's name.
 pub const KIND_CLUSTER: &str = "io.x-k8s.kind.cluster";
 /// Set by kind on its nodes: `control-plane`, `worker` or `external-load-balancer`.
@@ -41,7 +47,7 @@ pub fn of_owner(cluster: &str, host: &str, role: &str) -> Labels {
 /// Those of a mirror's container that its volume has as well.
 pub fn of_volume(container: &Labels) -> Labels {
     let mut labels = container.clone();
-    labels.remove(MADE_VOLUME);
+    labels.retain(|label, _| ![MADE_VOLUME, PROXY, CA].contains(&label.as_str()));
     labels
 }
 

@@ -24,7 +24,7 @@
 //! | [`outcome`] | how a sequence of actions ended, and why it failed |
 //! | [`probe`] | what a registry, an upstream or a port answers from here |
 //! | [`provisioner`] | runs of `kind` and `k3d` |
-//! | [`exposure`] | registries that other machines can reach (pure) |
+//! | [`exposure`] | what others can see or reach because the manifest says so (pure) |
 //! | [`mod@desired`] | a manifest fully resolved (pure) |
 //! | [`distribution`] | all that differs between kind and k3d: files, labels, programs (pure) |
 //! | [`names`] | what is called what (pure) |
@@ -32,6 +32,7 @@
 //! | [`subject`] | what is reconciled by itself |
 //! | [`engine`] | the Docker-compatible daemon, and one in memory for tests |
 //! | [`manifest`] | the bytes of `ksail.yaml`: strict load with positions, edits in place |
+//! | [`docker_config`] | what the docker CLI keeps: credentials of `docker login`, proxies of containers |
 //! | [`printable`] | what may leave the program as text |
 //! | [`limit`] | how much is read of what others say |
 //! | [`labels`] | names other programs may rely on, and what makes an object ours |
@@ -45,6 +46,7 @@ pub mod controller;
 pub mod desired;
 mod digest;
 pub mod distribution;
+pub mod docker_config;
 pub mod engine;
 pub mod event;
 pub mod execute;

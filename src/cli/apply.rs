@@ -6,7 +6,7 @@ use clap::Args;
 use jiff::SignedDuration;
 
 use super::arguments::duration;
-use super::context::{claim, context, controller, load, manifest_path, stop_on_signals};
+use super::context::{claim, controller, load, manifest_path, stop_on_signals};
 use super::reporting::Reporting;
 use super::{BAD_INPUT, Exit, FAILED, Global, OK, Output, TIMED_OUT, note};
 use crate::controller::{Applied, kept_for_undoing};
@@ -75,7 +75,7 @@ pub(super) async fn converged(
         Lifecycle::Managed => TIMEOUT_WITH_CLUSTER,
         Lifecycle::External => USUAL_TIMEOUT,
     });
-    let applied = controller.apply(resolve(manifest, &context()), timeout, &stop).await;
+    let applied = controller.apply(resolve(manifest, &controller.context), timeout, &stop).await;
     match &applied {
         Applied::Converged(status) => reporting.show(summary(status, started.elapsed())),
         Applied::Failed(status) | Applied::TimedOut { status: Some(status), .. } => {

@@ -11,6 +11,7 @@ use tokio_util::sync::CancellationToken;
 use super::{BAD_INPUT, Exit, FAILED, Global};
 use crate::controller::{Claim, ClusterLock, Controller, InForce, NotInForce, Refused, Reread, private_directory};
 use crate::desired::{ResolveContext, resolve};
+use crate::docker_config;
 use crate::engine::docker::Docker;
 use crate::engine::locate::{Address, docker_config_directory, locate};
 use crate::event::Reporter;
@@ -70,8 +71,21 @@ fn elsewhere(host: &str) -> EngineAt {
     }
 }
 
+/// What besides the manifest decides what exists, whatever the engine.
 pub(super) fn context() -> ResolveContext {
     ResolveContext::from_env(&variable)
+}
+
+/// The same for the engine of this command, whose containers the docker CLI would give proxies.
+pub(super) fn context_of(global: &Global) -> Result<ResolveContext, Exit> {
+    let (_, _, address) = engine(global)?;
+    Ok(context_at(&address))
+}
+
+fn context_at(address: &str) -> ResolveContext {
+    let directory = docker_config_directory(&variable, env::home_dir().as_deref());
+    let proxies = directory.map(|directory| docker_config::proxies(&directory, address)).unwrap_or_default();
+    ResolveContext { proxies, ..context() }
 }
 
 /// A controller for a manifest.
@@ -87,11 +101,13 @@ pub(super) fn controller(
     let provisioner = provisioner(global, &address);
     let env = Arc::new(variable);
     let path = manifest.path.clone();
+    let context = context_at(&address);
+    let again = context.clone();
     let reread = move || {
         let manifest = manifest::load(&path, &variable).map_err(|problems| problems.render(false))?;
-        Ok(resolve(&manifest, &context()))
+        Ok(resolve(&manifest, &again))
     };
-    let (context, reread) = (context(), Some(Arc::new(reread) as Reread));
+    let reread = Some(Arc::new(reread) as Reread);
     Ok(Controller { engine, probe, provisioner, reporter, concurrency, lock, claim, reread, context, env })
 }
 

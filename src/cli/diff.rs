@@ -2,7 +2,7 @@
 
 use clap::Args;
 
-use super::context::{context, load, manifest_path, observer};
+use super::context::{context_of, load, manifest_path, observer};
 use super::{Exit, FAILED, Global, OK, Output, print};
 use crate::controller::{Survey, survey};
 use crate::desired::resolve;
@@ -19,7 +19,7 @@ pub(super) struct Arguments {
 }
 
 pub(super) async fn run(global: &Global, arguments: &Arguments) -> Result<u8, Exit> {
-    let desired = resolve(&load(&manifest_path(global)?)?, &context());
+    let desired = resolve(&load(&manifest_path(global)?)?, &context_of(global)?);
     let seen = survey(&observer(global)?, &desired).await;
     let Survey { desired, plan, .. } = seen.map_err(|error| Exit::new(NO_ANSWER, error.to_string()))?;
     match arguments.output {

@@ -8,7 +8,7 @@ use futures_util::future::join_all;
 use jiff::Timestamp;
 use tokio::time::timeout;
 
-use super::context::{context, engine, load, manifest_path, provisioner};
+use super::context::{context_of, engine, load, manifest_path, provisioner};
 use super::{Exit, FAILED, Global, OK, print};
 use crate::controller::{Survey, survey};
 use crate::desired::{Desired, Route, resolve};
@@ -41,7 +41,7 @@ enum Format {
 }
 
 pub(super) async fn run(global: &Global, arguments: &Arguments) -> Result<u8, Exit> {
-    let desired = resolve(&load(&manifest_path(global)?)?, &context());
+    let desired = resolve(&load(&manifest_path(global)?)?, &context_of(global)?);
     let (engine, probe, address) = engine(global)?;
     let observer = Observer::new(engine.clone(), Prober::new(probe.clone()), provisioner(global, &address));
     let failed = |error: crate::engine::EngineError| Exit::new(FAILED, error.to_string());

@@ -9,7 +9,7 @@ use tokio::time::{Instant, timeout_at};
 
 use super::arguments::{duration, host};
 use super::completions::listed_hosts;
-use super::context::{context, engine, load, manifest_path, provisioner};
+use super::context::{context_of, engine, load, manifest_path, provisioner};
 use super::{BAD_INPUT, Exit, FAILED, Global, OK, Output, print};
 use crate::controller::{Survey, survey};
 use crate::desired::{Desired, Mirror, resolve};
@@ -41,7 +41,7 @@ pub(super) struct Arguments {
 
 pub(super) async fn run(global: &Global, arguments: &Arguments) -> Result<u8, Exit> {
     let deadline = Instant::now() + arguments.timeout;
-    let desired = resolve(&load(&manifest_path(global)?)?, &context());
+    let desired = resolve(&load(&manifest_path(global)?)?, &context_of(global)?);
     // What is asked for is checked before anybody looks at the engine.
     chosen(&desired, arguments)?;
     let (engine, probe, address) = engine(global)?;

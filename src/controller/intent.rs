@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::sync::{mpsc, watch};
+use tokio::task::spawn_blocking;
 use tokio::time::Instant;
 
 use super::manifest_source::Contents;
@@ -109,7 +110,8 @@ impl Reader {
             tokio::select! {
                 contents = file.recv() => {
                     let Some(contents) = contents else { return };
-                    let read = self.read(contents, is_told_bad);
+                    let loaded = self.load(contents).await;
+                    let read = self.take(loaded, is_told_bad);
                     is_told_bad &= read.is_err();
                     rejected = read.err().map(|why| (Instant::now() + HALF_WRITTEN, why));
                 }
@@ -123,10 +125,16 @@ impl Reader {
         }
     }
 
+    /// Reads what the file says. What it names is read with it, and a helper of `docker login` may take its time.
+    async fn load(&self, contents: Contents) -> Result<Manifest, String> {
+        let (path, env) = (self.path.clone(), Arc::clone(&self.env));
+        let load = move || manifest::load_contents(&path, contents, &*env).map_err(|problems| problems.render(false));
+        spawn_blocking(load).await.unwrap_or_else(|error| Err(error.to_string()))
+    }
+
     /// The file was saved. One that does not load changes nothing, and nothing is removed until it does. That it loads is
     /// told when it says something else, and when somebody `waits_to_hear` it.
-    fn read(&self, contents: Contents, waits_to_hear: bool) -> Result<(), String> {
-        let read = manifest::load_contents(&self.path, contents, &*self.env).map_err(|problems| problems.render(false));
+    fn take(&self, read: Result<Manifest, String>, waits_to_hear: bool) -> Result<(), String> {
         let before = Arc::clone(&self.out.borrow().desired);
         let read = read.and_then(|manifest| match &before.cluster {
             cluster if *cluster == manifest.name => Ok(manifest),

@@ -3,7 +3,7 @@
 //! What is watched are directories: the file's own (a watch on the file goes silent after the first rename-over
 //! save), the ones its symbolic links lead through (Kubernetes swaps a linked directory), and the one above (the
 //! directory itself may be renamed away and back). Any event there makes the file be read, once it is quiet; it is news
-//! when its bytes are. Where the system does not tell of every change, the file is read every second.
+//! when its bytes are, or those of a file that it names. Where the system does not tell of every change, the file is read every second.
 
 mod directories;
 mod mounts;
@@ -11,17 +11,21 @@ mod mounts;
 mod tests;
 mod watches;
 
-use std::io;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
+use std::{io, iter};
 
 use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
 use tokio::task::spawn_blocking;
 use tokio::time::{Instant, timeout, timeout_at};
 
+use super::Environment;
+use crate::digest;
 use crate::event::{Event, Reporter};
 use crate::limit::FILE;
+use crate::manifest::Named;
 use watches::{BoxedWatcher, Handler, Watches, of_the_system};
 
 /// A save takes effect when nothing has happened for this long: until then it may not be over, or be one of a burst.
@@ -35,28 +39,38 @@ const POLL: Duration = Duration::from_secs(1);
 /// Network and virtual machine mounts that are not known as such may deliver no event at all.
 const READ_ANYWAY: Duration = Duration::from_secs(30);
 
+/// What `docker login`'s helpers answer may be good for hours only, so they are asked again.
+const LOGIN: Duration = Duration::from_secs(600);
+
 /// What the file holds now, or why it cannot be read.
 pub(super) type Contents = io::Result<Vec<u8>>;
 
 /// Sends the file's contents whenever they are not what they were, beginning with what they are now. Ends when nobody
 /// listens.
-pub(super) async fn run(path: PathBuf, reporter: Arc<dyn Reporter>, out: UnboundedSender<Contents>) {
-    follow(path, of_the_system, &*reporter, out).await;
+pub(super) async fn run(path: PathBuf, reporter: Arc<dyn Reporter>, env: Environment, out: UnboundedSender<Contents>) {
+    follow(path, of_the_system, &*reporter, env, out).await;
 }
 
-async fn follow<M>(path: PathBuf, make_watcher: M, reporter: &dyn Reporter, out: UnboundedSender<Contents>)
-where
+async fn follow<M>(
+    path: PathBuf,
+    make_watcher: M,
+    reporter: &dyn Reporter,
+    env: Environment,
+    out: UnboundedSender<Contents>,
+) where
     M: Fn(Handler) -> notify::Result<BoxedWatcher>,
 {
+    let begun = Instant::now();
     // What is watched is told of by absolute paths.
     let path = std::path::absolute(&path).unwrap_or(path);
     let (events, mut happened) = unbounded_channel();
     let mut watches = Watches::new(make_watcher, events);
     let mut readings = Readings::default();
+    let mut named = Named::default();
     let mut told_reason = None;
     let mut is_over = true;
     loop {
-        let polled = watches.place(&path);
+        let polled = watches.place(iter::once(&path).chain(&named.files));
         if let Some(reason) = polled.as_ref().filter(|reason| told_reason.as_ref() != Some(*reason)) {
             reporter.report(&Event::ManifestPolled { file: path.clone(), reason: reason.clone() });
             told_reason.clone_from(&polled);
@@ -64,7 +78,15 @@ where
         // Read after the watches are in place, or a save in between is lost.
         let contents = read(path.clone()).await;
         let is_missing = contents.is_err();
-        let reading = readings.compare(&contents, is_over, Instant::now());
+        let now_named = contents.as_ref().ok().and_then(|bytes| Named::in_manifest(&path, bytes, &*env));
+        // What is half written names nothing, and a file that is new to it is to be watched before it is read.
+        if let Some(now_named) = now_named.filter(|now_named| *now_named != named) {
+            named = now_named;
+            watches.place(iter::once(&path).chain(&named.files));
+        }
+        let login = if named.from_docker { begun.elapsed().as_secs() / LOGIN.as_secs() } else { 0 };
+        let version = Version::of(&contents, beside(named.files.clone()).await, login);
+        let reading = readings.compare(version, is_over, Instant::now());
         if reading == Reading::News && out.send(contents).is_err() {
             return;
         }
@@ -101,7 +123,40 @@ async fn end_of_a_save(happened: &mut UnboundedReceiver<()>, idle: Duration) -> 
     true
 }
 
-type Version = Result<Vec<u8>, io::ErrorKind>;
+/// What each of these files holds.
+async fn beside(files: BTreeSet<PathBuf>) -> BTreeMap<PathBuf, Held> {
+    let read = move || {
+        let held = files.into_iter().map(|file| {
+            let held = held(&FILE.read_file(&file));
+            (file, held)
+        });
+        held.collect()
+    };
+    spawn_blocking(read).await.unwrap_or_default()
+}
+
+/// By its digest: secrets are not kept for this.
+type Held = Result<String, io::ErrorKind>;
+
+fn held(contents: &Contents) -> Held {
+    contents.as_ref().map(|bytes| digest::sha256(bytes)).map_err(io::Error::kind)
+}
+
+/// What is compared of a reading.
+#[derive(Debug, Clone, PartialEq, Eq)]
+struct Version {
+    manifest: Held,
+    /// Files that it names.
+    beside: BTreeMap<PathBuf, Held>,
+    /// How often `docker login`'s helpers were to be asked.
+    login: u64,
+}
+
+impl Version {
+    fn of(manifest: &Contents, beside: BTreeMap<PathBuf, Held>, login: u64) -> Self {
+        Self { manifest: held(manifest), beside, login }
+    }
+}
 
 /// What has been read of the file.
 #[derive(Default)]
@@ -120,11 +175,7 @@ enum Reading {
 }
 
 impl Readings {
-    fn compare(&mut self, contents: &Contents, is_over: bool, now: Instant) -> Reading {
-        let version = match contents {
-            Ok(bytes) => Ok(bytes.clone()),
-            Err(error) => Err(error.kind()),
-        };
+    fn compare(&mut self, version: Version, is_over: bool, now: Instant) -> Reading {
         let before = self.unsettled.take();
         if self.told.as_ref() == Some(&version) {
             return Reading::Known;

@@ -23,7 +23,7 @@ use crate::manifest::{Distribution, Host, Lifecycle, State as Wanted, VolumePoli
 use crate::outcome::{Ended, Failure, Outcome};
 use crate::plan::Subject;
 use crate::provisioner::ProvisionError;
-use crate::registry::SecretFiles;
+use crate::registry::{FilesDigest, SecretFiles};
 
 /// Runs that a subject has at once.
 const BUCKET: u32 = 9;
@@ -42,7 +42,7 @@ pub(super) enum Spec {
     /// That it is gone: it is not in the manifest.
     Gone,
     /// A mirror: everything that its container is made from.
-    Mirror { container: Box<ContainerSpec>, secrets: Option<String> },
+    Mirror { container: Box<ContainerSpec>, secrets: Option<FilesDigest> },
     /// A volume: whether it goes, and whose stay. Whoever changes that may have changed their mind about this one.
     Volume { goes: bool, hosts: Vec<Host> },
     /// A node: a digest of the files it should have.

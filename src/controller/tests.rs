@@ -136,8 +136,9 @@ struct World {
 }
 
 fn manifest_text(mirrors: &[(&str, u16)]) -> String {
-    let entry =
-        |(host, port): &(&str, u16)| format!("      - {{host: {host}, upstream: \"https://{host}\", port: {port}}}\n");
+    let entry = |(host, port): &(&str, u16)| {
+        format!("      - {{host: {host}, upstream: \"https://r.{host}\", port: {port}}}\n")
+    };
     let mirrors: String = mirrors.iter().map(entry).collect();
     format!(
         "apiVersion: ksail.dev/v1alpha1\nkind: Cluster\nmetadata: {{name: dev}}\nspec:\n  lifecycle: External\n  registries:\n    mirrors:\n{mirrors}"
@@ -382,6 +383,7 @@ async fn a_mirror_that_failed_and_is_blocked_now_is_not_looked_at_without_a_paus
         volumes: Vec::new(),
         restart_policy: "no".to_owned(),
         log_options: BTreeMap::new(),
+        extra_hosts: Vec::new(),
     };
     world.engine.outsider().create_container(&spec).await.unwrap();
     let is_blocked =

@@ -4,6 +4,7 @@
 //! (`tests/contract`) holds both to the same behaviour. Every method is one engine call, but for
 //! [`Engine::exec`], which needs several.
 
+mod debug;
 pub mod docker;
 mod exec;
 pub mod locate;
@@ -173,7 +174,7 @@ pub struct ContainerSummary {
 }
 
 /// What an inspect call says of a container.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Clone, PartialEq, Eq)]
 pub struct Container {
     /// Full id.
     pub id: String,
@@ -191,6 +192,8 @@ pub struct Container {
     pub command: Vec<String>,
     /// Environment in force, the image's own variables included.
     pub env: BTreeMap<String, String>,
+    /// `NAME:ADDRESS`, what it resolves besides what its networks name.
+    pub extra_hosts: Vec<String>,
     /// State at the time of the call.
     pub state: ContainerState,
     /// Exit code of the last run, if it ended.
@@ -315,7 +318,7 @@ pub struct Endpoint {
 }
 
 /// What to create a container from. No bind mounts, no privilege: there is no field for either.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Clone, PartialEq, Eq)]
 pub struct ContainerSpec {
     /// Container name.
     pub name: String,
@@ -325,6 +328,9 @@ pub struct ContainerSpec {
     pub command: Vec<String>,
     /// Environment on top of the image's own.
     pub env: BTreeMap<String, String>,
+    /// `NAME:ADDRESS`, what it resolves besides what its networks name; an address of `host-gateway` is the engine's own
+    /// machine.
+    pub extra_hosts: Vec<String>,
     /// Labels.
     pub labels: BTreeMap<String, String>,
     /// Published TCP ports.

@@ -1,5 +1,6 @@
 //! Actions on containers, and what to make of the engine's refusals.
 
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 use tokio::time::{sleep, timeout};
@@ -175,15 +176,17 @@ impl<E: Engine, P: Probe> Executor<E, P> {
     }
 
     /// Extracts the files and reads them back: the engine answers an archive it did not understand with success.
-    pub(super) async fn put_files(&self, id: &str, archive: Vec<u8>, digest: &str) -> Result<(), EngineError> {
+    pub(super) async fn put_files(&self, id: &str, archive: Vec<u8>, files: &SecretFiles) -> Result<(), EngineError> {
         self.engine.put_archive(id, "/", archive).await?;
-        let back = self.engine.get_archive(id, &SecretFiles::directory()).await?;
-        match archive::files_in(&back) {
-            Ok(files) if SecretFiles::digest_of(&files) == digest => Ok(()),
-            _ => {
-                Err(EngineError::Refused { status: 0, message: "the files read back are not those put in".to_owned() })
-            }
+        let mut found = BTreeMap::new();
+        for place in files.places() {
+            let back = self.engine.get_archive(id, &place).await?;
+            found.extend(archive::files_in(&back).unwrap_or_default());
         }
+        if SecretFiles::digest_of(&found) == files.digest() {
+            return Ok(());
+        }
+        Err(EngineError::Refused { status: 0, message: "the files read back are not those put in".to_owned() })
     }
 
     /// Whether a volume is there. What it holds would be lost for good: whoever has made another one of its name

@@ -191,7 +191,7 @@ impl<E: Engine, P: Probe> Run<'_, E, P> {
             Action::PutFiles { container, files } => {
                 let archive = files.archive().map_err(|error| Failure::Archive(error.to_string()))?;
                 let Some(id) = self.id_of(container) else { return Ok(()) };
-                executor.put_files(&id, archive, &files.digest()).await.map_err(refused)
+                executor.put_files(&id, archive, files).await.map_err(refused)
             }
             Action::CreateCluster { cluster } => {
                 let created = executor.create_cluster(self.subject, cluster, self.cancel).await;

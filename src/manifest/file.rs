@@ -3,7 +3,7 @@
 
 use std::collections::BTreeMap;
 
-use schemars::JsonSchema;
+use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde::Deserialize;
 
 use super::types::{Distribution, Lifecycle, State, VolumePolicy};
@@ -170,6 +170,8 @@ pub(crate) struct Registries {
     /// What becomes of the volume of a mirror that leaves the list.
     #[schemars(extend("default" = "Retain"))]
     pub(crate) volume_policy: Option<VolumePolicy>,
+    /// What every mirror goes through to reach its upstream. Without it, what the docker CLI would give a new container.
+    pub(crate) proxy: Option<Proxy>,
     /// One registry each. An empty list, or none, removes every registry of this cluster.
     pub(crate) mirrors: Option<Vec<Mirror>>,
 }
@@ -181,7 +183,7 @@ pub(crate) struct Registries {
     "required" = ["host"],
     "patternProperties" = {"^x-": true},
     "if" = {"required": ["upstream"], "properties": {"upstream": {"type": "string"}}},
-    "else" = {"properties": {"host": {"not": {"enum": ["docker.io", "gcr.io", "ghcr.io", "mcr.microsoft.com", "public.ecr.aws", "quay.io", "registry.k8s.io", "localhost"]}}, "ttl": {"type": "null"}, "credentials": {"type": "null"}}}
+    "else" = {"properties": {"host": {"not": {"enum": ["docker.io", "gcr.io", "ghcr.io", "mcr.microsoft.com", "public.ecr.aws", "quay.io", "registry.k8s.io", "localhost"]}}, "ttl": {"type": "null"}, "credentials": {"type": "null"}, "proxy": {"type": "null"}, "ca": {"type": "null"}}}
 ))]
 pub(crate) struct Mirror {
     /// What image references say: HOST or HOST:PORT. A registry to push to on this machine is localhost:PORT.
@@ -203,18 +205,66 @@ pub(crate) struct Mirror {
     #[schemars(regex(pattern = DURATION), extend("default" = "0s", "examples" = ["168h"]))]
     pub(crate) ttl: Option<String>,
     /// For the upstream.
+    #[schemars(extend("anyOf" = [
+        {"type": "null"},
+        {"required": ["username", "password"]},
+        {"required": ["username", "passwordFile"]},
+        {"required": ["usernameFile", "password"]},
+        {"required": ["usernameFile", "passwordFile"]},
+        {"required": ["fromDocker"]},
+    ]))]
     pub(crate) credentials: Option<Credentials>,
+    /// What this mirror goes through, in place of the proxy of all of them; {} is none.
+    pub(crate) proxy: Option<Proxy>,
+    /// PEM file, relative to this file, of certificate authorities that the registry trusts besides those of its image.
+    #[schemars(length(min = 1), extend("examples" = ["company-ca.pem"]))]
+    pub(crate) ca: Option<String>,
 }
 
-/// User name and password, taken from the environment.
+/// What a registry goes through to reach its upstream.
 #[derive(Debug, Clone, Default, PartialEq, Deserialize, JsonSchema)]
-#[serde(deny_unknown_fields)]
-#[schemars(extend("required" = ["username", "password"], "patternProperties" = {"^x-": true}))]
+#[serde(deny_unknown_fields, rename_all = "camelCase")]
+#[schemars(extend("patternProperties" = {"^x-": true}))]
+pub(crate) struct Proxy {
+    /// For upstreams at http://. ${VAR} and ${VAR:-default} are taken from the environment; a password can be nothing else.
+    #[schemars(regex(pattern = PROXY), extend("examples" = ["http://proxy.example.com:3128"]))]
+    pub(crate) http: Option<String>,
+    /// For upstreams at https://. ${VAR} and ${VAR:-default} are taken from the environment; a password can be nothing else.
+    #[schemars(regex(pattern = PROXY), extend("examples" = ["http://proxy.example.com:3128"]))]
+    pub(crate) https: Option<String>,
+    #[expect(clippy::struct_field_names, reason = "it is called like the variable")]
+    /// Hosts, domains and ranges that are reached without it, as a list or with commas. What is local is added.
+    #[serde(default)]
+    #[schemars(schema_with = "texts", extend("examples" = [["registry.example.com", ".internal", "10.0.0.0/8"]]))]
+    pub(crate) no_proxy: Option<serde_yaml::Value>,
+}
+
+/// What the address of a proxy is, unless it refers to variables.
+const PROXY: &str = r"^([Hh][Tt][Tt][Pp][Ss]?://[^/?#\s]+/?|.*\$\{.*)$";
+
+/// A list of texts, or one text.
+fn texts(_: &mut SchemaGenerator) -> Schema {
+    json_schema!({"type": ["array", "string", "null"], "items": {"type": "string"}})
+}
+
+/// Who the registry is to its upstream: user name and password from the environment or from files, or what `docker login`
+/// stored.
+#[derive(Debug, Clone, Default, PartialEq, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, rename_all = "camelCase")]
+#[schemars(extend("patternProperties" = {"^x-": true}))]
 pub(crate) struct Credentials {
     /// User name. ${VAR} and ${VAR:-default} are taken from the environment.
-    #[schemars(with = "String", extend("examples" = ["${HUB_USER}"]))]
+    #[schemars(extend("examples" = ["${HUB_USER}"]))]
     pub(crate) username: Option<String>,
     /// Password or token, as ${VAR} or ${VAR:-default} and nothing else.
-    #[schemars(with = "String", regex(pattern = r"^\$\{[A-Za-z_][A-Za-z0-9_]*(:-[^}]*)?\}$"), extend("examples" = ["${HUB_TOKEN}"]))]
+    #[schemars(regex(pattern = r"^\$\{[A-Za-z_][A-Za-z0-9_]*(:-[^}]*)?\}$"), extend("examples" = ["${HUB_TOKEN}"]))]
     pub(crate) password: Option<String>,
+    /// File that holds the user name, relative to this file. A line end after it is no part of it.
+    #[schemars(length(min = 1), extend("examples" = ["secrets/username"]))]
+    pub(crate) username_file: Option<String>,
+    /// File that holds the password or token, relative to this file. A line end after it is no part of it.
+    #[schemars(length(min = 1), extend("examples" = ["secrets/password"]))]
+    pub(crate) password_file: Option<String>,
+    /// Whether what `docker login` stored for the upstream's host is used, credential helpers included.
+    pub(crate) from_docker: Option<bool>,
 }

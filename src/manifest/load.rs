@@ -9,6 +9,7 @@ use serde::de::IgnoredAny;
 use super::expand::Environment;
 use super::problems::{Problem, Problems};
 use super::redact::redacted;
+use super::rules::Beside;
 use super::tree::{self, Kind, Node};
 use super::types::Manifest;
 use super::{file, rules, shape};
@@ -31,7 +32,8 @@ pub fn load_contents(
     }
 }
 
-/// Checks a manifest; `path` is only named, never read.
+/// Checks a manifest; `path` itself is only named, never read. Files that the manifest names are, and what `docker login`
+/// stored, where it asks for that.
 pub fn parse(path: &Path, bytes: &[u8], environment: Environment) -> Result<Manifest, Problems> {
     let text = text(path, bytes)?;
     let fail = |root: Option<&Node>, problems| Problems::new(path, &redacted(text, root), problems);
@@ -41,7 +43,7 @@ pub fn parse(path: &Path, bytes: &[u8], environment: Environment) -> Result<Mani
     if !matches!(root.target().kind, Kind::Mapping { .. }) {
         return Err(fail(Some(&root), problems));
     }
-    let (manifest, broken) = rules::apply(path, as_written.clone(), &root, environment);
+    let (manifest, broken) = rules::apply(path, as_written.clone(), &root, environment, Beside::Read);
     problems.extend(broken);
     if problems.is_empty() {
         problems.extend(second_opinion(document, &as_written, &root));
@@ -59,7 +61,7 @@ pub(crate) fn parse_written(path: &Path, bytes: &[u8]) -> Result<(file::Manifest
     let root = read_tree(document).map_err(|problem| Problems::new(path, &redacted(text, None), vec![*problem]))?;
     let (as_written, mut problems) = shape::check(&root);
     if problems.is_empty() {
-        problems = rules::apply(path, as_written.clone(), &root, &|_| None).1;
+        problems = rules::apply(path, as_written.clone(), &root, &|_| None, Beside::Left).1;
         problems.retain(|problem| !problem.of_environment);
         problems.extend(second_opinion(document, &as_written, &root));
     }

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use super::load::{parse_written, unreadable};
 use super::problems::{Problem, Problems};
-use super::rules;
+use super::rules::{self, Beside};
 use super::types::{Distribution, Manifest};
 use super::values::{ClusterName, Host};
 use crate::limit::FILE;
@@ -55,7 +55,7 @@ impl Outline {
     pub fn parse(path: &Path, bytes: &[u8]) -> Result<Self, Problems> {
         let (file, root) = parse_written(path, bytes)?;
         let written = file.spec.clone().and_then(|spec| spec.registries).and_then(|registries| registries.mirrors);
-        let (manifest, _) = rules::apply(path, file, &root, &|_| None);
+        let (manifest, _) = rules::apply(path, file, &root, &|_| None, Beside::Left);
         let Some(mut manifest) = manifest else {
             return Err(Problems::new(path, "", vec![Problem::new("'metadata.name' is missing")]));
         };

@@ -1,20 +1,23 @@
 //! From the file as written to what it means, and every rule it breaks on the way.
 
+mod beside;
+mod credentials;
+mod upstream;
+mod way;
+
 use std::net::IpAddr;
 use std::ops::Range;
 use std::path::{Path, PathBuf};
 use std::str::FromStr;
 use std::time::Duration;
 
-use secrecy::SecretString;
-
-use super::expand::{Environment, ExpandError, expand, is_reference};
+use super::expand::{Environment, ExpandError, expand};
 use super::file;
 use super::foreign;
 use super::problems::Problem;
 use super::shape::is_misspelt;
 use super::tree::{Kind, Node};
-use super::types::{Connection, Credentials, Manifest, Mirror, Registries};
+use super::types::{Connection, Manifest, Mirror, Proxy, Registries};
 use super::values::{ClusterName, Host, InvalidValue, PUBLIC, Upstream, check_image, parse_duration};
 
 /// The one version of the format.
@@ -30,8 +33,10 @@ pub(crate) fn apply(
     file: file::Manifest,
     root: &Node,
     environment: Environment,
+    beside: Beside,
 ) -> (Option<Manifest>, Vec<Problem>) {
-    let mut rules = Rules { environment, problems: Vec::new() };
+    let directory = path.parent().map(Path::to_owned).unwrap_or_default();
+    let mut rules = Rules { environment, directory, beside, problems: Vec::new() };
     rules.header(&file, root);
     let spec = file.spec.unwrap_or_default();
     let context = spec.connection.as_ref().and_then(|connection| connection.context.as_deref());
@@ -45,7 +50,8 @@ pub(crate) fn apply(
         );
     }
     let connection = rules.connection(spec.connection.unwrap_or_default(), at.and_then(|spec| spec.get("connection")));
-    let registries = rules.registries(spec.registries.unwrap_or_default(), at.and_then(|spec| spec.get("registries")));
+    let registries = spec.registries.unwrap_or_default();
+    let registries = rules.registries(registries, name.as_ref(), at.and_then(|spec| spec.get("registries")));
     let manifest = name.map(|name| Manifest {
         path: path.to_owned(),
         name,
@@ -67,8 +73,20 @@ fn cluster_of_context(context: &str) -> Option<ClusterName> {
     name.parse().ok()
 }
 
+/// Whether what a manifest refers to is looked at: files beside it, and what `docker login` stored.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Beside {
+    /// It is part of what the manifest means.
+    Read,
+    /// It is not asked for.
+    Left,
+}
+
 struct Rules<'a> {
     environment: Environment<'a>,
+    /// What paths are relative to.
+    directory: PathBuf,
+    beside: Beside,
     problems: Vec<Problem>,
 }
 
@@ -157,7 +175,8 @@ impl Rules<'_> {
         Connection { kubeconfig: file.kubeconfig, context: file.context, timeout }
     }
 
-    fn registries(&mut self, file: file::Registries, at: Option<&Node>) -> Registries {
+    fn registries(&mut self, file: file::Registries, cluster: Option<&ClusterName>, at: Option<&Node>) -> Registries {
+        let proxy = file.proxy.map(|proxy| self.proxy(proxy, at.and_then(|at| at.get("proxy"))));
         if let Some(Err(error)) = file.image.as_deref().map(check_image) {
             self.invalid(at.and_then(|at| at.get("image")), error);
         }
@@ -165,7 +184,8 @@ impl Rules<'_> {
         let mut mirrors = Vec::new();
         let mut kept = Vec::new();
         for (mirror, node) in file.mirrors.unwrap_or_default().into_iter().zip(nodes) {
-            if let Some(mirror) = self.mirror(mirror, node) {
+            if let Some(mirror) = self.mirror(mirror, node, proxy.as_ref()) {
+                self.is_not_its_own_upstream(&mirror, cluster, node);
                 mirrors.push(mirror);
                 kept.push(node);
             }
@@ -180,7 +200,7 @@ impl Rules<'_> {
     }
 
     /// The mirror if its host is good, whatever else is wrong, so that it counts among its neighbours.
-    fn mirror(&mut self, file: file::Mirror, node: &Node) -> Option<Mirror> {
+    fn mirror(&mut self, file: file::Mirror, node: &Node, common: Option<&Proxy>) -> Option<Mirror> {
         let host_at = node.get("host");
         let host = match &file.host {
             Some(host) => self.parse::<Host>(host_at, host),
@@ -211,11 +231,15 @@ impl Rules<'_> {
         let ttl = file.ttl.and_then(|ttl| self.duration(node.get("ttl"), &ttl));
         let is_mirror = given(node.get("upstream")) || is_misspelt(node, "upstream");
         let upstream = file.upstream.and_then(|upstream| self.upstream(node.get("upstream"), &upstream));
-        let credentials =
-            file.credentials.and_then(|credentials| self.credentials(credentials, node.get("credentials")));
         if !is_mirror {
             self.nothing_of_a_mirror(node);
         }
+        let of_mirror = |at: &str| node.get(at).filter(|_| is_mirror);
+        let credentials = file.credentials.filter(|_| is_mirror);
+        let credentials =
+            credentials.and_then(|file| self.credentials(file, node.get("credentials"), upstream.as_ref()));
+        let proxy = of_mirror("proxy").and_then(|at| Some(self.proxy(file.proxy?, Some(at))));
+        let ca = of_mirror("ca").and_then(|at| self.ca(&file.ca?, at));
         let host = host?;
         let port = if is_mirror { port } else { self.push_port(&host, port, node) };
         Some(Mirror {
@@ -227,8 +251,8 @@ impl Rules<'_> {
             fallback: file.fallback.unwrap_or(true),
             ttl: ttl.unwrap_or_default(),
             credentials,
-            proxy: None,
-            ca: None,
+            proxy: proxy.or_else(|| common.filter(|_| is_mirror).cloned()),
+            ca,
         })
     }
 
@@ -248,7 +272,7 @@ impl Rules<'_> {
 
     /// Without an upstream it is a registry to push to, where these mean nothing.
     fn nothing_of_a_mirror(&mut self, node: &Node) {
-        for field in ["ttl", "credentials"] {
+        for field in ["ttl", "credentials", "proxy", "ca"] {
             if let Some((key, value)) = node.entry(field)
                 && !value.is_null()
             {
@@ -291,32 +315,6 @@ impl Rules<'_> {
         Some(own)
     }
 
-    fn upstream(&mut self, at: Option<&Node>, written: &str) -> Option<Upstream> {
-        let expanded = self.expand(at, written)?;
-        let parsed = expanded.parse::<Upstream>();
-        // What a variable held may be a secret: say what is wrong without showing it.
-        let parsed = if expanded == written {
-            parsed
-        } else {
-            parsed.map_err(|_| InvalidValue {
-                problem: "with its variables filled in, this is not scheme://host[:port]".to_owned(),
-                hint: Some("look at what the variables hold (it is not shown here, as it may be secret)".to_owned()),
-            })
-        };
-        let upstream = parsed.map_err(|error| self.invalid(at, error)).ok()?;
-        let address = upstream.host().parse::<IpAddr>();
-        if upstream.host() == "localhost"
-            || address.is_ok_and(|address| address.is_loopback() || address.is_unspecified())
-        {
-            let problem = Problem::new("inside the mirror's container this is the container itself");
-            self.report(
-                at,
-                problem.hint("write a name or an address that containers reach, such as host.docker.internal"),
-            );
-        }
-        Some(upstream.shown_as(written))
-    }
-
     fn expand(&mut self, at: Option<&Node>, written: &str) -> Option<String> {
         match expand(written, self.environment) {
             Ok(expanded) => Some(expanded),
@@ -333,46 +331,6 @@ impl Rules<'_> {
                 None
             }
         }
-    }
-
-    fn credentials(&mut self, file: file::Credentials, at: Option<&Node>) -> Option<Credentials> {
-        let node = |key| at.and_then(|at| at.get(key));
-        for (key, other) in [("username", "password"), ("password", "username")] {
-            let is_there = |key| given(node(key)) || at.is_some_and(|at| is_misspelt(at, key));
-            if given(node(key)) && !is_there(other) {
-                let key_at = at.and_then(|at| at.entry(key)).map(|(key, _)| key);
-                self.report(
-                    key_at,
-                    Problem::new(format!("'{key}' without '{other}'")).hint(format!("add '{other}: ${{VARIABLE}}'")),
-                );
-            }
-        }
-        if file.password.as_ref().is_some_and(|password| !is_reference(password)) {
-            let problem = Problem::new("the password is not a reference to a variable");
-            self.report(
-                node("password"),
-                problem.hint("write ${NAME} or ${NAME:-default}, and put the password into the environment"),
-            );
-        }
-        let username = file.username.and_then(|username| self.expand(node("username"), &username));
-        let password = file.password.filter(|password| is_reference(password));
-        let password = password.and_then(|password| self.expand(node("password"), &password));
-        let (username, password) = (username?, password?);
-        match (username.is_empty(), password.is_empty()) {
-            // `${USER:-}` and `${TOKEN:-}` with neither set: anonymous, which is what such a file asks for.
-            (true, true) => None,
-            (false, false) => {
-                Some(Credentials { username: SecretString::from(username), password: SecretString::from(password) })
-            }
-            (true, false) => self.half_empty(node("username"), "username", "password"),
-            (false, true) => self.half_empty(node("password"), "password", "username"),
-        }
-    }
-
-    fn half_empty(&mut self, at: Option<&Node>, empty: &str, other: &str) -> Option<Credentials> {
-        let problem = Problem::new(format!("'{empty}' is empty and '{other}' is not")).hint("set both, or neither");
-        self.report(at, problem.of_environment());
-        None
     }
 
     fn distinct_hosts(&mut self, mirrors: &[Mirror], nodes: &[&Node]) {

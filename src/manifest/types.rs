@@ -158,19 +158,55 @@ pub struct Proxy {
     pub no_proxy: Vec<String>,
 }
 
-/// Address of a proxy. What a user name and a password in it are is never shown.
+impl Proxy {
+    /// Whether there is none.
+    pub fn is_none(&self) -> bool {
+        self.http.is_none() && self.https.is_none()
+    }
+
+    /// Whether there is a user name or a password in an address of it.
+    pub fn has_user_info(&self) -> bool {
+        [&self.http, &self.https].into_iter().flatten().any(ProxyUrl::has_user_info)
+    }
+}
+
+impl fmt::Display for Proxy {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match (&self.http, &self.https) {
+            (None, None) => return f.write_str("none"),
+            (Some(http), Some(https)) if http == https => write!(f, "{http}")?,
+            (Some(http), Some(https)) => write!(f, "http {http}, https {https}")?,
+            (Some(http), None) => write!(f, "http {http}")?,
+            (None, Some(https)) => write!(f, "https {https}")?,
+        }
+        if self.no_proxy.is_empty() { Ok(()) } else { write!(f, " except {}", self.no_proxy.join(",")) }
+    }
+}
+
+/// Address of a proxy. What a user name and a password in it are is never shown, nor what variables hold.
 #[derive(Clone)]
-pub struct ProxyUrl(SecretString);
+pub struct ProxyUrl {
+    url: SecretString,
+    /// The text in the manifest, where that refers to variables.
+    written: Option<String>,
+}
 
 impl ProxyUrl {
     /// A proxy's address, which has been checked.
     pub fn new(url: String) -> Self {
-        Self(url.into())
+        Self { url: url.into(), written: None }
+    }
+
+    /// The same, shown as `written`: with `${VAR}` where variables were filled in.
+    #[must_use]
+    pub fn shown_as(self, written: &str) -> Self {
+        let written = (written != self.expose()).then(|| written.to_owned());
+        Self { written, ..self }
     }
 
     /// The whole address, for the container and for who goes through it.
     pub fn expose(&self) -> &str {
-        self.0.expose_secret()
+        self.url.expose_secret()
     }
 
     /// Whether there is a user name or a password in it.
@@ -189,7 +225,7 @@ impl Eq for ProxyUrl {}
 
 impl fmt::Display for ProxyUrl {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&without_user_info(self.expose()))
+        f.write_str(&without_user_info(self.written.as_deref().unwrap_or(self.expose())))
     }
 }
 

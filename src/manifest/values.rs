@@ -268,7 +268,12 @@ impl FromStr for Upstream {
         if let Some(at) = rest.find(['/', '?', '#']) {
             let part = if rest.as_bytes()[at] == b'/' { "path" } else { "query" };
             let problem = format!("an upstream is the root of a registry and has no {part}");
-            return Err(InvalidValue::hint(problem, format!("write '{scheme}://{}'", root_of(rest))));
+            let root = root_of(rest);
+            let hint = match part {
+                "path" => format!("write '{scheme}://{root}': what follows is a part of the names of its images"),
+                _ => format!("write '{scheme}://{root}'"),
+            };
+            return Err(InvalidValue::hint(problem, hint));
         }
         check_authority(rest).map_err(|error| InvalidValue { hint: error.hint.or(Some(FORM.to_owned())), ..error })?;
         Ok(Self::plain(text.to_owned()))

@@ -19,6 +19,7 @@ use crate::engine::{Container, ContainerState, ContainerSummary, EngineError, Im
 use crate::labels::{HOST, is_ours};
 use crate::manifest::{Lifecycle, State};
 use crate::probe::Uptime;
+use crate::registry::FilesDigest;
 use crate::subject::Subject;
 
 /// A node that is told to end has mostly done so by then: it is what `docker stop` gives it.
@@ -84,16 +85,18 @@ pub(super) struct Record {
 #[derive(Debug, Clone)]
 pub(super) struct Inspected {
     pub(super) container: Arc<Container>,
-    /// Digest of the secret files in it, `None` where it has none.
-    pub(super) secrets: Option<String>,
+    /// Digest of the files of ours in it, `None` where it has none.
+    pub(super) secrets: Option<FilesDigest>,
+    /// Which version of the registry runs in it, of one that has credentials and has said so.
+    pub(super) major_version: Option<u32>,
     pub(super) up: Option<Uptime>,
     pub(super) since: Instant,
 }
 
 impl Inspected {
-    pub(super) fn new(container: Container, secrets: Option<String>, now: jiff::Timestamp) -> Self {
+    pub(super) fn new(container: Container, secrets: Option<FilesDigest>, now: jiff::Timestamp) -> Self {
         let up = container.started_at.map(|started| Uptime::of(started, now));
-        Self { container: Arc::new(container), secrets, up, since: Instant::now() }
+        Self { container: Arc::new(container), secrets, major_version: None, up, since: Instant::now() }
     }
 }
 

@@ -42,6 +42,7 @@ use crate::distribution::{is_of_cluster, node_layout};
 use crate::engine::{self, Container, Image, Volume};
 use crate::manifest::{Lifecycle, State};
 use crate::probe::Serving;
+use crate::registry::FilesDigest;
 
 /// A registry that does not listen yet is given this long before that counts as drift.
 const STARTING: Duration = Duration::from_secs(10);
@@ -106,8 +107,10 @@ impl Observed {
 pub struct OwnContainer {
     /// What inspect says.
     pub container: Arc<Container>,
-    /// Digest of the secret files in it, `None` where it has none.
-    pub secrets: Option<String>,
+    /// Digest of the files of ours in it, `None` where it has none.
+    pub secrets: Option<FilesDigest>,
+    /// Which version of the registry runs in it, of one that has credentials and has said so.
+    pub major_version: Option<u32>,
     /// Whether it answers.
     pub serving: Serving,
     /// It was started moments ago.

@@ -1,6 +1,6 @@
 //! Reads what the store has marked.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -19,7 +19,7 @@ use crate::labels::{CLUSTER, HOST, KSAIL, MANAGED_BY};
 use crate::manifest::Lifecycle;
 use crate::probe::{Probe, Prober};
 use crate::provisioner::Provisioner;
-use crate::registry::{self, SecretFiles};
+use crate::registry::{self, FilesDigest, LIFETIME, SecretFiles};
 
 /// Objects that are read at once. Each takes about half a millisecond, so a handful hides the round trips.
 const READS_AT_ONCE: usize = 8;
@@ -216,17 +216,31 @@ impl<E: Engine, P: Probe> Observer<E, P> {
     async fn container(&self, id: &str) -> Result<Option<Inspected>, EngineError> {
         let Some(container) = found(self.engine.inspect_container(id).await)? else { return Ok(None) };
         let secrets = self.secrets_in(&container).await?;
-        Ok(Some(Inspected::new(container, secrets, self.engine.now())))
+        let major_version = self.version_of(&container).await;
+        Ok(Some(Inspected { major_version, ..Inspected::new(container, secrets, self.engine.now()) }))
     }
 
-    async fn secrets_in(&self, container: &Container) -> Result<Option<String>, EngineError> {
-        let directory = SecretFiles::directory();
-        if !container.command.iter().any(|word| word.starts_with(&directory)) {
-            return Ok(None);
+    async fn secrets_in(&self, container: &Container) -> Result<Option<FilesDigest>, EngineError> {
+        let mut files = BTreeMap::new();
+        for place in SecretFiles::places_in(&container.command, &container.labels) {
+            let archive = found(self.engine.get_archive(&container.id, &place).await)?;
+            // What cannot be read is nothing of ours: it is put in again.
+            files.extend(archive.and_then(|archive| files_in(&archive).ok()).unwrap_or_default());
         }
-        let archive = found(self.engine.get_archive(&container.id, &directory).await)?;
-        // An archive that cannot be read is no secret of ours: they are put in again.
-        Ok(archive.and_then(|archive| files_in(&archive).ok()).map(|files| SecretFiles::digest_of(&files)))
+        Ok((!files.is_empty()).then(|| SecretFiles::digest_of(&files)))
+    }
+
+    /// The version of a registry that has credentials, once for each of its runs: it decides whether new ones need
+    /// another one.
+    async fn version_of(&self, container: &Container) -> Option<u32> {
+        let has_credentials = container.env.contains_key(LIFETIME.0) && container.labels.contains_key(HOST);
+        if !has_credentials || container.state != ContainerState::Running {
+            return None;
+        }
+        match self.store.version_of(container) {
+            Some(known) => Some(known),
+            None => self.major_version(container).await,
+        }
     }
 
     async fn starts_again(&self, container: &Container, route: &Route) -> StartsAgain {
@@ -276,6 +290,13 @@ impl Store {
         let desired = contents.desired.as_ref()?;
         let mirror = desired.mirrors.values().find(|mirror| mirror.host.as_str() == host)?;
         Some((container, mirror.route.clone()?))
+    }
+
+    /// The version that this run of a registry was known to be of.
+    fn version_of(&self, container: &Container) -> Option<u32> {
+        let contents = self.contents();
+        let before = contents.containers.get(&container.id)?.inspected.as_ref()?;
+        before.major_version.filter(|_| before.container.started_at == container.started_at)
     }
 
     /// A running node by its container's id, and what was read in it.

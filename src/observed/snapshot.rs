@@ -107,6 +107,7 @@ impl Contents {
         let found = OwnContainer {
             container: Arc::clone(container),
             secrets: inspected.secrets.clone(),
+            major_version: inspected.major_version,
             serving: serving.unwrap_or(Serving::Overdue),
             starting: inspected.up.is_some_and(|up| up.so_far() < STARTING),
             starts_again: starts_again.unwrap_or_default(),

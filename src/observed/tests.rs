@@ -205,8 +205,9 @@ impl Scene {
 const HOST_LABEL: &str = crate::labels::HOST;
 
 fn asking(lifecycle: &str, hosts: &[&str]) -> Desired {
-    let entry =
-        |(host, port): (&&str, u16)| format!("      - {{host: {host}, upstream: \"https://{host}\", port: {port}}}\n");
+    let entry = |(host, port): (&&str, u16)| {
+        format!("      - {{host: {host}, upstream: \"https://r.{host}\", port: {port}}}\n")
+    };
     let mirrors: String = hosts.iter().zip(5001..).map(entry).collect();
     let text = format!(
         "apiVersion: ksail.dev/v1alpha1\nkind: Cluster\nmetadata: {{name: dev}}\nspec:\n  lifecycle: {lifecycle}\n  registries:\n    mirrors:\n{mirrors}"
@@ -235,6 +236,7 @@ fn container(name: &str) -> ContainerSpec {
         volumes: Vec::new(),
         restart_policy: "no".to_owned(),
         log_options: BTreeMap::new(),
+        extra_hosts: Vec::new(),
     }
 }
 

@@ -3,7 +3,9 @@
 use crate::desired::Mirror;
 use crate::engine::{Container, Image};
 use crate::labels;
-use crate::registry::{Mode, Role, SHAPE, is_served_from_cache};
+use crate::registry::{
+    HOST_GATEWAY, LIFETIME, Mode, Role, SHAPE, is_proxy_setting, is_served_from_cache, needs_host_gateway,
+};
 
 /// What a change of the upstream means for what is cached: tags are asked for anew, and content is what its digest says,
 /// whoever sent it. But what only the old upstream had goes on being served.
@@ -34,6 +36,9 @@ pub(super) fn difference(mirror: &Mirror, container: &Container, image: Option<&
         .or_else(|| image_reference(mirror, container))
         .or_else(|| image_id(container, image))
         .or_else(|| upstream(mirror, container))
+        .or_else(|| proxy(mirror, container, image))
+        .or_else(|| authorities(mirror, container))
+        .or_else(|| this_machine(mirror, container))
         .or_else(|| port(mirror, container))
         .or_else(|| setting(mirror, container, image))
         .or_else(|| program(mirror, container, image))
@@ -93,6 +98,48 @@ fn upstream(mirror: &Mirror, container: &Container) -> Option<String> {
     Some(format!("{changed}; {WHAT_STAYS}"))
 }
 
+/// Only what the manifest says, or said when the container was made, is compared: without that a new container gets what
+/// the docker CLI would give it, which is another thing on every network and for every user.
+fn proxy(mirror: &Mirror, container: &Container, image: Option<&Image>) -> Option<String> {
+    if mirror.mode == Mode::Cache {
+        return None;
+    }
+    let (wanted, found) = (mirror.container.labels.get(labels::PROXY), container.labels.get(labels::PROXY));
+    let Some(wanted) = wanted else {
+        return found.map(|found| format!("proxy {found} removed from ksail.yaml"));
+    };
+    let images = |name: &String| image.and_then(|image| image.env.get(name));
+    let set = |env: &std::collections::BTreeMap<String, String>| {
+        let settings = env.iter().filter(|(name, value)| is_proxy_setting(name) && images(name) != Some(*value));
+        settings.map(|(name, value)| (name.clone(), value.clone())).collect::<Vec<_>>()
+    };
+    let is_same = set(&mirror.container.env) == set(&container.env);
+    (!is_same).then(|| match found {
+        None => format!("proxy set to {wanted}"),
+        Some(found) if found == wanted => format!("proxy {wanted} changed in what is not shown of it"),
+        Some(found) => format!("proxy changed {found} -> {wanted}"),
+    })
+}
+
+/// Which certificates they are is told by the file itself, not by what a container is made of.
+fn authorities(mirror: &Mirror, container: &Container) -> Option<String> {
+    let has = |labels: &labels::Labels| labels.contains_key(labels::CA);
+    match (has(&mirror.container.labels), has(&container.labels)) {
+        (true, false) => Some("certificate authorities added".to_owned()),
+        (false, true) if mirror.mode == Mode::Proxy => Some("certificate authorities removed".to_owned()),
+        _ => None,
+    }
+}
+
+/// Of a way that the docker CLI's own file names nothing is compared.
+fn this_machine(mirror: &Mirror, container: &Container) -> Option<String> {
+    let is_compared = mirror.container.labels.contains_key(labels::PROXY);
+    let route = mirror.route.as_ref()?;
+    let needs = needs_host_gateway(&route.upstream, route.proxy.as_ref().filter(|_| is_compared));
+    let knows = container.extra_hosts.iter().any(|host| host == HOST_GATEWAY);
+    (needs && !knows).then(|| "host.docker.internal not known to the container".to_owned())
+}
+
 fn port(mirror: &Mirror, container: &Container) -> Option<String> {
     if container.ports == mirror.container.ports {
         return None;
@@ -108,17 +155,17 @@ fn port(mirror: &Mirror, container: &Container) -> Option<String> {
 /// Only the registry's own variables are compared: images set others, and those differ by version.
 fn setting(mirror: &Mirror, container: &Container, image: Option<&Image>) -> Option<String> {
     let wanted = &mirror.container.env;
-    let is_shape = |name: &String| SHAPE.iter().any(|(other, _)| other == name);
+    let is_shape =
+        |name: &String| SHAPE.iter().chain([&LIFETIME]).any(|(other, _)| other == name) || is_proxy_setting(name);
     let different =
         wanted.iter().filter(|(name, _)| !is_shape(name)).find_map(|(name, value)| match container.env.get(name) {
             Some(found) => changed(&format!("setting {name}"), found, value),
             None => Some(format!("setting {name} missing")),
         });
     let images_own = |name: &String| image.is_some_and(|image| image.env.contains_key(name));
-    let foreign = container
-        .env
-        .keys()
-        .find(|name| name.starts_with("REGISTRY_") && !wanted.contains_key(*name) && !images_own(name));
+    let foreign = container.env.keys().find(|name| {
+        name.starts_with("REGISTRY_") && !wanted.contains_key(*name) && !is_shape(name) && !images_own(name)
+    });
     different.or_else(|| foreign.map(|name| format!("setting {name} not in ksail.yaml")))
 }
 
@@ -155,6 +202,9 @@ fn shape(mirror: &Mirror, container: &Container) -> Option<String> {
     let log = &container.log;
     let is_capped = !log.takes_limits()
         || mirror.container.log_options.iter().all(|(key, value)| log.options.get(key) == Some(value));
-    let is_current = SHAPE.iter().all(is_set) && is_capped;
-    (!is_current).then(|| "made by an earlier ksail: log capped, debug port closed; cache kept".to_owned())
+    if !(SHAPE.iter().all(is_set) && is_capped) {
+        return Some("made by an earlier ksail: log capped, debug port closed; cache kept".to_owned());
+    }
+    let reads_once = mirror.container.env.contains_key(LIFETIME.0) && !is_set(&LIFETIME);
+    reads_once.then(|| "made by an earlier ksail: credentials read again every minute; cache kept".to_owned())
 }

@@ -11,7 +11,7 @@ use crate::labels::{self, is_of_mirror};
 use crate::manifest::{Upstream, VolumePolicy};
 use crate::observed::{NetworkRef, Observed, OwnContainer, StartsAgain};
 use crate::probe::Serving;
-use crate::registry::{Mode, Role, STORAGE, is_served_from_cache};
+use crate::registry::{LIFETIME, Mode, Role, STORAGE, is_served_from_cache};
 
 /// Restart policy of a container whose predecessor is on the same volume: two registries must not write to one volume,
 /// and after a loss of power the engine starts all that ask for it.
@@ -296,7 +296,7 @@ impl Builder<'_> {
             self.push(Action::PullImage { image: self.desired.image.clone() }, "not on the engine yet");
         }
         if !self.observed.volumes.contains_key(&self.mirror.volume) {
-            let labels = self.mirror.container.labels.clone();
+            let labels = labels::of_volume(&self.mirror.container.labels);
             let cause = if cause == MISSING { "volume missing" } else { cause };
             self.push(Action::CreateVolume { name: self.mirror.volume.clone(), labels }, cause);
         }
@@ -340,22 +340,26 @@ impl Builder<'_> {
         // An upstream that holds a secret is in those files as well.
         let may_be_upstream = self.mirror.upstream.as_ref().is_some_and(Upstream::is_secret);
         let cause = match self.mirror.credentials {
+            _ if self.authorities_differ(found) => "certificate authorities changed",
             Some(_) if may_be_upstream => &format!("upstream or credentials changed; {WHAT_STAYS}"),
             None if may_be_upstream => &format!("upstream changed; {WHAT_STAYS}"),
             _ => "credentials changed",
         };
+        let is_read_anew = self.reads_anew(found) && found.container.state == ContainerState::Running;
+        let cause = if is_read_anew { "credentials changed" } else { cause };
         // Files are read at the start: they are put in when that is next, and not for one that may not be stopped.
         let is_next = secrets_differ
+            && !is_read_anew
             && match found.container.state {
                 ContainerState::Running => self.may_stop(found, cause),
                 ContainerState::Paused => false,
                 _ => true,
             };
-        if let (Some(files), true) = (&self.mirror.files, is_next) {
+        if let (Some(files), true) = (&self.mirror.files, is_next || is_read_anew) {
             self.push(Action::PutFiles { container: container.clone(), files: files.clone() }, cause);
         }
         // Credentials that wait are asked for by the manifest, whatever else differs.
-        self.is_shape &= is_next || !secrets_differ;
+        self.is_shape &= is_next || is_read_anew || !secrets_differ;
         self.join_network(found);
         if found.container.restart_policy != self.mirror.container.restart_policy {
             let policy = self.mirror.container.restart_policy.clone();
@@ -477,6 +481,20 @@ impl Builder<'_> {
 
     fn secrets_differ(&self, found: &OwnContainer) -> bool {
         self.mirror.files.as_ref().is_some_and(|files| found.secrets.as_ref() != Some(&files.digest()))
+    }
+
+    fn authorities_differ(&self, found: &OwnContainer) -> bool {
+        let ca = self.mirror.files.as_ref().and_then(|files| files.digest().ca);
+        ca.is_some() && found.secrets.as_ref().and_then(|found| found.ca.clone()) != ca
+    }
+
+    /// Nothing but credentials differ, and the registry asks for those again while it runs.
+    fn reads_anew(&self, found: &OwnContainer) -> bool {
+        let (Some(files), Some(secrets)) = (&self.mirror.files, &found.secrets) else { return false };
+        let wanted = files.digest();
+        let is_told =
+            found.container.env.contains_key(LIFETIME.0) && found.major_version.is_some_and(|major| major > 2);
+        is_told && *secrets != wanted && secrets.at_start == wanted.at_start
     }
 
     /// Whether someone holds the port who will not give it up; says so if so.

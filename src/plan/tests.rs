@@ -4,6 +4,7 @@ mod nodes;
 mod shadows;
 mod shared_directory;
 mod volumes;
+mod way;
 
 use std::collections::BTreeMap;
 use std::net::{IpAddr, Ipv4Addr};
@@ -111,6 +112,7 @@ fn container_of(mirror: &crate::desired::Mirror) -> OwnContainer {
         entrypoint: image().entrypoint,
         command: if spec.command.is_empty() { image().command } else { spec.command.clone() },
         env,
+        extra_hosts: spec.extra_hosts.clone(),
         state: ContainerState::Running,
         exit_code: None,
         error: String::new(),
@@ -130,6 +132,7 @@ fn container_of(mirror: &crate::desired::Mirror) -> OwnContainer {
     OwnContainer {
         container: container.into(),
         secrets: mirror.files.as_ref().map(SecretFiles::digest),
+        major_version: None,
         serving: Serving::Answers,
         starting: false,
         starts_again: StartsAgain::NotAsked,
@@ -206,7 +209,7 @@ fn changed_credentials_are_replaced_without_a_new_container() {
     with.credentials = Some(Credentials { username: "me".into(), password: "secret".into() });
     let desired = wanted(vec![with]);
     let mut observed = converged(&desired);
-    observed.containers[0].secrets = Some("other".to_owned());
+    observed.containers[0].secrets = None;
     assert_snapshot!(plan(&desired, &observed), @r"
     ghcr.io
       put credentials into ksail-dev-ghcr-io: credentials changed
@@ -228,7 +231,7 @@ fn a_changed_upstream_that_is_secret_is_named_as_what_changed() {
         let desired =
             wanted(vec![manifest::Mirror { upstream: Some(secret.clone()), credentials, ..mirror("ghcr.io", 5001) }]);
         let mut observed = converged(&desired);
-        observed.containers[0].secrets = Some("other".to_owned());
+        observed.containers[0].secrets = None;
         let plan = plan(&desired, &observed).to_string();
         assert!(plan.contains(&format!("restart ksail-dev-ghcr-io: {cause}\n")), "{plan}");
     }

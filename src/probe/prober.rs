@@ -346,6 +346,7 @@ mod tests {
             restart_policy: "always".to_owned(),
             log: LogDriver::default(),
             ports: Vec::new(),
+            extra_hosts: Vec::new(),
             bound_ports: Vec::new(),
             mounts: Vec::new(),
             endpoints: BTreeMap::new(),

@@ -27,6 +27,9 @@ pub const SHAPE: [(&str, &str); 6] = [
 /// Options of the log drivers that take them, so that no registry fills a disk: at most 30 MB.
 pub const LOG_CAP: [(&str, &str); 2] = [("max-size", "10m"), ("max-file", "3")];
 
+/// How long registry 3 goes on with what the helper answered, where there are credentials: without it, for ever.
+pub const LIFETIME: (&str, &str) = ("REGISTRY_PROXY_EXEC_LIFETIME", "1m0s");
+
 /// Refuses everything that would change the volume; its value is read as YAML.
 const READ_ONLY: (&str, &str) = ("REGISTRY_STORAGE_MAINTENANCE_READONLY", r#"{"enabled":true}"#);
 

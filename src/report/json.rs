@@ -6,6 +6,7 @@ use super::writer::Writer;
 use crate::desired::Desired;
 use crate::engine::EngineInfo;
 use crate::event::{ActionReport, ActionResult, Event, Reporter};
+use crate::exposure::Exposure;
 use crate::plan::{Plan, Subject};
 use crate::printable::{printable, without_user_info};
 use crate::status::{Condition, MirrorStatus, Status};
@@ -67,7 +68,11 @@ fn object(event: &Event) -> Option<Value> {
         Event::EngineRefuses { message } => json!({"event": "engineRefuses", "message": message}),
         Event::Waiting { message } => json!({"event": "waiting", "message": message}),
         Event::LeftBehind { subject } => json!({"event": "leftBehind", subject.kind(): subject.name()}),
-        Event::Exposed(exposure) => {
+        Event::Exposed(shown @ Exposure::ProxyPassword(hosts)) => {
+            let mirrors: Vec<&str> = hosts.iter().map(crate::manifest::Host::as_str).collect();
+            json!({"event": "exposed", "mirrors": mirrors, "message": shown.to_string()})
+        }
+        Event::Exposed(Exposure::Reachable(exposure)) => {
             json!({"event": "exposed", "mirror": exposure.host.as_str(), "address": exposure.address.to_string(),
                    "takesPushes": exposure.takes_pushes, "hasCredentials": exposure.has_credentials,
                    "message": exposure.to_string()})

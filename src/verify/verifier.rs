@@ -250,6 +250,7 @@ mod tests {
         let found = OwnContainer {
             container,
             secrets: None,
+            major_version: None,
             serving: Serving::Answers,
             starting: false,
             starts_again: crate::observed::StartsAgain::NotAsked,

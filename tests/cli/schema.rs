@@ -23,6 +23,7 @@ spec:
   registries:
     image: registry:2
     volumePolicy: Delete
+    proxy: {http: 'http://proxy:3128', https: 'http://ann:${HUB_PASSWORD:-none}@proxy:3128', noProxy: [.internal]}
     mirrors:
       - host: docker.io
         upstream: https://registry-1.docker.io
@@ -30,7 +31,9 @@ spec:
         listenAddress: 127.0.0.1
         fallback: false
         ttl: 168h
-        credentials: {username: '${HUB_USER:-ann}', password: '${HUB_PASSWORD:-none}'}
+        credentials: {username: '${HUB_USER:-ann}', password: '${HUB_PASSWORD:-none}', usernameFile: ~, passwordFile: ~, fromDocker: false}
+        proxy: {http: 'http://proxy:3128', https: ~, noProxy: 'a.example,10.0.0.0/8'}
+        ca: ~
       - host: localhost:5000
   sourceDirectory: k8s
   cni: Default

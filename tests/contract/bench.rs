@@ -61,6 +61,7 @@ pub(crate) trait Bench: Sized {
             volumes: Vec::new(),
             restart_policy: "no".to_owned(),
             log_options: BTreeMap::new(),
+            extra_hosts: Vec::new(),
         }
     }
 

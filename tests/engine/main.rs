@@ -31,6 +31,7 @@ mod pushed_to;
 mod recorder_works;
 mod repairs_drift;
 mod role_changes;
+mod rotated;
 mod saves;
 mod second_apply;
 mod serving_from_cache;

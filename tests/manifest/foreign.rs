@@ -185,7 +185,7 @@ fn keys_that_begin_with_x_are_ignored_everywhere_and_kept_by_every_edit() {
     10 |       X-note: mine
        |       ^^^^^^
        |
-       = help: known in an item of 'mirrors': credentials, fallback, host, listenAddress, port, ttl, upstream
+       = help: known in an item of 'mirrors': ca, credentials, fallback, host, listenAddress, port, proxy, ttl, upstream
     ");
 }
 

@@ -126,7 +126,7 @@ impl Habits {
         let mut fields = vec![format!("host: {quote}{host}{quote}")];
         if !host.starts_with("localhost") {
             let at = usize::from(!item.upstream_first);
-            fields.insert(at, format!("upstream: {quote}https://{host}{quote}"));
+            fields.insert(at, format!("upstream: {quote}https://registry.{host}{quote}"));
             if item.port {
                 fields.push(format!("port: {}", 5001 + index));
             }

@@ -12,6 +12,7 @@ mod loading;
 mod mangled;
 mod refusals;
 mod schema;
+mod way;
 
 use std::path::Path;
 

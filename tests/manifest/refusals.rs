@@ -630,7 +630,7 @@ fn an_upstream_with_a_path() {
     9 |       upstream: https://registry-1.docker.io/v2
       |                 ^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^
       |
-      = help: write 'https://registry-1.docker.io'
+      = help: write 'https://registry-1.docker.io': what follows is a part of the names of its images
     "#);
 }
 
@@ -1404,7 +1404,7 @@ fn what_is_wrong_behind_an_alias_shows_both_places() {
     10 |       credentials: &c {username: ***, password: '${HUB_TOKEN}', extra: *}
        |                                                                 ^^^^^
        |
-       = help: known in 'credentials': password, username
+       = help: known in 'credentials': fromDocker, password, passwordFile, username, usernameFile
     "#);
 }
 

@@ -57,7 +57,7 @@ fn every_field_validates() {
     let manifest = with_spec(&json!({
         "state": "Present", "distribution": "Kind", "distributionConfig": "kind.yaml", "lifecycle": "Managed",
         "connection": {"kubeconfig": "~/.kube/config", "context": "kind-dev", "timeout": "5m"},
-        "registries": {"image": "registry:3", "volumePolicy": "Retain", "mirrors": [mirror, {"host": "localhost:5000"}]},
+        "registries": {"image": "registry:3", "volumePolicy": "Retain", "proxy": {"http": "http://p:3128", "https": "http://${HUB_USER}:${HUB_TOKEN}@p:3128", "noProxy": "a,b"}, "mirrors": [mirror, {"host": "localhost:5000"}]},
         "sourceDirectory": "k8s", "cni": "Default", "csi": "Default", "metricsServer": "Enabled",
         "gitOpsEngine": "None", "localRegistry": "Enabled", "options": {"kind": {"a": [1]}},
     }));
@@ -103,6 +103,12 @@ fn what_the_loader_refuses_for_its_form_does_not_validate() {
         ),
         with_mirror(&json!({"host": "ghcr.io"})),
         with_mirror(&json!({"host": "localhost:5000", "ttl": "1h"})),
+        with_mirror(&json!({"host": "localhost:5000", "proxy": {}})),
+        with_mirror(&json!({"host": "localhost:5000", "ca": "ca.pem"})),
+        with_mirror(&json!({"host": "ghcr.io", "upstream": "https://ghcr.io", "ca": ""})),
+        with_mirror(&json!({"host": "ghcr.io", "upstream": "https://ghcr.io", "proxy": {"http": "socks5://p:1"}})),
+        with_mirror(&json!({"host": "ghcr.io", "upstream": "https://ghcr.io", "proxy": {"noProxy": [1]}})),
+        with_mirror(&json!({"host": "ghcr.io", "upstream": "https://ghcr.io", "credentials": {"passwordFile": "p"}})),
     ] {
         assert!(!is_valid(&manifest), "validates: {manifest}");
         assert!(load(manifest.to_string()).is_err(), "loads: {manifest}");
@@ -114,6 +120,22 @@ fn nothing_in_place_of_a_list_or_a_mapping_validates() {
     assert!(is_valid(&with_spec(&json!(null))));
     assert!(is_valid(&with_spec(&json!({"registries": null}))));
     assert!(is_valid(&with_spec(&json!({"registries": {"mirrors": null}}))));
+}
+
+#[test]
+fn what_is_written_in_more_than_one_form_validates() {
+    for mirror in [
+        json!({"proxy": {}}),
+        json!({"proxy": null, "ca": null}),
+        json!({"proxy": {"https": "${PROXY}", "noProxy": ["a", ".b"]}, "ca": "ca.pem"}),
+        json!({"credentials": {"usernameFile": "u", "passwordFile": "p"}}),
+        json!({"credentials": {"username": "u", "passwordFile": "p"}}),
+        json!({"credentials": {"fromDocker": true}}),
+    ] {
+        let mut whole = json!({"host": "ghcr.io", "upstream": "https://ghcr.io"});
+        whole.as_object_mut().unwrap().extend(mirror.as_object().unwrap().clone());
+        assert!(is_valid(&with_mirror(&whole)), "{mirror}");
+    }
 }
 
 #[test]

@@ -133,6 +133,7 @@ pub(crate) async fn add_node(engine: &Memory) -> Result<(), EngineError> {
         volumes: Vec::new(),
         restart_policy: "on-failure:1".to_owned(),
         log_options: BTreeMap::new(),
+        extra_hosts: Vec::new(),
     };
     let outsider = engine.outsider();
     let id = outsider.create_container(&spec).await?;

@@ -315,6 +315,7 @@ impl World {
                     volumes: vec![(name.clone(), "/var/lib/registry".to_owned())],
                     restart_policy: "no".to_owned(),
                     log_options: BTreeMap::new(),
+                    extra_hosts: Vec::new(),
                 };
                 drop(outsider.create_container(&spec).await);
             }
@@ -415,6 +416,7 @@ impl World {
             volumes: Vec::new(),
             restart_policy: "no".to_owned(),
             log_options: BTreeMap::new(),
+            extra_hosts: Vec::new(),
         };
         let other = [("ksail.dev/managed-by", "ksail"), ("ksail.dev/cluster", "other"), ("ksail.dev/host", "ghcr.io")];
         let theirs = self.engine.create_network("theirs");

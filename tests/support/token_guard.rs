@@ -14,13 +14,17 @@ use base64::engine::general_purpose::STANDARD;
 
 use super::registry::{PASSWORD, USER, Upstream};
 
-const TOKEN: &str = "opaque";
+/// By what it knows its user once [its password has changed](TokenGuard::change_password).
+pub(crate) const NEW_PASSWORD: &str = "rotated-7391";
+/// Password and token, before and after that.
+const KNOWN: [(&str, &str); 2] = [(PASSWORD, "opaque"), (NEW_PASSWORD, "opaque as well")];
 
 /// Answers until dropped.
 pub(crate) struct TokenGuard {
     url: String,
     address: String,
     closed: Arc<AtomicBool>,
+    changed: Arc<AtomicBool>,
 }
 
 impl TokenGuard {
@@ -30,16 +34,24 @@ impl TokenGuard {
         let address = listener.local_addr().expect("it is bound").to_string();
         let closed = Arc::new(AtomicBool::new(false));
         let (realm, port, is_closed) = (format!("http://{address}/token"), upstream.port, Arc::clone(&closed));
+        let changed = Arc::<AtomicBool>::default();
+        let is_changed = Arc::clone(&changed);
         thread::spawn(move || {
             for client in listener.incoming().map_while(Result::ok) {
                 if is_closed.load(Ordering::SeqCst) {
                     return;
                 }
                 let realm = realm.clone();
-                thread::spawn(move || answer(&client, &realm, port));
+                let known = KNOWN[usize::from(is_changed.load(Ordering::SeqCst))];
+                thread::spawn(move || answer(&client, &realm, port, known));
             }
         });
-        Self { url: format!("http://{address}"), address, closed }
+        Self { url: format!("http://{address}"), address, closed, changed }
+    }
+
+    /// Knows its user by [`NEW_PASSWORD`] from now on, and no token that it gave before.
+    pub(crate) fn change_password(&self) {
+        self.changed.store(true, Ordering::SeqCst);
     }
 
     /// What a manifest says in `upstream`.
@@ -56,7 +68,7 @@ impl Drop for TokenGuard {
 }
 
 /// Answers one request; the connection ends with it.
-fn answer(client: &TcpStream, realm: &str, upstream: u16) -> Option<()> {
+fn answer(client: &TcpStream, realm: &str, upstream: u16, (password, token): (&str, &str)) -> Option<()> {
     let mut lines = BufReader::new(client).lines().map_while(Result::ok);
     let request = lines.next()?;
     let head: Vec<String> = lines.take_while(|line| !line.is_empty()).collect();
@@ -69,11 +81,11 @@ fn answer(client: &TcpStream, realm: &str, upstream: u16) -> Option<()> {
     let authorization = header("Authorization").unwrap_or_default();
     let mut out = client;
     if path.starts_with("/token") {
-        let known = authorization == format!("Basic {}", STANDARD.encode(format!("{USER}:{PASSWORD}")));
-        let body = format!("{{\"token\": \"{TOKEN}\"}}");
+        let known = authorization == format!("Basic {}", STANDARD.encode(format!("{USER}:{password}")));
+        let body = format!("{{\"token\": \"{token}\"}}");
         let (status, body) = if known { ("200 OK", body.as_str()) } else { ("401 Unauthorized", "") };
         write!(out, "HTTP/1.1 {status}\r\nConnection: close\r\nContent-Length: {}\r\n\r\n{body}", body.len()).ok()?;
-    } else if authorization == format!("Bearer {TOKEN}") {
+    } else if authorization == format!("Bearer {token}") {
         let mut registry = TcpStream::connect(("127.0.0.1", upstream)).ok()?;
         write!(registry, "{method} {path} HTTP/1.0\r\nHost: upstream\r\n").ok()?;
         for accepted in head.iter().filter(|line| line.starts_with("Accept:")) {

@@ -10,7 +10,7 @@ use jiff::Timestamp;
 use ksail::desired::{Desired, ResolveContext, resolve};
 use ksail::engine::{EngineError, EngineInfo, PullProgress, Volume};
 use ksail::event::{ActionReport, ActionResult, Event, Reporter};
-use ksail::exposure::Exposure;
+use ksail::exposure::{Exposure, Reachable};
 use ksail::manifest::{Distribution, parse};
 use ksail::observed::{Foreign, NetworkRef};
 use ksail::outcome::Failure;
@@ -218,7 +218,7 @@ fn others() -> Vec<Event> {
         |id: &str, status: &str| Event::Pulling { image: "registry:3".to_owned(), progress: progress(id, status) };
     let exposed = |takes_pushes, has_credentials| {
         let (host, address) = ("docker.io".parse().unwrap(), "0.0.0.0".parse().unwrap());
-        Event::Exposed(Exposure { host, address, takes_pushes, has_credentials })
+        Event::Exposed(Exposure::Reachable(Reachable { host, address, takes_pushes, has_credentials }))
     };
     let engine = EngineInfo {
         name: "Docker Engine".to_owned(),

@@ -105,7 +105,7 @@ impl Followed {
         fs::write(directory.path().join("ksail.yaml"), "first").unwrap();
         let task = tokio::spawn({
             let reasons = Arc::clone(&reasons);
-            async move { follow(path, make, &*reasons, out).await }
+            async move { follow(path, make, &*reasons, Arc::new(|_| None), out).await }
         });
         let mut followed = Self { directory, reasons, news, task };
         assert_eq!(followed.next().await, "first");
@@ -240,11 +240,52 @@ async fn a_burst_without_end_is_read_in_the_middle_of_it() {
     assert!(begun.elapsed() >= LONGEST, "{:?}", begun.elapsed());
 }
 
+/// A manifest with this line in its only mirror.
+fn naming(line: &str) -> String {
+    format!("spec:\n  registries:\n    mirrors:\n      - host: ghcr.io\n        {line}\n")
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_file_that_the_manifest_names_is_followed_as_the_manifest_is() {
+    let system = Arc::<System>::default();
+    let mut followed = Followed::on(&system).await;
+    let elsewhere = tempfile::tempdir().unwrap();
+    let token = elsewhere.path().join("token");
+    let text = naming(&format!("credentials: {{username: me, passwordFile: {}}}", token.display()));
+    assert!(followed.follows(&text).await <= READ_ANYWAY + QUIET);
+    for held in ["one", "two"] {
+        let changed = Instant::now();
+        fs::write(&token, held).unwrap();
+        system.tells(Ok(notify::Event::new(EventKind::Modify(ModifyKind::Any)).add_path(token.clone())));
+        assert_eq!(followed.next().await, text);
+        assert!(changed.elapsed() <= LONGEST, "{:?}", changed.elapsed());
+    }
+    let changed = Instant::now();
+    fs::remove_file(&token).unwrap();
+    assert_eq!(followed.next().await, text);
+    assert!(changed.elapsed() <= READ_ANYWAY + LONGEST, "without an event: {:?}", changed.elapsed());
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_docker_login_stored_is_read_again_every_ten_minutes() {
+    let system = Arc::<System>::default();
+    let mut followed = Followed::on(&system).await;
+    let text = naming("credentials: {fromDocker: true}");
+    followed.follows(&text).await;
+    let begun = Instant::now();
+    for _ in 0..3 {
+        assert_eq!(followed.next().await, text);
+    }
+    let took = begun.elapsed();
+    assert!(took <= 3 * LOGIN + READ_ANYWAY + LONGEST && took >= 2 * LOGIN, "{took:?}");
+}
+
 #[test]
 fn a_file_that_never_comes_to_rest_is_taken_all_the_same() {
     let mut readings = Readings::default();
     let begun = Instant::now();
-    let mut take = |text: &str, after| readings.compare(&Ok(text.into()), false, begun + after);
+    let version = |text: &str| Version::of(&Ok(text.into()), BTreeMap::new(), 0);
+    let mut take = |text: &str, after| readings.compare(version(text), false, begun + after);
     assert_eq!(take("1", Duration::ZERO), Reading::Unsettled);
     assert_eq!(take("2", QUIET), Reading::Unsettled);
     assert_eq!(take("3", LONGEST), Reading::News);

@@ -1,13 +1,13 @@
 //! What the system tells of directories, and why it does not.
 
 use std::collections::BTreeSet;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 use notify::{Error, ErrorKind, Event, EventKind, RecursiveMode, Watcher};
 use tokio::sync::mpsc;
 use tracing::debug;
 
-use super::directories::{Directories, directories};
+use super::directories::Directories;
 use super::mounts::shared;
 
 /// `EMFILE`: what `inotify_init(2)` answers to a user who may have no further instance.
@@ -23,7 +23,7 @@ pub(super) fn of_the_system(handler: Handler) -> notify::Result<BoxedWatcher> {
     Ok(Box::new(notify::recommended_watcher(handler)?))
 }
 
-/// Watches on the directories that lead to one file.
+/// Watches on the directories that lead to a file, and to those that it names.
 pub(super) struct Watches<M> {
     make: M,
     events: mpsc::UnboundedSender<()>,
@@ -40,10 +40,14 @@ impl<M: Fn(Handler) -> notify::Result<BoxedWatcher>> Watches<M> {
         Self { make, events, directories: Directories::new(), watcher: None, unwatched: BTreeSet::new(), shared: None }
     }
 
-    /// Watches the directories that `path` leads through now; what could not be watched before is tried again.
+    /// Watches the directories that these paths lead through now; what could not be watched before is tried again.
     /// Returns why not every change raises an event, if so.
-    pub(super) fn place(&mut self, path: &Path) -> Option<String> {
-        let directories = directories(path);
+    pub(super) fn place<'a>(&mut self, paths: impl Iterator<Item = &'a PathBuf>) -> Option<String> {
+        let mut directories = Directories::new();
+        for (directory, seen) in paths.flat_map(|path| super::directories::directories(path)) {
+            let closest = seen.closest;
+            directories.entry(directory).or_insert(seen).closest |= closest;
+        }
         if directories != self.directories {
             self.watcher = None;
             self.unwatched = directories.keys().cloned().collect();

@@ -32,7 +32,7 @@ struct Scene {
 impl Scene {
     /// The file asks for these mirrors.
     fn of(hosts: &[&str]) -> Self {
-        let entry = |host: &&str| format!("      - {{host: {host}, upstream: \"https://{host}\"}}\n");
+        let entry = |host: &&str| format!("      - {{host: {host}, upstream: \"https://r.{host}\"}}\n");
         let mirrors: String = hosts.iter().map(entry).collect();
         let text = format!(
             "apiVersion: ksail.dev/v1alpha1\nkind: Cluster\nmetadata: {{name: dev}}\nspec:\n  lifecycle: Managed\n  registries:\n    mirrors:\n{mirrors}"

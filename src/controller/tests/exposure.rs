@@ -5,8 +5,9 @@ use tokio::sync::watch;
 use super::*;
 use crate::manifest::load_contents;
 
-const AT_HOME: &str = "{host: docker.io, upstream: \"https://docker.io\", port: 5001}";
-const EVERYWHERE: &str = "{host: docker.io, upstream: \"https://docker.io\", port: 5001, listenAddress: 0.0.0.0}";
+const AT_HOME: &str = "{host: docker.io, upstream: \"https://registry-1.docker.io\", port: 5001}";
+const EVERYWHERE: &str =
+    "{host: docker.io, upstream: \"https://registry-1.docker.io\", port: 5001, listenAddress: 0.0.0.0}";
 const WITH_CREDENTIALS: &str = "{host: ghcr.io, upstream: \"https://ghcr.io\", port: 5002, listenAddress: 192.0.2.7, credentials: {username: \"${WHO}\", password: \"${WHO}\"}}";
 const FOR_PUSHES: &str = "{host: \"localhost:5009\", listenAddress: 0.0.0.0}";
 
@@ -43,6 +44,30 @@ async fn an_apply_tells_once_what_other_machines_can_reach_and_what_that_gives_t
     let gone = Desired { state: crate::manifest::State::Absent, ..desired };
     controller.apply(gone, LONG_ENOUGH, &world.stop).await;
     controller.apply(asking(&[AT_HOME]), LONG_ENOUGH, &world.stop).await;
+    assert!(told(&world).is_empty(), "{:?}", told(&world));
+}
+
+#[tokio::test(start_paused = true)]
+async fn that_a_proxys_password_shows_is_told_once_for_all_who_go_through_it() {
+    const THROUGH: &str = "proxy: {https: \"http://${WHO}:${WHO}@proxy:3128\"}}";
+    let world = World::new();
+    let controller = Controller { reread: None, ..world.controller() };
+    let (one, other) = (
+        "{host: docker.io, upstream: \"https://registry-1.docker.io\", ",
+        "{host: ghcr.io, upstream: \"https://ghcr.io\", ",
+    );
+    let desired = asking(&[&format!("{one}{THROUGH}"), &format!("{other}{THROUGH}")]);
+    controller.apply(desired, LONG_ENOUGH, &world.stop).await;
+    assert_eq!(
+        told(&world),
+        [
+            "docker.io and 1 more: the proxy's password shows in `docker inspect`; a proxy of this machine that adds it needs none, as http://host.docker.internal:3128"
+        ]
+    );
+    world.recorder.0.lock().unwrap().clear();
+    controller
+        .apply(asking(&[&format!("{one}proxy: {{https: \"http://proxy:3128\"}}}}")]), LONG_ENOUGH, &world.stop)
+        .await;
     assert!(told(&world).is_empty(), "{:?}", told(&world));
 }
 

@@ -259,6 +259,7 @@ pub(super) fn node(name: &str, role: &str) -> ContainerSpec {
         volumes: Vec::new(),
         restart_policy: "no".to_owned(),
         log_options: BTreeMap::new(),
+        extra_hosts: Vec::new(),
     }
 }
 

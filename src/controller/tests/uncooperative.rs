@@ -91,6 +91,7 @@ fn stranger(name: &str, port: u16) -> ContainerSpec {
         volumes: Vec::new(),
         restart_policy: "no".to_owned(),
         log_options: BTreeMap::new(),
+        extra_hosts: Vec::new(),
     }
 }
 

@@ -89,6 +89,7 @@ pub(super) fn container(found: models::ContainerInspectResponse) -> Container {
         entrypoint: config.entrypoint.unwrap_or_default(),
         command: config.cmd.unwrap_or_default(),
         env: variables(config.env),
+        extra_hosts: host.extra_hosts.unwrap_or_default(),
         state,
         exit_code: now.exit_code.filter(|_| has_ended),
         error: now.error.unwrap_or_default(),

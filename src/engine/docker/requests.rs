@@ -38,6 +38,7 @@ pub(super) fn container(spec: &ContainerSpec, log: &LogDriver) -> Result<Contain
             mounts: Some(mounts.collect()),
             restart_policy: Some(restart_policy(&spec.restart_policy)?),
             log_config: log_config(log),
+            extra_hosts: (!spec.extra_hosts.is_empty()).then(|| spec.extra_hosts.clone()),
             ..HostConfig::default()
         }),
         ..ContainerCreateBody::default()

@@ -9,6 +9,7 @@ mod context;
 use std::path::{Path, PathBuf};
 
 pub use self::address::Address;
+pub use crate::docker_config::directory as docker_config_directory;
 
 /// The socket the docker CLI uses when nobody tells it otherwise.
 const DEFAULT_SOCKET: &str = "/var/run/docker.sock";
@@ -68,11 +69,6 @@ pub enum LocateError {
 /// Finds the engine. `host` is the value of `--host`; an empty variable counts as unset.
 pub fn locate(host: Option<&str>, env: Environment<'_>, home: Option<&Path>) -> Result<Address, LocateError> {
     locate_among(host, env, home, &|path| path.exists())
-}
-
-/// Directory of the docker CLI's own configuration: `DOCKER_CONFIG`, or `.docker` in the home directory.
-pub fn docker_config_directory(env: Environment<'_>, home: Option<&Path>) -> Option<PathBuf> {
-    set(env, "DOCKER_CONFIG").map(PathBuf::from).or_else(|| Some(home?.join(".docker")))
 }
 
 fn locate_among(

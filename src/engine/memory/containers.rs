@@ -62,6 +62,7 @@ impl World {
             entrypoint: image.entrypoint,
             command: if spec.command.is_empty() { image.command } else { spec.command.clone() },
             env,
+            extra_hosts: spec.extra_hosts.clone(),
             state: ContainerState::Created,
             exit_code: None,
             error: String::new(),

@@ -28,6 +28,7 @@ fn spec(name: &str) -> ContainerSpec {
         volumes: Vec::new(),
         restart_policy: "always".to_owned(),
         log_options: BTreeMap::new(),
+        extra_hosts: Vec::new(),
     }
 }
 

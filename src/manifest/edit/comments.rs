@@ -5,8 +5,22 @@ pub(crate) const LIST_HEADING: &str =
     "Pull-through caches: what images are called, where they come from, the port here.";
 
 /// Fields of an entry: a comment that begins with one and a colon is one that was taken out.
-const FIELDS: [&str; 9] =
-    ["host", "upstream", "port", "listenAddress", "fallback", "ttl", "credentials", "username", "password"];
+const FIELDS: [&str; 14] = [
+    "host",
+    "upstream",
+    "port",
+    "listenAddress",
+    "fallback",
+    "ttl",
+    "credentials",
+    "username",
+    "password",
+    "usernameFile",
+    "passwordFile",
+    "fromDocker",
+    "proxy",
+    "ca",
+];
 
 /// What a comment line is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

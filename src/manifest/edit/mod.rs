@@ -141,7 +141,11 @@ fn change_field(mirror: &mut file::Mirror, change: &MirrorChange) {
         MirrorChange::Set(MirrorField::Fallback(fallback)) => mirror.fallback = Some(fallback),
         MirrorChange::Set(MirrorField::Ttl(ttl)) => mirror.ttl = Some(ttl),
         MirrorChange::Set(MirrorField::Credentials { username, password }) => {
-            mirror.credentials = Some(file::Credentials { username: Some(username), password: Some(password) });
+            mirror.credentials = Some(file::Credentials {
+                username: Some(username),
+                password: Some(password),
+                ..file::Credentials::default()
+            });
         }
         MirrorChange::Unset(MirrorFieldName::Upstream) => mirror.upstream = None,
         MirrorChange::Unset(MirrorFieldName::Port) => mirror.port = None,

@@ -27,6 +27,7 @@ pub(crate) async fn a_container_is_created_as_asked(bench: impl Bench) {
     spec.ports = vec![published(5000, 45_999), ephemeral(5001)];
     spec.volumes = vec![(volume.clone(), "/var/lib/registry".to_owned())];
     spec.restart_policy = String::from("always");
+    spec.extra_hosts = vec!["host.docker.internal:host-gateway".to_owned()];
     spec.log_options = BTreeMap::from([("max-size".to_owned(), "10m".to_owned())]);
 
     let id = engine.create_container(&spec).await.unwrap();
@@ -39,6 +40,7 @@ pub(crate) async fn a_container_is_created_as_asked(bench: impl Bench) {
     assert_eq!(container.image_id, engine.inspect_image(&spec.image).await.unwrap().id);
     assert_eq!(container.command, spec.command);
     assert_eq!(container.env.get("ONE").map(String::as_str), Some("a=b"));
+    assert_eq!(container.extra_hosts, spec.extra_hosts);
     assert!(spec.labels.iter().all(|label| container.labels.iter().any(|found| found == label)));
     assert_eq!(container.state, ContainerState::Created);
     assert_eq!((container.exit_code, container.error.as_str(), container.started_at), (None, "", None));

@@ -440,6 +440,7 @@ impl Stage {
             volumes: Vec::new(),
             restart_policy: "no".to_owned(),
             log_options: BTreeMap::new(),
+            extra_hosts: Vec::new(),
         };
         let id = outsider.create_container(&spec).await.ok()?;
         if outsider.start_container(&id).await.is_err() {

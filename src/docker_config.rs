@@ -1,0 +1,208 @@
+//! What the docker CLI keeps in its `config.json`: what `docker login` stored, and the proxies that containers get.
+
+use std::io;
+use std::path::{Path, PathBuf};
+use std::sync::mpsc;
+use std::thread;
+use std::time::Duration;
+
+use docker_credential::{CredentialRetrievalError, DockerCredential, get_credential_from_reader};
+use secrecy::SecretString;
+use serde_json::Value;
+
+use crate::limit::FILE;
+
+/// Name of the file.
+pub(crate) const FILE_NAME: &str = "config.json";
+/// What Docker Hub goes by in it.
+const DOCKER_HUB: &str = "https://index.docker.io/v1/";
+/// A helper may ask a service, or somebody for a password that nobody types.
+const HELPER_LIMIT: Duration = Duration::from_secs(10);
+
+/// Looks up an environment variable.
+type Environment<'a> = &'a dyn Fn(&str) -> Option<String>;
+
+/// Directory of the docker CLI's own configuration: `DOCKER_CONFIG`, or `.docker` in the home directory.
+pub fn directory(env: Environment<'_>, home: Option<&Path>) -> Option<PathBuf> {
+    let named = env("DOCKER_CONFIG").filter(|value| !value.is_empty()).map(PathBuf::from);
+    named.or_else(|| Some(home?.join(".docker")))
+}
+
+/// What the file says: nothing where there is none, or an empty one, as the CLI itself takes it.
+fn read(directory: &Path) -> Result<Value, String> {
+    let bytes = match FILE.read_file(&directory.join(FILE_NAME)) {
+        Ok(bytes) => bytes,
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Value::Null),
+        Err(error) => return Err(error.to_string()),
+    };
+    let text = bytes.strip_prefix(b"\xEF\xBB\xBF").unwrap_or(&bytes);
+    if text.trim_ascii().is_empty() {
+        return Ok(Value::Null);
+    }
+    serde_json::from_slice(text).map_err(|error| format!("it is not JSON at line {}", error.line()))
+}
+
+/// What the docker CLI sets in a container that it creates.
+#[derive(Clone, Default, PartialEq, Eq)]
+pub struct Proxies {
+    /// `HTTP_PROXY`
+    pub http: Option<String>,
+    /// `HTTPS_PROXY`
+    pub https: Option<String>,
+    /// `NO_PROXY`
+    pub no_proxy: Option<String>,
+}
+
+impl std::fmt::Debug for Proxies {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let are_set = self.http.is_some() || self.https.is_some();
+        f.write_str(if are_set { "Proxies { … }" } else { "Proxies {}" })
+    }
+}
+
+/// The proxies for containers of the engine at this address. A file that cannot be read sets none, as for the CLI.
+pub fn proxies(directory: &Path, engine: &str) -> Proxies {
+    let config = read(directory).unwrap_or_default();
+    let of = |name: &str| config.get("proxies").and_then(|proxies| proxies.get(name));
+    let Some(found) = of(engine).or_else(|| of("default")) else { return Proxies::default() };
+    let text = |key: &str| found.get(key).and_then(Value::as_str).filter(|text| !text.is_empty()).map(str::to_owned);
+    Proxies { http: text("httpProxy"), https: text("httpsProxy"), no_proxy: text("noProxy") }
+}
+
+/// Why there are no credentials to be had. Nothing of what a helper said is in it: that may be one.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub(crate) enum NotStored {
+    /// The file cannot be read, or says nothing that can be understood.
+    #[error("{path}: {why}", path = .0.display(), why = .1)]
+    Unreadable(PathBuf, String),
+    /// Nobody has logged in.
+    #[error("`docker login` has stored nothing for {0}")]
+    Nothing(String),
+    /// What is stored can be exchanged for a token, which the registry does not do.
+    #[error("`docker login` has stored an identity token for {0}, which the registry cannot use")]
+    IdentityToken(String),
+    /// The helper that keeps them does not work.
+    #[error("the helper that keeps the credentials for {0} {1}")]
+    Helper(String, &'static str),
+}
+
+/// User name and password that `docker login` stored for a registry, `HOST[:PORT]`.
+pub(crate) fn stored(directory: &Path, registry: &str) -> Result<(SecretString, SecretString), NotStored> {
+    let unreadable = |why| NotStored::Unreadable(directory.join(FILE_NAME), why);
+    let config = read(directory).map_err(unreadable)?;
+    if config.is_null() {
+        return Err(NotStored::Nothing(registry.to_owned()));
+    }
+    let key = key_of(&config, registry);
+    let (out, answer) = mpsc::channel();
+    let text = config.to_string();
+    // On a thread of its own: nothing else ends it. Whoever does not wait any more does not hear of it.
+    let ask = move || out.send(get_credential_from_reader(text.as_bytes(), &key));
+    thread::Builder::new().name("docker login".to_owned()).spawn(ask).map_err(|error| unreadable(error.to_string()))?;
+    let helper = |what| NotStored::Helper(registry.to_owned(), what);
+    match answer.recv_timeout(HELPER_LIMIT).map_err(|_| helper("did not answer within 10 s"))? {
+        Ok(DockerCredential::UsernamePassword(username, password)) if !username.is_empty() && !password.is_empty() => {
+            Ok((username.into(), password.trim_end_matches('\0').to_owned().into()))
+        }
+        Ok(DockerCredential::IdentityToken(_)) => Err(NotStored::IdentityToken(registry.to_owned())),
+        Err(CredentialRetrievalError::HelperFailure { stdout, .. }) if !stdout.contains("credentials not found") => {
+            Err(helper("failed"))
+        }
+        Err(CredentialRetrievalError::HelperCommunicationError) => Err(helper("cannot be run")),
+        Err(CredentialRetrievalError::MalformedHelperResponse) => Err(helper("answered something else")),
+        Err(CredentialRetrievalError::ConfigReadError) => {
+            Err(unreadable("its fields are not what they should be".into()))
+        }
+        Err(CredentialRetrievalError::CredentialDecodingError | CredentialRetrievalError::CredentialMismatchError) => {
+            Err(unreadable(format!("what it says of {registry} cannot be decoded")))
+        }
+        Ok(DockerCredential::UsernamePassword(..)) | Err(_) => Err(NotStored::Nothing(registry.to_owned())),
+    }
+}
+
+/// What a registry goes by in this file: helpers know it by the very name of its entry.
+fn key_of(config: &Value, registry: &str) -> String {
+    if registry == "registry-1.docker.io" {
+        return DOCKER_HUB.to_owned();
+    }
+    let entries = ["credHelpers", "auths"].into_iter().filter_map(|list| config.get(list)?.as_object());
+    let mut keys = entries.flat_map(serde_json::Map::keys);
+    keys.find(|key| host_of(key) == registry).map_or_else(|| registry.to_owned(), Clone::clone)
+}
+
+/// Entries are host names, or URLs in files of older versions.
+fn host_of(server: &str) -> &str {
+    let server = server.split_once("://").map_or(server, |(_, rest)| rest);
+    server.split('/').next().unwrap_or(server)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::fs;
+
+    use secrecy::ExposeSecret;
+
+    use super::*;
+
+    fn with(config: &str) -> tempfile::TempDir {
+        let directory = tempfile::tempdir().unwrap();
+        fs::write(directory.path().join(FILE_NAME), config).unwrap();
+        directory
+    }
+
+    fn found(config: &str, registry: &str) -> Result<(String, String), String> {
+        let directory = with(config);
+        let (username, password) = stored(directory.path(), registry)
+            .map_err(|error| error.to_string().replace(&format!("{}/", directory.path().display()), ""))?;
+        Ok((username.expose_secret().to_owned(), password.expose_secret().to_owned()))
+    }
+
+    const LOGGED_IN: &str = r#"{"auths": {
+        "https://index.docker.io/v1/": {"auth": "aHViOnB3"},
+        "https://ghcr.io/v2/": {"auth": "Z2g6YTpi"},
+        "quay.io": {"auth": "Z2g6YTpi", "identitytoken": "t0ken"}
+    }}"#;
+
+    #[test]
+    fn what_docker_login_stored_is_found_by_the_registrys_name() {
+        assert_eq!(found(LOGGED_IN, "registry-1.docker.io").unwrap(), ("hub".to_owned(), "pw".to_owned()));
+        assert_eq!(found(LOGGED_IN, "ghcr.io").unwrap(), ("gh".to_owned(), "a:b".to_owned()));
+        assert_eq!(found(&format!("\u{feff}{LOGGED_IN}"), "ghcr.io").unwrap().0, "gh");
+    }
+
+    #[test]
+    fn what_cannot_be_used_says_why() {
+        let nothing = "`docker login` has stored nothing for gcr.io";
+        for config in [LOGGED_IN, "", "  ", "{}"] {
+            assert_eq!(found(config, "gcr.io").unwrap_err(), nothing);
+        }
+        assert!(found(LOGGED_IN, "quay.io").unwrap_err().contains("identity token"));
+        assert_eq!(found("{\"auths\": {},}", "gcr.io").unwrap_err(), "config.json: it is not JSON at line 1");
+        assert!(found(r#"{"auths": {"gcr.io": {"auth": "%"}}}"#, "gcr.io").unwrap_err().contains("cannot be decoded"));
+        let helper = r#"{"credsStore": "ksail-test-missing"}"#;
+        assert_eq!(
+            found(helper, "gcr.io").unwrap_err(),
+            "the helper that keeps the credentials for gcr.io cannot be run"
+        );
+    }
+
+    #[test]
+    fn proxies_are_those_for_the_engine_or_for_all() {
+        let config = r#"{"proxies": {
+            "default": {"httpProxy": "http://a:1", "noProxy": "x"},
+            "tcp://10.0.0.1:2375": {"httpsProxy": "http://me:hunter2@b:2", "httpProxy": ""}
+        }}"#;
+        let directory = with(config);
+        let usual = proxies(directory.path(), "unix:///var/run/docker.sock");
+        assert_eq!(
+            (usual.http.as_deref(), usual.https, usual.no_proxy.as_deref()),
+            (Some("http://a:1"), None, Some("x"))
+        );
+        let other = proxies(directory.path(), "tcp://10.0.0.1:2375");
+        assert_eq!((other.http.clone(), other.https.as_deref()), (None, Some("http://me:hunter2@b:2")));
+        assert!(!format!("{other:?}").contains("hunter2"));
+        for unusable in ["", "[", r#"{"proxies": 3}"#] {
+            assert_eq!(proxies(with(unusable).path(), "unix:///var/run/docker.sock"), Proxies::default());
+        }
+    }
+}
