@@ -204,7 +204,8 @@ fn mirrors(desired: &Desired, observed: &Observed) -> BTreeMap<Subject, Sequence
         let sequences: BTreeMap<Subject, Sequence> =
             desired.mirrors.values().map(|mirror| (Subject::mirror(&mirror.host), sequence(mirror))).collect();
         let more: BTreeSet<String> = sequences.values().flat_map(|waiting| unreleased(waiting, &sequences)).collect();
-        if more.is_empty() {
+        // What was read at two moments may have two containers on one port: nobody gives it up for that.
+        if more.is_subset(&keepers) {
             return sequences;
         }
         keepers.extend(more);

@@ -824,6 +824,16 @@ fn a_cache_that_would_not_start_again_is_asked_for_and_then_not_stopped() {
 }
 
 #[test]
+fn two_containers_that_were_read_on_one_port_do_not_keep_the_plan_from_ending() {
+    let desired = wanted(vec![mirror("ghcr.io", 5001), mirror("quay.io", 5002)]);
+    let mut observed = converged(&desired);
+    inside(&mut observed.containers[0]).env.insert("REGISTRY_PROXY_TTL".to_owned(), "1s".to_owned());
+    inside(&mut observed.containers[1]).bound_ports[0].host_port = 5001;
+    let planned = plan(&desired, &observed);
+    assert!(planned.sequences.contains_key(&Subject::mirror("ghcr.io")), "{planned}");
+}
+
+#[test]
 fn what_does_not_run_or_is_no_cache_is_not_asked_for() {
     let desired = one();
     let mut stopped = converged(&desired);

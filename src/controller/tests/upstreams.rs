@@ -2,7 +2,7 @@
 
 use super::*;
 
-const WHY: &str = "https://docker.io: answers 503";
+const WHY: &str = "https://r.docker.io: answers 503";
 
 fn failing() -> UpstreamAnswer {
     UpstreamAnswer::Broken("answers 503".to_owned())
