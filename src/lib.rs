@@ -33,6 +33,7 @@
 //! | [`engine`] | the Docker-compatible daemon, and one in memory for tests |
 //! | [`manifest`] | the bytes of `ksail.yaml`: strict load with positions, edits in place |
 //! | [`docker_config`] | what the docker CLI keeps: credentials of `docker login`, proxies of containers |
+//! | [`no_proxy`] | what is reached without a proxy (pure) |
 //! | [`printable`] | what may leave the program as text |
 //! | [`limit`] | how much is read of what others say |
 //! | [`labels`] | names other programs may rely on, and what makes an object ours |
@@ -55,6 +56,7 @@ pub mod labels;
 pub mod limit;
 pub mod manifest;
 pub mod names;
+pub mod no_proxy;
 pub mod observed;
 pub mod outcome;
 pub mod plan;

@@ -1,14 +1,15 @@
-//! The proxy that a node's containerd asks in place of a mirror, by the rules of the language it is written in.
+//! The proxy that a node's containerd asks in place of a mirror.
 //!
 //! kind gives a node the proxies of the machine that it is created on, k3d those of its `env:`; what is in the
-//! environment of containerd counts. Of Go's rules (<https://pkg.go.dev/golang.org/x/net/http/httpproxy>) those are here
-//! that a mirror's name can meet: addresses and networks are compared with addresses only, and nobody resolves a name
-//! for that, so that the cluster's network in `NO_PROXY` does not help. The rules of curl, which others follow, differ: there
-//! `.example.com` stands for `example.com` too, and a port for nothing.
+//! environment of containerd counts. Addresses and networks in `NO_PROXY` are compared with addresses only, so that the
+//! cluster's network in there does not help a mirror, which has a name.
 
 use std::collections::BTreeMap;
 
+use url::Host;
+
 use crate::manifest::Distribution;
+use crate::no_proxy::is_direct;
 use crate::registry;
 
 /// Where to say it on a node of kind: what is there wins over what kind itself gives to all services.
@@ -52,7 +53,9 @@ impl ProxySettings {
 
     /// The proxy that is asked in place of the registry of this name.
     pub fn asked_for(&self, name: &str) -> Option<&str> {
-        let is_direct = self.no_proxy.split(',').any(|entry| is_meant(name, registry::PORT, entry));
+        let name = name.to_ascii_lowercase();
+        let host = Host::Domain(name.as_str());
+        let is_direct = self.no_proxy.split(',').any(|entry| is_direct(entry, &host, registry::PORT));
         self.proxy.as_deref().filter(|_| !is_direct)
     }
 
@@ -79,22 +82,6 @@ impl ProxySettings {
         };
         Some(format!("containerd on {node} asks the proxy {proxy} in place of {name}:{}: {mend}", registry::PORT))
     }
-}
-
-/// `*`, a name that stands for itself and whatever is below it, a name with a leading dot that stands for the latter; each
-/// with a port or without.
-fn is_meant(host: &str, port: u16, entry: &str) -> bool {
-    let entry = entry.trim().to_ascii_lowercase();
-    if entry == "*" {
-        return true;
-    }
-    let (name, of_port) = entry.rsplit_once(':').map_or((entry.as_str(), None), |(name, port)| (name, Some(port)));
-    if name.is_empty() || of_port.is_some_and(|of_port| of_port != port.to_string()) {
-        return false;
-    }
-    let below = name.strip_prefix('*').filter(|rest| rest.starts_with('.')).unwrap_or(name);
-    let host = host.to_ascii_lowercase();
-    host == below || host.strip_suffix(below).is_some_and(|rest| below.starts_with('.') || rest.ends_with('.'))
 }
 
 /// `http://me:secret@proxy:3128/` as `http://proxy:3128`.

@@ -2,17 +2,16 @@
 //!
 //! <https://pkg.go.dev/golang.org/x/net/http/httpproxy#Config>
 
-use std::net::IpAddr;
-
 use url::{Host, Url};
 
 use crate::manifest::{Proxy, ProxyUrl};
+use crate::no_proxy::is_direct;
 
 /// The proxy for a URL, if there is one for it. This machine's own addresses are always reached without.
 pub(super) fn proxy_for<'a>(proxy: &'a Proxy, url: &Url) -> Option<&'a ProxyUrl> {
     let through = if url.scheme() == "https" { proxy.https.as_ref() } else { proxy.http.as_ref() };
     let (host, port) = (url.host()?, url.port_or_known_default()?);
-    through.filter(|_| !is_local(&host) && !proxy.no_proxy.iter().any(|entry| matches(entry, &host, port)))
+    through.filter(|_| !is_local(&host) && !proxy.no_proxy.iter().any(|entry| is_direct(entry, &host, port)))
 }
 
 fn is_local(host: &Host<&str>) -> bool {
@@ -20,64 +19,6 @@ fn is_local(host: &Host<&str>) -> bool {
         Host::Domain(name) => *name == "localhost",
         Host::Ipv4(address) => address.is_loopback(),
         Host::Ipv6(address) => address.is_loopback(),
-    }
-}
-
-/// Whether an entry of `NO_PROXY` is about a host: `*`, an address, a range, or a name with everything below it.
-fn matches(entry: &str, host: &Host<&str>, port: u16) -> bool {
-    let entry = entry.trim().to_ascii_lowercase();
-    if entry == "*" {
-        return true;
-    }
-    let address = match host {
-        Host::Domain(_) => None,
-        Host::Ipv4(address) => Some(IpAddr::V4(*address)),
-        Host::Ipv6(address) => Some(IpAddr::V6(*address)),
-    };
-    if let Some((network, length)) = entry.split_once('/') {
-        let range = network.parse().ok().zip(length.parse().ok());
-        return range.zip(address).is_some_and(|((network, length), address)| is_within(address, network, length));
-    }
-    let (name, only) = without_port(&entry);
-    if only.is_some_and(|only| only != port) {
-        return false;
-    }
-    match (host, name.parse::<IpAddr>()) {
-        (_, Ok(own)) => address == Some(own),
-        (Host::Domain(host), Err(_)) => {
-            let name = name.strip_prefix('*').filter(|rest| rest.starts_with('.')).unwrap_or(name);
-            match name.strip_prefix('.') {
-                // What begins with a dot is about what is below only.
-                Some(domain) => is_below(host, domain),
-                None => !name.is_empty() && (*host == name || is_below(host, name)),
-            }
-        }
-        _ => false,
-    }
-}
-
-fn without_port(entry: &str) -> (&str, Option<u16>) {
-    if let Some((address, rest)) = entry.strip_prefix('[').and_then(|rest| rest.split_once(']')) {
-        return (address, rest.strip_prefix(':').and_then(|port| port.parse().ok()));
-    }
-    match entry.rsplit_once(':') {
-        // More than one colon is an address of IPv6.
-        Some((name, port)) if !name.contains(':') => (name, port.parse().ok()),
-        _ => (entry, None),
-    }
-}
-
-fn is_below(host: &str, domain: &str) -> bool {
-    !domain.is_empty() && host.strip_suffix(domain).is_some_and(|above| above.len() > 1 && above.ends_with('.'))
-}
-
-fn is_within(address: IpAddr, network: IpAddr, length: u32) -> bool {
-    let same =
-        |a: u128, b: u128, bits: u32| length <= bits && (length == 0 || a >> (bits - length) == b >> (bits - length));
-    match (address, network) {
-        (IpAddr::V4(a), IpAddr::V4(b)) => same(u32::from(a).into(), u32::from(b).into(), 32),
-        (IpAddr::V6(a), IpAddr::V6(b)) => same(a.into(), b.into(), 128),
-        _ => false,
     }
 }
 
