@@ -424,11 +424,13 @@ fn an_interrupted_apply_stops_kind_and_takes_back_what_it_did() {
 }
 
 #[test]
+#[ignore = "long: tests/run --long"]
 fn an_interrupted_apply_stops_k3d_and_takes_back_what_it_did() {
     interrupted(K3D, "apply", 1);
 }
 
 #[test]
+#[ignore = "long: tests/run --long"]
 fn an_interrupted_watch_stops_kind_and_takes_back_what_it_did() {
     interrupted(KIND, "watch", 0);
 }
