@@ -304,7 +304,7 @@ mod tests {
         }
         let image = Reference::read("ghcr.io/a/b:1", &"ghcr.io".parse().unwrap()).unwrap();
         let asked = process().ask_upstream(&route("wrong"), &image).await;
-        assert!(matches!(&asked, Asked::Refused(why) if why.contains("not tried again before")), "{asked:?}");
+        assert!(matches!(&asked, Asked::Refused(why) if why.contains(", not again before ")), "{asked:?}");
         assert_eq!(registry.told_who(), 1);
         let answer = process().upstream(&route("hunter2"), Ask::WithCredentials).await;
         assert_eq!(answer, UpstreamAnswer::Answers);

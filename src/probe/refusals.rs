@@ -27,7 +27,11 @@ pub(super) fn remembered(at: Timestamp) -> UpstreamAnswer {
 fn in_words(at: Timestamp, zone: &TimeZone) -> String {
     let clock = |time: Timestamp| time.to_zoned(zone.clone()).strftime("%H:%M").to_string();
     let until = at.checked_add(REFUSED_FOR).unwrap_or(Timestamp::MAX);
-    format!("refused the credentials at {}; not tried again before {}: set others", clock(at), clock(until))
+    format!(
+        "refuses the credentials of ksail.yaml (tried at {}, not again before {}); set others",
+        clock(at),
+        clock(until)
+    )
 }
 
 #[cfg(test)]
@@ -37,7 +41,7 @@ mod tests {
     #[test]
     fn a_refusal_says_when_it_was_and_until_when_it_stands() {
         let at = "2026-12-01T10:05:00Z".parse().unwrap();
-        let expected = "refused the credentials at 10:05; not tried again before 11:05: set others";
+        let expected = "refuses the credentials of ksail.yaml (tried at 10:05, not again before 11:05); set others";
         assert_eq!(in_words(at, &TimeZone::UTC), expected);
     }
 }

@@ -42,6 +42,7 @@ mod told;
 mod turns;
 mod uncooperative;
 mod upgrade;
+mod upstreams;
 mod verify;
 mod volumes;
 mod wiring;
