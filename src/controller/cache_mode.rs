@@ -86,6 +86,11 @@ impl CacheMode {
         is_due.then(|| after.into_iter().flatten().max().unwrap_or(now))
     }
 
+    /// Whoever looked after it ends, and its registry needs nobody to start.
+    pub(super) fn go_back(&mut self) {
+        (self.mode, self.in_a_row) = (Mode::Proxy, 0);
+    }
+
     /// In cache mode: there was an answer that speaks for the upstream, and it takes one more.
     pub(super) fn waits_for_another_answer(&self) -> bool {
         self.mode == Mode::Cache && (1..IN_A_ROW).contains(&self.in_a_row)

@@ -1,21 +1,25 @@
 //! How a reconciliation ends: what is under way finishes, and what was waited for is told.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::sync::watch;
 use tokio::time::{Instant, timeout_at};
 
-use super::reconciler::{Reconciler, Tally};
+use super::reconciler::{Reconciler, Tally, Until};
 use super::subject::{ToCluster, Tracked};
 use super::timer::at;
 use crate::distribution::{create_arguments, provisioner};
 use crate::engine::Engine;
 use crate::event::Event;
-use crate::observed::Link;
+use crate::labels::HOST;
+use crate::observed::{Link, OwnContainer};
 use crate::outcome::{Ended, Outcome};
+use crate::plan::Subject;
 use crate::probe::Probe;
 use crate::provisioner::ProvisionError;
+use crate::registry::starts_without_upstream;
 
 /// The engine has this long to say how everything is in the end.
 const LAST_LOOK: Duration = Duration::from_secs(10);
@@ -43,6 +47,7 @@ impl<E: Engine, P: Probe> Reconciler<E, P> {
     pub(super) async fn wind_up(&mut self, learned: &mut watch::Receiver<u64>) -> Vec<String> {
         self.is_stopping = true;
         self.is_due = true;
+        self.give_back();
         for run in self.subjects.values().filter_map(Tracked::run) {
             // A deletion is gone through with.
             if !(run.kind.deletes_cluster() && self.subjects.values().any(Tracked::has_left)) {
@@ -51,7 +56,7 @@ impl<E: Engine, P: Probe> Reconciler<E, P> {
         }
         let mut idle_since = Instant::now();
         let by = self.bound().map(|bound| bound.has_undone);
-        while !self.running.is_empty() || self.is_clearing_up() {
+        while !self.running.is_empty() || self.is_clearing_up() || self.is_giving_back() {
             let next_pass = self.next_pass();
             let gives_up = self.running.is_empty().then(|| idle_since + BEGINS_WITHIN);
             tokio::select! {
@@ -75,6 +80,24 @@ impl<E: Engine, P: Probe> Reconciler<E, P> {
         self.has_wound_up = true;
         self.is_over();
         cut_off
+    }
+
+    /// What is served from its cache would stay so with nobody to end that. Registries that start without their upstreams
+    /// get them back; the others stay as they are until the next `apply` or `watch`.
+    fn give_back(&mut self) {
+        let seen = if self.until == Until::Stopped { self.store().look(&self.prober) } else { None };
+        let Some(seen) = seen else { return };
+        let from_cache = self.modes.served_from_cache();
+        let starts = |found: &&OwnContainer| found.major_version.is_some_and(starts_without_upstream);
+        let hosts = seen.observed.containers.iter().filter(starts).filter_map(|found| found.container.labels.get(HOST));
+        let hosts: BTreeSet<String> = hosts.filter(|host| from_cache.contains(*host)).cloned().collect();
+        self.goes_back = hosts.iter().map(Subject::mirror).collect();
+        self.modes.go_back(&hosts);
+        self.set_modes();
+    }
+
+    fn is_giving_back(&self) -> bool {
+        !self.goes_back.is_empty() && !matches!(self.store().link(), Link::Down(_))
     }
 
     /// Ends what is still under way, with the programs it runs, and says what that was.

@@ -94,6 +94,12 @@ impl Modes {
         self.mirrors.values().filter_map(|served| served.how.comes_back_at(now)).min()
     }
 
+    /// These go back to their upstreams, whatever those answer.
+    pub(super) fn go_back(&mut self, hosts: &BTreeSet<String>) {
+        let served = self.mirrors.iter_mut().filter(|(host, _)| hosts.contains(*host));
+        served.for_each(|(_, served)| served.how.go_back());
+    }
+
     /// Those whose time has come go back to their upstreams.
     pub(super) fn come_back(&mut self, now: Instant) {
         self.mirrors.values_mut().for_each(|served| served.how.come_back_if_due(now));

@@ -64,6 +64,10 @@ impl<E: Engine, P: Probe> Reconciler<E, P> {
         let (plan, ending) = (plan(&desired, &observed), self.store().ending_nodes());
         let mut view = View { desired, observed, unsettled, ending, plan, now };
 
+        let going = std::mem::take(&mut self.goes_back).into_iter();
+        let still_goes =
+            |subject: &Subject| view.plan.sequences.contains_key(subject) || view.unsettled.contains(subject);
+        self.goes_back = going.filter(|subject| still_goes(subject) || self.runs(subject)).collect();
         // Half a cluster must not pass for a whole one: what a creation has left goes first.
         self.finalise(&mut view);
         // Each subject that there is anything to do for has a state, and one that needs nothing more is cured.
@@ -240,6 +244,7 @@ impl<E: Engine, P: Probe> Reconciler<E, P> {
             nodes_are_read: store.reads_nodes(),
             gives_up: self.until != Until::Stopped,
             is_stopping: self.is_stopping,
+            goes_back: &self.goes_back,
             now: view.now,
         }
     }

@@ -41,6 +41,8 @@ pub(super) struct Readiness<'a> {
     pub(super) gives_up: bool,
     /// Nothing is begun any more but to delete what a creation has left.
     pub(super) is_stopping: bool,
+    /// And that these go back to their upstreams.
+    pub(super) goes_back: &'a BTreeSet<Subject>,
     pub(super) now: Instant,
 }
 
@@ -93,7 +95,8 @@ impl Readiness<'_> {
             Decision::Wait { until: None, why } => return Err(why),
             Decision::Rest | Decision::Cancel => return Err(Why::Needs),
         };
-        if self.is_stopping && !(kind.deletes_cluster() && self.has_left(subject)) {
+        let is_of_the_end = (kind.deletes_cluster() && self.has_left(subject)) || self.goes_back.contains(subject);
+        if self.is_stopping && !is_of_the_end {
             return Err(Why::Stopping);
         }
         if self.gives_up && self.subjects.get(subject).is_some_and(Tracked::is_hopeless) {

@@ -112,6 +112,8 @@ pub(super) struct Reconciler<E, P> {
     pub(super) is_stopping: bool,
     /// Not even that.
     pub(super) has_wound_up: bool,
+    /// Mirrors that go back to their upstreams before it ends.
+    pub(super) goes_back: BTreeSet<Subject>,
     /// How it ends, as the last pass found.
     pub(super) verdict: Option<Verdict>,
     reread: Option<Reread>,
@@ -183,6 +185,7 @@ impl<E: Engine, P: Probe> Reconciler<E, P> {
             is_due: true,
             is_stopping: false,
             has_wound_up: false,
+            goes_back: BTreeSet::new(),
             verdict: None,
             reread: controller.reread.clone().filter(|_| until != Until::Stopped),
             engine,
@@ -339,6 +342,8 @@ impl<E: Engine, P: Probe> Reconciler<E, P> {
             tally.failed += usize::from(matches!(outcome.ended, Ended::Failed(_)));
         }
         self.store().ended(&subject, outcome.ended == Ended::Done);
+        // One try, since somebody waits for the end.
+        self.goes_back.remove(&subject);
         self.is_due = true;
         if let Ended::Failed(failure) = &outcome.ended {
             self.may_be_of_upstream(&subject, failure);

@@ -81,7 +81,7 @@ impl<E: Engine, P: Probe> Reconciler<E, P> {
     }
 
     /// Something may speak for another mode of a mirror.
-    fn set_modes(&mut self) {
+    pub(super) fn set_modes(&mut self) {
         if self.modes.served_from_cache() != self.asked.1 {
             self.set_asked();
             self.is_due = true;

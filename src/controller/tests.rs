@@ -8,6 +8,7 @@ mod exposure;
 mod meanwhile;
 #[cfg(unix)]
 mod played;
+mod serving;
 mod uncooperative;
 mod upstreams;
 

@@ -87,7 +87,7 @@ pub(super) struct Inspected {
     pub(super) container: Arc<Container>,
     /// Digest of the files of ours in it, `None` where it has none.
     pub(super) secrets: Option<FilesDigest>,
-    /// Which version of the registry runs in it, of one that has credentials and has said so.
+    /// Which version of the registry runs in it, of one that has credentials or is served from its cache, and has said so.
     pub(super) major_version: Option<u32>,
     pub(super) up: Option<Uptime>,
     pub(super) since: Instant,

@@ -109,7 +109,7 @@ pub struct OwnContainer {
     pub container: Arc<Container>,
     /// Digest of the files of ours in it, `None` where it has none.
     pub secrets: Option<FilesDigest>,
-    /// Which version of the registry runs in it, of one that has credentials and has said so.
+    /// Which version of the registry runs in it, of one that has credentials or is served from its cache, and has said so.
     pub major_version: Option<u32>,
     /// Whether it answers.
     pub serving: Serving,

@@ -19,7 +19,7 @@ use crate::labels::{CLUSTER, HOST, KSAIL, MANAGED_BY};
 use crate::manifest::Lifecycle;
 use crate::probe::{Probe, Prober};
 use crate::provisioner::Provisioner;
-use crate::registry::{self, FilesDigest, LIFETIME, SecretFiles};
+use crate::registry::{self, FilesDigest, LIFETIME, SecretFiles, is_served_from_cache};
 
 /// Objects that are read at once. Each takes about half a millisecond, so a handful hides the round trips.
 const READS_AT_ONCE: usize = 8;
@@ -230,11 +230,12 @@ impl<E: Engine, P: Probe> Observer<E, P> {
         Ok((!files.is_empty()).then(|| SecretFiles::digest_of(&files)))
     }
 
-    /// The version of a registry that has credentials, once for each of its runs: it decides whether new ones need
-    /// another one.
+    /// The version of a registry, once for each of its runs, where something hangs on it: whether new credentials need
+    /// another run, and whether one that is served from its cache would start without its upstream.
     async fn version_of(&self, container: &Container) -> Option<u32> {
-        let has_credentials = container.env.contains_key(LIFETIME.0) && container.labels.contains_key(HOST);
-        if !has_credentials || container.state != ContainerState::Running {
+        let is_wanted = container.env.contains_key(LIFETIME.0) || is_served_from_cache(&container.env);
+        let is_ours = container.labels.contains_key(HOST);
+        if !(is_wanted && is_ours) || container.state != ContainerState::Running {
             return None;
         }
         match self.store.version_of(container) {

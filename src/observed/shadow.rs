@@ -23,7 +23,7 @@ impl fmt::Display for Shadow {
         let Self { container, network, upstream } = self;
         write!(
             f,
-            "container {container} on network {network} is reached there instead of {upstream}, by the mirror and by nodes; it was not made by ksail and is left alone: if nobody needs it, docker rm -f {container}"
+            "container {container} on network {network} is reached there instead of {upstream}, by the mirror and by nodes; it was not made by ksail and is left alone: if nobody needs it, 'docker rm -f {container}'"
         )
     }
 }

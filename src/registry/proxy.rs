@@ -14,7 +14,7 @@ const LOCAL: [&str; 4] = ["localhost", "127.0.0.0/8", "::1", THIS_MACHINE];
 /// What containers call the machine that their engine runs on.
 const THIS_MACHINE: &str = "host.docker.internal";
 
-/// Makes [`THIS_MACHINE`] known to a container where the engine does not by itself, as on Linux.
+/// Makes `host.docker.internal` known to a container where the engine does not by itself, as on Linux.
 pub const HOST_GATEWAY: &str = "host.docker.internal:host-gateway";
 
 /// Whether a variable is one of those that say what a program goes through.

@@ -17,7 +17,7 @@ fn a_container_named_like_an_upstream_is_told_by_diff_apply_and_status_and_never
     let leftover = Stranger::of(docker, &name);
     scenario.write(&[Mirror::of("ghcr.io", &format!("https://{name}"), free_port())]);
 
-    let line = format!("docker rm -f {name}");
+    let line = format!("'docker rm -f {name}'");
     let diff = scenario.ksail(&["diff"]);
     assert!(diff.stdout.contains("warning: ghcr.io: ") && diff.stdout.contains(&line), "{diff}");
     let applied = scenario.ksail(&["apply", "--timeout", "3s"]);

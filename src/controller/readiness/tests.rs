@@ -26,6 +26,7 @@ struct Scene {
     nodes_are_read: bool,
     gives_up: bool,
     is_stopping: bool,
+    goes_back: BTreeSet<Subject>,
     now: Instant,
 }
 
@@ -51,6 +52,7 @@ impl Scene {
             nodes_are_read: false,
             gives_up: false,
             is_stopping: false,
+            goes_back: BTreeSet::new(),
             now: Instant::now(),
         }
     }
@@ -113,6 +115,7 @@ impl Scene {
             nodes_are_read: self.nodes_are_read,
             gives_up: self.gives_up,
             is_stopping: self.is_stopping,
+            goes_back: &self.goes_back,
             now: self.now,
         })
     }
@@ -449,6 +452,9 @@ fn whoever_is_about_to_end_begins_nothing_but_the_deletion_of_what_a_creation_ha
     let mut scene = Scene { is_stopping: true, removals: Removals::Never, ..scene };
     assert_eq!(scene.waits(&mirror("a.io")), Err(Why::Stopping));
     assert_eq!(scene.waits(&cluster()), Err(Why::Stopping), "the file asks for that");
+    scene.goes_back.insert(mirror("a.io"));
+    assert_eq!(scene.waits(&mirror("a.io")), AT_ONCE, "it is given back to its upstream");
+    scene.goes_back.clear();
     let (now, error) = (scene.now, ProvisionError::Stopped { command: "kind create cluster".to_owned() });
     let tracked = scene.tracks(&cluster());
     tracked.start("no cluster of this name yet", Kind::default(), now);

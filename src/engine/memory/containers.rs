@@ -148,6 +148,9 @@ impl World {
         container.bound_ports = ports;
         container.endpoints = endpoints;
         let name = container.name.clone();
+        if let Some(greeting) = self.greeting.clone() {
+            self.kept_mut(id)?.log.push(greeting);
+        }
         self.tell_networks("connect", id);
         self.tell_mounts("mount", id);
         self.tell_container("start", id, &[]);

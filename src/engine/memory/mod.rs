@@ -103,6 +103,11 @@ impl Memory {
         name.clone_into(&mut self.lock().log_driver);
     }
 
+    /// Every process that starts from now on writes this line first, as registries say which version they are.
+    pub fn greets_with(&self, line: &str) {
+        self.lock().greeting = Some(line.to_owned());
+    }
+
     /// Some other process listens on this host port from now on.
     pub fn hold_port(&self, address: IpAddr, port: u16) {
         self.lock().held_ports.insert((address, port));

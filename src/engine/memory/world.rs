@@ -42,6 +42,8 @@ pub(super) struct World {
     pub(super) faults: Faults,
     pub(super) programs: Programs,
     pub(super) away: bool,
+    /// What every process writes first.
+    pub(super) greeting: Option<String>,
     /// Default log driver.
     pub(super) log_driver: String,
     pub(super) order_seed: Option<u64>,
@@ -85,6 +87,7 @@ impl World {
             faults: Faults::default(),
             programs: Programs::default(),
             away: false,
+            greeting: None,
             log_driver: "json-file".to_owned(),
             order_seed: None,
             clock: (Timestamp::UNIX_EPOCH, Instant::now()),

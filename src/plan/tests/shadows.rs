@@ -20,7 +20,7 @@ fn planned_for(upstream: Upstream, stranger: (String, Stranger)) -> Plan {
 fn a_container_named_like_an_upstream_on_the_clusters_network_is_told_and_nothing_is_done_about_it() {
     let plan = planned("https://ghcr.io", left("ghcr.io", "kind"));
     assert!(plan.is_empty() && plan.changes() == 0);
-    assert_snapshot!(plan, @"warning: ghcr.io: container ghcr.io on network kind is reached there instead of https://ghcr.io, by the mirror and by nodes; it was not made by ksail and is left alone: if nobody needs it, docker rm -f ghcr.io");
+    assert_snapshot!(plan, @"warning: ghcr.io: container ghcr.io on network kind is reached there instead of https://ghcr.io, by the mirror and by nodes; it was not made by ksail and is left alone: if nobody needs it, 'docker rm -f ghcr.io'");
 }
 
 #[test]
