@@ -15,7 +15,7 @@ use crate::limit::FILE;
 /// Name of the file.
 pub(crate) const FILE_NAME: &str = "config.json";
 /// What Docker Hub goes by in it.
-const DOCKER_HUB: &str = "https://index.docker.io/v1/";
+pub(crate) const DOCKER_HUB: &str = "https://index.docker.io/v1/";
 /// A helper may ask a service, or somebody for a password that nobody types.
 const HELPER_LIMIT: Duration = Duration::from_secs(10);
 
@@ -86,8 +86,17 @@ pub(crate) enum NotStored {
     Helper(String, &'static str),
 }
 
-/// User name and password that `docker login` stored for a registry, `HOST[:PORT]`.
-pub(crate) fn stored(directory: &Path, registry: &str) -> Result<(SecretString, SecretString), NotStored> {
+/// What `docker login` stored for a registry.
+#[derive(Debug)]
+pub(crate) enum Stored {
+    /// A user name and a password.
+    Password(SecretString, SecretString),
+    /// What can be exchanged for a token.
+    IdentityToken(SecretString),
+}
+
+/// What `docker login` stored for a registry, `HOST[:PORT]`. Blocks for as long as a helper takes, at most ten seconds.
+pub(crate) fn stored(directory: &Path, registry: &str) -> Result<Stored, NotStored> {
     let unreadable = |why| NotStored::Unreadable(directory.join(FILE_NAME), why);
     let config = read(directory).map_err(unreadable)?;
     if config.is_null() {
@@ -102,9 +111,9 @@ pub(crate) fn stored(directory: &Path, registry: &str) -> Result<(SecretString, 
     let helper = |what| NotStored::Helper(registry.to_owned(), what);
     match answer.recv_timeout(HELPER_LIMIT).map_err(|_| helper("did not answer within 10 s"))? {
         Ok(DockerCredential::UsernamePassword(username, password)) if !username.is_empty() && !password.is_empty() => {
-            Ok((username.into(), password.trim_end_matches('\0').to_owned().into()))
+            Ok(Stored::Password(username.into(), password.trim_end_matches('\0').to_owned().into()))
         }
-        Ok(DockerCredential::IdentityToken(_)) => Err(NotStored::IdentityToken(registry.to_owned())),
+        Ok(DockerCredential::IdentityToken(token)) => Ok(Stored::IdentityToken(token.into())),
         Err(CredentialRetrievalError::HelperFailure { stdout, .. }) if !stdout.contains("credentials not found") => {
             Err(helper("failed"))
         }
@@ -152,9 +161,14 @@ mod tests {
 
     fn found(config: &str, registry: &str) -> Result<(String, String), String> {
         let directory = with(config);
-        let (username, password) = stored(directory.path(), registry)
+        let found = stored(directory.path(), registry)
             .map_err(|error| error.to_string().replace(&format!("{}/", directory.path().display()), ""))?;
-        Ok((username.expose_secret().to_owned(), password.expose_secret().to_owned()))
+        Ok(match found {
+            Stored::Password(username, password) => {
+                (username.expose_secret().to_owned(), password.expose_secret().to_owned())
+            }
+            Stored::IdentityToken(token) => ("<token>".to_owned(), token.expose_secret().to_owned()),
+        })
     }
 
     const LOGGED_IN: &str = r#"{"auths": {
@@ -168,6 +182,7 @@ mod tests {
         assert_eq!(found(LOGGED_IN, "registry-1.docker.io").unwrap(), ("hub".to_owned(), "pw".to_owned()));
         assert_eq!(found(LOGGED_IN, "ghcr.io").unwrap(), ("gh".to_owned(), "a:b".to_owned()));
         assert_eq!(found(&format!("\u{feff}{LOGGED_IN}"), "ghcr.io").unwrap().0, "gh");
+        assert_eq!(found(LOGGED_IN, "quay.io").unwrap(), ("<token>".to_owned(), "t0ken".to_owned()));
     }
 
     #[test]
@@ -176,7 +191,6 @@ mod tests {
         for config in [LOGGED_IN, "", "  ", "{}"] {
             assert_eq!(found(config, "gcr.io").unwrap_err(), nothing);
         }
-        assert!(found(LOGGED_IN, "quay.io").unwrap_err().contains("identity token"));
         assert_eq!(found("{\"auths\": {},}", "gcr.io").unwrap_err(), "config.json: it is not JSON at line 1");
         assert!(found(r#"{"auths": {"gcr.io": {"auth": "%"}}}"#, "gcr.io").unwrap_err().contains("cannot be decoded"));
         let helper = r#"{"credsStore": "ksail-test-missing"}"#;

@@ -37,24 +37,13 @@ pub(super) struct Upstreams {
     is_asked_once: bool,
 }
 
-/// An answer, and how long it has been the like.
-#[derive(Debug, Clone)]
-pub(super) struct Answered {
-    pub(super) answer: UpstreamAnswer,
-    /// When it came.
-    #[expect(dead_code, reason = "how a mirror is served will be decided by it")]
-    pub(super) at: Instant,
-    /// Answers in a row, this one too, that are as much [away](UpstreamAnswer::is_away) as this one.
-    pub(super) in_a_row: u32,
-}
-
 #[derive(Debug)]
 struct Upstream {
     route: Route,
     hosts: BTreeSet<String>,
     /// The question that is under way.
     asked: Option<Ask>,
-    last: Option<Answered>,
+    last: Option<UpstreamAnswer>,
     /// What was found out with credentials, and what no question without them can find out. It stands until they are
     /// tried again.
     of_credentials: Option<UpstreamAnswer>,
@@ -151,7 +140,7 @@ impl Upstreams {
     /// How long an answer is waited for. One that was silent has had its time; that it still is has to be known soon.
     pub(super) fn patience(&self, key: &RouteKey) -> Duration {
         let last = self.upstreams.get(key).and_then(|upstream| upstream.last.as_ref());
-        let was_silent = last.is_some_and(|last| last.answer == UpstreamAnswer::Silent);
+        let was_silent = last.is_some_and(|last| *last == UpstreamAnswer::Silent);
         if was_silent { STILL_SILENT } else { SILENT }
     }
 
@@ -164,14 +153,6 @@ impl Upstreams {
     pub(super) fn is_waited_for(&self) -> bool {
         let waits = |upstream: &Upstream| upstream.last.is_none() || upstream.asked.is_some() || upstream.due.is_some();
         self.upstreams.values().any(waits)
-    }
-}
-
-#[cfg_attr(not(test), expect(dead_code, reason = "how a mirror is served will be decided by it"))]
-impl Upstreams {
-    /// The last answer of a mirror's upstream, as it was given.
-    pub(super) fn last_of_host(&self, host: &str) -> Option<&Answered> {
-        self.upstreams.values().find(|upstream| upstream.hosts.contains(host))?.last.as_ref()
     }
 }
 
@@ -199,7 +180,7 @@ impl Upstream {
     /// With credentials when it is their time, and the upstream was well or never asked.
     fn ask(&mut self, now: Instant) -> Ask {
         let is_time = self.credentials_due.is_some_and(|due| due <= now);
-        let is_well = self.last.as_ref().is_none_or(|last| !last.answer.is_bad());
+        let is_well = self.last.as_ref().is_none_or(|last| !last.is_bad());
         let ask = if is_time && is_well { Ask::WithCredentials } else { Ask::Plainly };
         self.asked = Some(ask);
         ask
@@ -212,9 +193,7 @@ impl Upstream {
             self.credentials_answered(&answer, now);
         }
         self.due = Some(now + self.until_next(&answer));
-        let is_like = |last: &Answered| last.answer.is_away() == answer.is_away();
-        let in_a_row = self.last.as_ref().filter(|last| is_like(last)).map_or(0, |last| last.in_a_row) + 1;
-        self.last = Some(Answered { answer, at: now, in_a_row });
+        self.last = Some(answer);
     }
 
     fn credentials_answered(&mut self, answer: &UpstreamAnswer, now: Instant) {
@@ -255,7 +234,7 @@ impl Upstream {
 
     /// What was found out with credentials stands where a question without them finds nothing wrong.
     fn known(&self) -> Option<&UpstreamAnswer> {
-        let last = &self.last.as_ref()?.answer;
+        let last = self.last.as_ref()?;
         Some(self.of_credentials.as_ref().filter(|_| last.is_good()).unwrap_or(last))
     }
 
@@ -266,7 +245,7 @@ impl Upstream {
     }
 
     fn is_refused_by_proxy(&self) -> bool {
-        let is_refused = |last: &Answered| matches!(last.answer, UpstreamAnswer::RefusedByProxy(_));
+        let is_refused = |last: &UpstreamAnswer| matches!(last, UpstreamAnswer::RefusedByProxy(_));
         self.sends_to_proxy() && self.last.as_ref().is_some_and(is_refused)
     }
 }

@@ -7,6 +7,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU16, Ordering};
 use std::thread;
 
+use super::http;
 use super::registry::Upstream;
 
 /// Answers until dropped.
@@ -64,13 +65,7 @@ fn answer(client: &TcpStream, upstream: u16, status: u16) -> Option<()> {
     let (method, path) = (words.next()?, words.next()?);
     let mut out = client;
     if status == 200 || is_node {
-        let mut registry = TcpStream::connect(("127.0.0.1", upstream)).ok()?;
-        write!(registry, "{method} {path} HTTP/1.0\r\nHost: upstream\r\n").ok()?;
-        for accepted in head.iter().filter(|line| line.starts_with("Accept:")) {
-            write!(registry, "{accepted}\r\n").ok()?;
-        }
-        registry.write_all(b"\r\n").ok()?;
-        std::io::copy(&mut registry, &mut out).ok()?;
+        http::hand_on(method, path, &head, upstream, &mut out).ok()?;
     } else {
         write!(out, "HTTP/1.1 {status} Refused\r\nConnection: close\r\nContent-Length: 0\r\n\r\n").ok()?;
     }

@@ -73,3 +73,20 @@ fn parse(answer: &[u8]) -> Option<Response> {
         .collect();
     Some(Response { status, headers, body: answer[end + 4..].to_vec() })
 }
+
+/// Asks the registry on `127.0.0.1:port` what somebody else was asked, and hands its answer on.
+pub(crate) fn hand_on(
+    method: &str,
+    path: &str,
+    head: &[String],
+    port: u16,
+    out: &mut impl Write,
+) -> std::io::Result<u64> {
+    let mut registry = TcpStream::connect(("127.0.0.1", port))?;
+    write!(registry, "{method} {path} HTTP/1.0\r\nHost: upstream\r\n")?;
+    for accepted in head.iter().filter(|line| line.starts_with("Accept:")) {
+        write!(registry, "{accepted}\r\n")?;
+    }
+    registry.write_all(b"\r\n")?;
+    std::io::copy(&mut registry, out)
+}

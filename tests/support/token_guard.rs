@@ -12,6 +12,7 @@ use std::thread;
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 
+use super::http;
 use super::registry::{PASSWORD, USER, Upstream};
 
 /// By what it knows its user once [its password has changed](TokenGuard::change_password).
@@ -86,13 +87,7 @@ fn answer(client: &TcpStream, realm: &str, upstream: u16, (password, token): (&s
         let (status, body) = if known { ("200 OK", body.as_str()) } else { ("401 Unauthorized", "") };
         write!(out, "HTTP/1.1 {status}\r\nConnection: close\r\nContent-Length: {}\r\n\r\n{body}", body.len()).ok()?;
     } else if authorization == format!("Bearer {token}") {
-        let mut registry = TcpStream::connect(("127.0.0.1", upstream)).ok()?;
-        write!(registry, "{method} {path} HTTP/1.0\r\nHost: upstream\r\n").ok()?;
-        for accepted in head.iter().filter(|line| line.starts_with("Accept:")) {
-            write!(registry, "{accepted}\r\n").ok()?;
-        }
-        registry.write_all(b"\r\n").ok()?;
-        std::io::copy(&mut registry, &mut out).ok()?;
+        http::hand_on(method, path, &head, upstream, &mut out).ok()?;
     } else {
         let challenge = format!("WWW-Authenticate: Bearer realm=\"{realm}\",service=\"tests\"");
         let status = "HTTP/1.1 401 Unauthorized";

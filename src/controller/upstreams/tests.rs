@@ -105,8 +105,7 @@ fn a_bad_answer_is_followed_by_a_second_question_at_once_and_an_upstream_that_is
     let asked = stage.run(80, |at, _| if at < 20 { Answers } else { gone() });
     let at: Vec<u64> = asked.iter().map(|(at, _)| *at).collect();
     assert_eq!(at, [0, 10, 20, 20, 25, 32, 43, 58, 73]);
-    let last = stage.upstreams.last_of_host("a.test").unwrap();
-    assert_eq!((last.in_a_row, stage.known()), (7, Some(gone())));
+    assert_eq!(stage.known(), Some(gone()));
     // It is back: the pauses begin anew.
     let at: Vec<u64> =
         stage.run(40, |at, _| if at < 100 { Answers } else { Silent }).iter().map(|(at, _)| *at).collect();
@@ -114,17 +113,26 @@ fn a_bad_answer_is_followed_by_a_second_question_at_once_and_an_upstream_that_is
 }
 
 #[test]
-fn two_answers_in_a_row_are_counted_by_whether_somebody_is_there() {
+fn one_that_was_silent_has_less_time_to_answer_the_next_question() {
     let mut stage = Stage::of(&[("a.test", route("https://a.test"))]);
-    let in_a_row = |stage: &Stage| stage.upstreams.last_of_host("a.test").unwrap().in_a_row;
-    stage.run(1, |_, _| failing());
-    assert_eq!(in_a_row(&stage), 2);
-    stage.run(10, |_, _| Answers);
-    assert_eq!(in_a_row(&stage), 3, "what is broken is there");
-    stage.upstreams.upstreams.values_mut().for_each(|upstream| upstream.due = Some(stage.now));
-    let key = stage.upstreams.take_due(stage.now).remove(0).0;
-    assert_eq!(stage.upstreams.answered(&key, Plainly, gone(), stage.now), ["a.test"]);
-    assert_eq!(in_a_row(&stage), 1);
+    let key = RouteKey::of(&route("https://a.test"));
+    stage.run(1, |_, _| Answers);
+    assert_eq!(stage.upstreams.patience(&key), SILENT);
+    stage.run(10, |_, _| Silent);
+    assert_eq!(stage.upstreams.patience(&key), STILL_SILENT);
+    // From a question that is answered to a loss that is known: 10 s, 10 s and 5 s.
+    assert!(EVERY + SILENT + STILL_SILENT < Duration::from_secs(30));
+}
+
+#[test]
+fn one_that_a_mirror_hangs_on_is_asked_again_when_that_is_sooner() {
+    let mut stage = Stage::of(&[("a.test", route("https://a.test"))]);
+    let key = RouteKey::of(&route("https://a.test"));
+    stage.run(1, |_, _| Answers);
+    stage.upstreams.ask_again(&key, stage.start + Duration::from_secs(5));
+    stage.upstreams.ask_again(&key, stage.start + Duration::from_secs(50));
+    assert_eq!(stage.run(20, |_, _| Answers).iter().map(|(at, _)| *at).collect::<Vec<_>>(), [5, 15]);
+    assert_eq!(stage.upstreams.hosts_of(&key), ["a.test"]);
 }
 
 #[test]

@@ -24,7 +24,10 @@ pub(super) async fn pull(
     progress: impl Fn(PullProgress) + Send + Sync,
 ) -> Result<()> {
     let link = connection.link().await?;
-    let credentials = cli_config.and_then(|directory| credentials::of_registry(directory, reference));
+    let credentials = match cli_config {
+        Some(directory) => credentials::of_registry(directory, reference).await,
+        None => None,
+    };
     let options = CreateImageOptionsBuilder::default().from_image(&with_tag(reference)).build();
     let (client, meter) = link.client(ENGINE_MESSAGE);
     let mut lines = client.create_image(Some(options), None, credentials).boxed();

@@ -6,7 +6,7 @@ use std::path::PathBuf;
 use secrecy::{ExposeSecret, SecretString};
 
 use super::{Beside, Node, Problem, Rules, Upstream, given, is_misspelt};
-use crate::docker_config::{self, NotStored};
+use crate::docker_config::{self, NotStored, Stored};
 use crate::manifest::expand::is_reference;
 use crate::manifest::file;
 use crate::manifest::types::Credentials;
@@ -107,7 +107,8 @@ impl Rules<'_> {
             None => Err(NotStored::Nothing(registry.to_owned())),
         };
         let error = match found {
-            Ok((username, password)) => return Some(Credentials { username, password }),
+            Ok(Stored::Password(username, password)) => return Some(Credentials { username, password }),
+            Ok(Stored::IdentityToken(_)) => NotStored::IdentityToken(registry.to_owned()),
             Err(error) => error,
         };
         let hint = match &error {
