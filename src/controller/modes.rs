@@ -118,6 +118,25 @@ mod tests {
     use super::*;
 
     #[test]
+    fn a_mirror_that_still_receives_between_two_questions_is_not_lost() {
+        let host = "docker.io";
+        let mut modes = Modes::new(true);
+        modes.found(&Observed::default(), &[host.to_owned()].into(), |_| true);
+        assert!(modes.wants_traffic(host, &UpstreamAnswer::Silent));
+        assert!(!modes.wants_traffic(host, &UpstreamAnswer::Answers));
+        let mut asked = |received| {
+            let traffic = Some(Traffic { received, sent: received });
+            modes.answered(host, &UpstreamAnswer::Silent, traffic, Instant::now());
+            modes.served_from_cache().contains(host)
+        };
+        assert!(!asked(1_000_000));
+        assert!(!asked(2_000_000), "a pull goes on");
+        assert!(!asked(3_000_000), "and on");
+        assert!(asked(3_000_500), "it has ended");
+        assert!(!modes.wants_traffic(host, &UpstreamAnswer::Silent), "it is lost already");
+    }
+
+    #[test]
     fn what_is_fetched_is_told_from_what_is_served_and_from_questions() {
         let at = |received, sent| Traffic { received, sent };
         let before = at(1_000, 1_000);
