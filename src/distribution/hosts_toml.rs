@@ -7,6 +7,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 
 use crate::manifest::{ClusterName, Host, Upstream};
+use crate::names;
 use crate::registry::{self, Role};
 
 /// Name of the file in a host's directory.
@@ -117,14 +118,17 @@ pub enum Owner {
     OtherCluster(String),
     /// It is empty: what is left where a file could not be removed, or was emptied. Nobody loses anything.
     Nobody,
-    /// k3s made it from `registries.yaml`.
+    /// k3s made it from what `registries.yaml` says of this cluster's mirrors, which ksail wrote there: it leads to them
+    /// alone. It is made again at every start of the node, also for a mirror that has gone since.
+    KsailByK3s,
+    /// k3s made it from what somebody else wrote into `registries.yaml`.
     K3s,
     /// Anybody else.
     Stranger,
 }
 
-/// Whose a file with this text is, seen from a cluster.
-pub fn owner(text: &str, cluster: &ClusterName) -> Owner {
+/// Whose the file of a host with this text is, seen from a cluster. `host` is the name of its directory.
+pub fn owner(text: &str, cluster: &ClusterName, host: &str) -> Owner {
     let first = text.lines().next().unwrap_or_default();
     if text.trim().is_empty() {
         Owner::Nobody
@@ -136,7 +140,7 @@ pub fn owner(text: &str, cluster: &ClusterName) -> Owner {
     } else if first.starts_with(MARKER) {
         Owner::Ksail
     } else if text.starts_with(MARKER_OF_K3S) {
-        Owner::K3s
+        if leads_to_mirrors_alone(text, cluster, host) { Owner::KsailByK3s } else { Owner::K3s }
     } else {
         Owner::Stranger
     }
@@ -144,6 +148,41 @@ pub fn owner(text: &str, cluster: &ClusterName) -> Owner {
 
 fn marker(cluster: &ClusterName) -> String {
     format!("{MARKER}{OF_CLUSTER}{cluster}")
+}
+
+/// Whether every endpoint of a file is the cluster's mirror of that host, whether it is there still or not.
+fn leads_to_mirrors_alone(text: &str, cluster: &ClusterName, host: &str) -> bool {
+    let file: toml::Table = text.parse().unwrap_or_default();
+    let endpoints = file.get("host").and_then(toml::Value::as_table);
+    let port = format!(":{}", registry::PORT);
+    let is_ours = |url: &String| {
+        let name = plain(url).strip_prefix("http://").and_then(|inside| inside.strip_suffix(&port));
+        name.is_some_and(|name| names::is_of(name, cluster.as_str(), host) || is_address_of(name, cluster, host))
+    };
+    endpoints.is_some_and(|endpoints| !endpoints.is_empty() && endpoints.keys().all(is_ours))
+}
+
+/// Whether a host is one of the addresses that lead to a registry to push to, which has the name of another of them.
+fn is_address_of(name: &str, cluster: &ClusterName, host: &str) -> bool {
+    let Some((address, port)) = host.rsplit_once(':') else { return false };
+    let by_itself = address == name && name.starts_with(&format!("ksail-{cluster}-"));
+    let of_loopback = || {
+        ["localhost", "127.0.0.1"].iter().any(|local| names::is_of(name, cluster.as_str(), &format!("{local}:{port}")))
+    };
+    by_itself || (matches!(address, "localhost" | "127.0.0.1") && of_loopback())
+}
+
+/// An address without the `/v2` that k3s writes out and containerd adds by itself.
+fn plain(url: &str) -> &str {
+    url.trim_end_matches('/').trim_end_matches("/v2")
+}
+
+/// Whether a file that k3s made from what ksail wrote does all that ksail's own would. Where there is nobody to go to
+/// but the mirror, it matters not whom it names as the last resort.
+pub fn does_the_same(text: &str, wanted: &HostsToml) -> bool {
+    let (Some(found), Some(ours)) = (Routes::read(text), Routes::read(wanted.text())) else { return false };
+    let is_push = ours.server == ours.mirror && !wanted.strict;
+    found.mirror == ours.mirror && (is_push || found.server == ours.server)
 }
 
 /// Whether a file that ksail did not write sends pulls and tags to the mirror first, and does not let nodes go around it
@@ -160,10 +199,10 @@ struct Routes {
 }
 
 impl Routes {
-    /// Addresses without the `/v2` that k3s writes out and containerd adds by itself.
+    /// Addresses are [`plain`].
     fn read(text: &str) -> Option<Self> {
         let file: toml::Table = text.parse().ok()?;
-        let plain = |url: &str| url.trim_end_matches('/').trim_end_matches("/v2").to_owned();
+        let plain = |url: &str| plain(url).to_owned();
         let hosts = file.get("host")?.as_table()?;
         // Their order is lost with some parsers and decides with containerd, so that only one host is told for sure.
         let (url, settings) = hosts.iter().next().filter(|_| hosts.len() == 1)?;
@@ -242,7 +281,7 @@ mod tests {
 
     #[test]
     fn the_first_line_says_whose_a_file_is() {
-        let owner = |text: &str| super::owner(text, &dev());
+        let owner = |text: &str| super::owner(text, &dev(), "ghcr.io");
         let ours = of("ghcr.io", Some("https://ghcr.io"), true).remove("ghcr.io").unwrap();
         assert_eq!(owner(ours.text()), Owner::Ksail);
         assert_eq!(owner(&format!("{}\n# and more", ours.text())), Owner::Ksail);
@@ -259,12 +298,12 @@ mod tests {
         let ours = of("ghcr.io", Some("https://ghcr.io"), true).remove("ghcr.io").unwrap();
         for other in ["prod", "dev-2", "de"] {
             let text = ours.text().replace("cluster dev:", &format!("cluster {other}:"));
-            assert_eq!(owner(&text, &dev()), Owner::OtherCluster(other.to_owned()));
-            assert_eq!(owner(&text, &other.parse().unwrap()), Owner::Ksail);
+            assert_eq!(owner(&text, &dev(), "ghcr.io"), Owner::OtherCluster(other.to_owned()));
+            assert_eq!(owner(&text, &other.parse().unwrap(), "ghcr.io"), Owner::Ksail);
         }
         let earlier = ours.text().replace(" for cluster dev:", ":");
         assert!(earlier.starts_with("# Managed by ksail: it follows"), "{earlier}");
-        assert_eq!(owner(&earlier, &dev()), Owner::Ksail);
+        assert_eq!(owner(&earlier, &dev(), "ghcr.io"), Owner::Ksail);
     }
 
     #[test]
@@ -285,6 +324,58 @@ mod tests {
         assert!(!routes_alike("not toml", &wanted(true)));
         let push = of("localhost:5001", None, true).remove("localhost:5001").unwrap();
         assert!(routes_alike(&k3s("https://localhost:5001", ours, both), &push), "nobody is there to go to instead");
+    }
+
+    /// A file as k3s renders it: <https://docs.k3s.io/installation/private-registry>
+    fn of_k3s(server: &str, endpoints: &[&str]) -> String {
+        let endpoints =
+            endpoints.iter().map(|url| format!("[host.\"{url}/v2\"]\n  capabilities = [\"pull\", \"resolve\"]\n"));
+        let endpoints: String = endpoints.collect();
+        format!(
+            "# File generated by k3s. DO NOT EDIT.\n\nserver = \"{server}/v2\"\ncapabilities = [\"pull\", \"resolve\", \"push\"]\n\n[host]\n{endpoints}"
+        )
+    }
+
+    #[test]
+    fn what_k3s_made_of_what_ksail_wrote_is_ksails_and_nothing_else_of_k3s_is() {
+        let hub = "https://registry-1.docker.io";
+        let owner = |host: &str, endpoints: &[&str]| super::owner(&of_k3s(hub, endpoints), &dev(), host);
+        for (host, endpoint) in [
+            ("docker.io", "http://ksail-dev-docker-io:5000"),
+            ("localhost:5000", "http://ksail-dev-localhost-5000:5000"),
+            ("127.0.0.1:5000", "http://ksail-dev-localhost-5000:5000"),
+            ("ksail-dev-localhost-5000:5000", "http://ksail-dev-localhost-5000:5000"),
+        ] {
+            assert_eq!(owner(host, &[endpoint]), Owner::KsailByK3s, "{host}");
+            assert_eq!(owner(host, &[endpoint, "http://mine:5000"]), Owner::K3s, "{host}: it leads elsewhere too");
+        }
+        for (host, endpoints) in [
+            ("docker.io", vec![]),
+            ("docker.io", vec!["http://mine:5000"]),
+            ("docker.io", vec!["http://ksail-dev-docker-io:5001"]),
+            ("docker.io", vec!["https://ksail-dev-docker-io:5000"]),
+            ("docker.io", vec!["http://ksail-dev-ghcr-io:5000"]),
+            ("docker.io", vec!["http://ksail-prod-docker-io:5000"]),
+            ("docker.io", vec!["http://ksail-dev-2-docker-io:5000"]),
+            ("localhost:5001", vec!["http://ksail-dev-localhost-5000:5000"]),
+            ("mine:5000", vec!["http://ksail-dev-localhost-5000:5000"]),
+        ] {
+            assert_eq!(owner(host, &endpoints), Owner::K3s, "{host} {endpoints:?}");
+        }
+    }
+
+    #[test]
+    fn what_k3s_made_does_the_same_only_when_its_last_resort_is_ours() {
+        let (hub, ours) = ("https://registry-1.docker.io", "http://ksail-dev-x:5000");
+        let wanted = |upstream, fallback| of("docker.io", Some(upstream), fallback).remove("docker.io").unwrap();
+        assert!(does_the_same(&of_k3s(hub, &[ours]), &wanted(hub, true)));
+        assert!(!does_the_same(&of_k3s(hub, &[ours]), &wanted(hub, false)), "it goes around the mirror");
+        assert!(
+            !does_the_same(&of_k3s(hub, &[ours]), &wanted("https://hub.corp.example", true)),
+            "to the wrong server"
+        );
+        let push = of("localhost:5001", None, true).remove("localhost:5001").unwrap();
+        assert!(does_the_same(&of_k3s("https://localhost:5001", &[ours]), &push), "nobody is there to go to instead");
     }
 
     #[test]

@@ -23,7 +23,7 @@ pub(super) const PROGRAM: ProvisionerProgram =
 pub(super) const PLACE: &str = "containerdConfigPatches:";
 
 /// Mirrors come and go in `certs.d`, which containerd reads at every pull; the file only has to turn that on. Node
-/// images from kind v0.27 on do so themselves, and the patch does them no harm.
+/// images from kind v0.31 on (containerd 2.2) do so themselves, and the patch does them no harm.
 pub(super) fn generate(cluster: &ClusterName) -> String {
     format!(
         "\

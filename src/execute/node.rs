@@ -135,8 +135,8 @@ impl<E: Engine, P: Probe> Executor<E, P> {
                 found.insert(directory, read_hosts(&self.engine, id(node), directory).await?);
             }
             let text = found[directory].get(host).and_then(|found| found.hosts_toml.as_deref()).unwrap_or_default();
-            let whose = match owner(text, cluster) {
-                Owner::Ksail | Owner::Nobody => continue,
+            let whose = match owner(text, cluster, host) {
+                Owner::Ksail | Owner::KsailByK3s | Owner::Nobody => continue,
                 Owner::OtherCluster(other) => format!("cluster {other}'s"),
                 Owner::K3s => "k3s's".to_owned(),
                 Owner::Stranger => "somebody else's".to_owned(),

@@ -13,7 +13,7 @@ use super::found;
 use super::programs::{ANSWERS_WITHIN, containerds_proxy};
 use crate::archive::files_in;
 use crate::desired::Desired;
-use crate::distribution::containerd::RegistryConfig;
+use crate::distribution::containerd::{RegistryConfig, Settings, Version};
 use crate::distribution::hosts_toml::FILE_NAME;
 use crate::distribution::proxy::ProxySettings;
 use crate::distribution::registry_hosting::Advertised;
@@ -245,21 +245,35 @@ impl<E: Engine> Reader<'_, E> {
     }
 
     async fn read_registry_config(&self) -> Result<RegistryConfig> {
+        let settings = self.registry_settings().await?;
+        // Only where they leave it open the version is asked for, which takes a tenth of a second of a processor.
+        let version = if settings.depend_on_version() { self.containerds_version().await? } else { None };
+        Ok(settings.seen_by(version))
+    }
+
+    async fn registry_settings(&self) -> Result<Settings> {
+        let unknown = |why: String| Settings::Plain(RegistryConfig::Unknown(why));
         if self.layout.config_is_partial {
             let dump = Exec::reading(["containerd", "config", "dump"]).within(ANSWERS_WITHIN);
             let dump = self.engine.exec(self.id, &dump).await?;
             return Ok(match dump {
-                done if done.succeeded() => RegistryConfig::read(&done.stdout),
-                done if done.is_missing_program() => RegistryConfig::Unknown("there is no containerd on it".to_owned()),
-                done => RegistryConfig::Unknown(done.last_words().to_owned()),
+                done if done.succeeded() => Settings::read(&done.stdout),
+                done if done.is_missing_program() => unknown("there is no containerd on it".to_owned()),
+                done => unknown(done.last_words().to_owned()),
             });
         }
         let archive = found(self.engine.get_archive(self.id, self.layout.config).await)?;
         let file = archive.and_then(|archive| files_in(&archive).ok()?.into_values().next());
         Ok(match file {
-            Some(bytes) => RegistryConfig::read(&String::from_utf8_lossy(&bytes)),
-            None => RegistryConfig::Unknown(format!("there is no {} on it yet", self.layout.config)),
+            Some(bytes) => Settings::read(&String::from_utf8_lossy(&bytes)),
+            None => unknown(format!("there is no {} on it yet", self.layout.config)),
         })
+    }
+
+    async fn containerds_version(&self) -> Result<Option<Version>> {
+        let asked = Exec::reading(["containerd", "--version"]).within(ANSWERS_WITHIN);
+        let said = self.engine.exec(self.id, &asked).await?;
+        Ok(if said.succeeded() { Version::read(&said.stdout) } else { None })
     }
 
     /// What tells whether a file below `directory`, or containerd's own, has changed.
@@ -367,7 +381,7 @@ mod tests {
         assert_eq!(hosts["ghcr.io"].hosts_toml.as_deref(), Some(NOT_OURS));
         assert_eq!(hosts["quay.io"], HostDirectory::default());
         assert_eq!(
-            crate::distribution::hosts_toml::owner(NOT_OURS, &"dev".parse().unwrap()),
+            crate::distribution::hosts_toml::owner(NOT_OURS, &"dev".parse().unwrap(), "docker.io"),
             crate::distribution::hosts_toml::Owner::Stranger
         );
     }

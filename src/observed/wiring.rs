@@ -122,10 +122,11 @@ fn state(node: &Node, host: &str, wanted: &HostsToml, cluster: &ClusterName) -> 
     let Some(text) = node.hosts.get(host).and_then(|directory| directory.hosts_toml.as_deref()) else {
         return WireState::Missing;
     };
-    match hosts_toml::owner(text, cluster) {
+    match hosts_toml::owner(text, cluster, host) {
         _ if text == wanted.text() => WireState::AsDesired,
         Owner::Nobody => WireState::Missing,
-        Owner::Ksail => WireState::Differs,
+        Owner::KsailByK3s if hosts_toml::does_the_same(text, wanted) => WireState::AsDesired,
+        Owner::Ksail | Owner::KsailByK3s => WireState::Differs,
         _ if hosts_toml::routes_alike(text, wanted) => WireState::AsDesired,
         Owner::OtherCluster(other) => foreign(path(node, host), Some(other)),
         Owner::K3s | Owner::Stranger => foreign(path(node, host), None),

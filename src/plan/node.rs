@@ -58,11 +58,11 @@ pub(super) fn sequence(desired: &Desired, node: &Node, has_name: &dyn Fn(&Host) 
 /// empty one would hide containerd's `_default`.
 fn removals(desired: &Desired, node: &Node, target: &Target) -> Vec<Step> {
     let wanted: BTreeSet<&String> = desired.mirrors.values().flat_map(|mirror| mirror.node_files.keys()).collect();
-    let is_ours = |text: &String| owner(text, &desired.cluster) == Owner::Ksail;
-    let leftover = node
-        .hosts
-        .iter()
-        .filter(|(host, found)| !wanted.contains(host) && found.hosts_toml.as_ref().is_some_and(is_ours));
+    let is_ours =
+        |host: &str, text: &str| matches!(owner(text, &desired.cluster, host), Owner::Ksail | Owner::KsailByK3s);
+    let leftover = node.hosts.iter().filter(|(host, found)| {
+        !wanted.contains(host) && found.hosts_toml.as_ref().is_some_and(|text| is_ours(host, text))
+    });
     let (mut hosts, mut paths, mut directories) = (Vec::new(), Vec::new(), Vec::new());
     for (host, found) in leftover {
         hosts.push(host.clone());

@@ -1,9 +1,8 @@
 //! Stopped or killed in the middle of its work, ksail leaves something that serves or that the next pass finishes.
 
-use std::process::Stdio;
-use std::thread::sleep;
 use std::time::{Duration, Instant};
 
+use super::support::cut_off::{CutOff, apply_cut_off_after};
 use super::support::deadline::{eventually, holds};
 use super::support::http;
 use super::support::image::Image;
@@ -44,58 +43,80 @@ fn sigterm_during_a_recreate_leaves_a_mirror_that_serves() {
 }
 
 #[test]
-fn sigkill_at_thirty_moments_of_an_apply_is_made_good_by_the_next() {
-    const MOMENTS: u32 = 30;
+fn sigkill_in_the_middle_of_an_apply_is_made_good_by_the_next() {
     let _turn = beside_one();
-    let scenario = Scenario::new("sigkill");
-    scenario.create_network();
-    let image = Image::containing(&format!("survives {}", sweep::prefix()));
-    let upstream = Upstream::start(&scenario.docker, "sigkill-up");
-    upstream.push(&image, "team/app", "1.0");
-    let ports: Vec<u16> = (0..4).map(|_| free_port()).collect();
-    let leaving = Mirror::push(free_port());
-    // Two manifests that differ in everything an apply can have to do: recreate, create, remove.
-    let manifests = [
-        vec![
-            Mirror::of("a.example", upstream.url(), ports[0]),
-            Mirror::of("b.example", upstream.url(), ports[1]),
-            leaving,
-        ],
-        vec![Mirror::of("a.example", upstream.url(), ports[2]), Mirror::of("b.example", upstream.url(), ports[3])],
-    ];
-    scenario.write(&manifests[0]);
-    scenario.apply();
-    image.fetch(ports[0], "team/app", "1.0").expect("through the mirror");
-    scenario.await_cached(&manifests[0][0], &image, "team/app");
-    scenario.write(&manifests[1]);
-    let whole = scenario.apply().took;
-
-    for moment in 0..MOMENTS {
-        let mirrors = &manifests[moment as usize % 2];
-        scenario.write(mirrors);
-        let after = spread(whole, moment, MOMENTS);
-        let mut apply =
-            scenario.command(&["apply"]).stdout(Stdio::null()).stderr(Stdio::null()).spawn().expect("ksail");
-        sleep(after);
-        let _ = apply.kill();
-        let _ = apply.wait();
-
-        let finished = scenario.apply();
-        assert_eq!(scenario.converged(mirrors), Ok(()), "killed after {after:?}; then: {finished}");
-        let diff = scenario.ksail(&["diff"]);
-        assert_eq!(diff.code, 0, "killed after {after:?}: {diff}");
+    let killed = Killed::new("sigkill");
+    for (turn, changes) in [1, 7].into_iter().enumerate() {
+        assert!(killed.after(changes, turn), "it makes more changes than {changes}");
     }
-    upstream.stop();
-    image.fetch(ports[2], "team/app", "1.0").expect("what was cached has survived all of it");
+    killed.has_its_cache();
 }
 
-/// A moment within `whole`: one in each of `parts` equal parts, somewhere in it.
-fn spread(whole: Duration, part: u32, parts: u32) -> Duration {
-    let clock = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap_or_default();
-    let somewhere = clock.subsec_micros() % 1000;
-    // Not in order, so that a slow first part does not always meet the same manifest.
-    let part = part * 7 % parts;
-    whole / parts * part + whole / parts * somewhere / 1000
+#[test]
+#[ignore = "long: tests/run --long"]
+fn sigkill_after_any_change_of_an_apply_is_made_good_by_the_next() {
+    /// More than an apply makes.
+    const MOST_CHANGES: usize = 60;
+    let _turn = beside_one();
+    let killed = Killed::new("sigkills");
+    let whole = (0..MOST_CHANGES).find(|changes| !killed.after(*changes, *changes));
+    assert!(whole.is_some_and(|changes| changes > 8), "it ends, and not at once: {whole:?}");
+    killed.has_its_cache();
+}
+
+/// Two manifests that differ in everything an apply can have to do: recreate, create, remove.
+struct Killed {
+    scenario: Scenario,
+    upstream: Upstream,
+    image: Image,
+    manifests: [Vec<Mirror>; 2],
+}
+
+impl Killed {
+    /// Has converged to the second.
+    fn new(name: &str) -> Self {
+        let scenario = Scenario::new(name);
+        scenario.create_network();
+        let image = Image::containing(&format!("survives {}", sweep::prefix()));
+        let upstream = Upstream::start(&scenario.docker, &format!("{name}-up"));
+        upstream.push(&image, "team/app", "1.0");
+        let mirrors = || ["a.example", "b.example"].map(|host| Mirror::of(host, upstream.url(), free_port())).to_vec();
+        let mut manifests = [mirrors(), mirrors()];
+        manifests[0].push(Mirror::push(free_port()));
+        let killed = Self { scenario, upstream, image, manifests };
+        killed.settle(0);
+        let mirror = &killed.manifests[0][0];
+        killed.image.fetch(mirror.host_port(), "team/app", "1.0").expect("through the mirror");
+        killed.scenario.await_cached(mirror, &killed.image, "team/app");
+        killed.settle(1);
+        killed
+    }
+
+    /// Converges to one of the two.
+    fn settle(&self, turn: usize) {
+        let mirrors = &self.manifests[turn % 2];
+        self.scenario.write(mirrors);
+        self.scenario.apply();
+    }
+
+    /// Kills an apply of one of the two, and has the next finish it; `false` when it was over by then.
+    fn after(&self, changes: usize, turn: usize) -> bool {
+        let mirrors = &self.manifests[turn % 2];
+        self.scenario.write(mirrors);
+        let CutOff { is_cut_off, asked } = apply_cut_off_after(&self.scenario, changes);
+        let finished = self.scenario.apply();
+        assert_eq!(self.scenario.converged(mirrors), Ok(()), "killed after {changes} of {asked:#?}; then: {finished}");
+        let diff = self.scenario.ksail(&["diff"]);
+        assert_eq!(diff.code, 0, "killed after {changes} of {asked:#?}: {diff}");
+        is_cut_off
+    }
+
+    /// What was cached has survived all of it.
+    fn has_its_cache(&self) {
+        self.settle(0);
+        self.upstream.stop();
+        self.image.fetch(self.manifests[0][0].host_port(), "team/app", "1.0").expect("it is cached");
+    }
 }
 
 #[test]

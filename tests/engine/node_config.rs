@@ -52,14 +52,20 @@ fn is_named_with_the_fix(
     let list = line.replace(&directory, &format!("{directory}:/etc/docker/certs.d"));
     let mirrors = format!("[{table}.mirrors.\"docker.io\"]\n  endpoint = [\"http://x:5000\"]\n");
     assert_ne!(line, list);
+    // What comes of a list depends on the version: see `Settings::seen_by`.
+    let ignores_lists = healthy.contains(NEW_TABLE);
 
     scenario.write(std::slice::from_ref(&mirror));
     let mut watch = scenario.watch();
-    for (broken, reason, words) in [
+    let mut all = vec![
         (healthy.replace(line, ""), "NodeConfigPathMissing", "has no config_path and ignores hosts.toml files"),
         (healthy.clone() + &mirrors, "NodeRegistryMirrorsSet", "remove that table and"),
-        (healthy.replace(line, &list), "NodeConfigPathList", ":/etc/docker/certs.d\" as config_path"),
-    ] {
+    ];
+    if ignores_lists {
+        let ignored = healthy.replace(line, &list).replace("discard_unpacked_layers = true", "");
+        all.push((ignored, "NodeConfigPathList", ":/etc/docker/certs.d\" as config_path"));
+    }
+    for (broken, reason, words) in all {
         let mark = watch.mark();
         node.write(config, &broken);
         let message = await_wired(&mut watch, mark, &mirror, ("False", reason));
@@ -78,8 +84,32 @@ fn is_named_with_the_fix(
         fs::write(node.outside_path(config), &healthy).unwrap();
         await_wired(&mut watch, mark, &mirror, ("True", "Wired"));
     }
-    assert_eq!(scenario.status().code, 0);
     assert_eq!(watch.stop(), Some(0), "{}", watch.stderr());
+    node.write(config, &healthy.replace(line, &list));
+    let status = scenario.status();
+    assert_eq!(status.code, 0, "pulls are local there, and such a containerd reads a list: {}", status.json);
+}
+
+#[test]
+fn a_containerd_that_reads_the_files_without_being_told_is_wired() {
+    let _turn = beside_one();
+    let scenario = Scenario::new("config-default");
+    let node = Node::kind(&scenario, "control-plane");
+    let mirror = Mirror::push(free_port());
+    scenario.write(std::slice::from_ref(&mirror));
+    scenario.apply();
+    assert!(node.hosts_toml(&mirror.host).is_some(), "it is wired");
+    // The two answers of containerd 2.3.4 in a kind.yaml without the patch.
+    node.write(
+        "/usr/local/bin/containerd",
+        "#!/bin/sh\n\
+         if [ \"$1\" = --version ]; then echo 'containerd github.com/containerd/containerd/v2 v2.3.4 0123abc'; exit; fi\n\
+         printf \"version = 4\\n[plugins.'io.containerd.cri.v1.images'.registry]\\nconfig_path = ''\\n\"\n",
+    );
+    node.exec(&["chmod", "755", "/usr/local/bin/containerd"]);
+    let status = scenario.status();
+    let wired = status.of_mirror(&mirror.host, "NodesWired");
+    assert_eq!((status.code, wired.0.as_str(), wired.1.as_str()), (0, "True", "Wired"), "{}", status.json);
 }
 
 /// Waits until `NodesWired` has this status and reason, and returns its message.

@@ -1,14 +1,13 @@
 //! Whenever the power goes in the middle of a recreate, the engine starts at most one registry on a volume afterwards:
 //! two that write to one volume spoil it.
 
-use std::process::Stdio;
 use std::time::Duration;
 
+use super::support::cut_off::{CutOff, apply_cut_off_after};
 use super::support::deadline::{eventually, holds};
 use super::support::docker::Container;
 use super::support::image::Image;
 use super::support::manifest::Mirror;
-use super::support::recorder::Recorder;
 use super::support::registry::Upstream;
 use super::support::scenario::{Scenario, free_port};
 use super::turns::beside_one;
@@ -47,33 +46,18 @@ fn cut_off_after(changes: usize, scenario: &Scenario, mirror: &mut Mirror) -> bo
     mirror.port = Some(free_port());
     let mirror = std::slice::from_ref(mirror);
     scenario.write(mirror);
-    let recorder = Recorder::start();
-    recorder.allow(changes);
-    let mut command = scenario.command(&["apply"]);
-    command.env("DOCKER_HOST", recorder.address()).stdout(Stdio::null()).stderr(Stdio::null());
-    let mut apply = command.spawn().expect("ksail can be started");
-    let (is_cut_off, _) = eventually("it comes so far, or to its end", Duration::from_secs(20), || {
-        let ended = apply.try_wait().expect("it can be asked").is_some();
-        if ended || recorder.keeps_one_back() { Ok(!ended) } else { Err("neither".to_owned()) }
-    });
-    // What it has not asked for by now it never will.
-    let _ = apply.kill();
-    let _ = apply.wait();
-    recorder.shut();
-
-    let made: Vec<String> =
-        recorder.calls().iter().filter(|call| !call.is_read()).map(|call| call.path.clone()).collect();
+    let CutOff { is_cut_off, asked } = apply_cut_off_after(scenario, changes);
     let containers = on_volume(scenario, &mirror[0]);
     let count = |what: &dyn Fn(&Container) -> bool| containers.iter().filter(|container| what(container)).count();
     let started = count(&|container| container.restart_policy() != "no");
     let running = count(&|container| container.state() == "running");
-    assert!(started <= 1 && running <= 1, "{started} would be started and {running} run after {changes} of {made:#?}");
+    assert!(started <= 1 && running <= 1, "{started} would be started and {running} run after {changes} of {asked:#?}");
 
     scenario.apply();
-    assert_eq!(scenario.converged(mirror), Ok(()), "after {changes} of {made:#?}");
+    assert_eq!(scenario.converged(mirror), Ok(()), "after {changes} of {asked:#?}");
     let containers = on_volume(scenario, &mirror[0]);
     let policies: Vec<String> = containers.iter().map(Container::restart_policy).collect();
-    assert_eq!(policies, ["always"], "after {changes} of {made:#?}");
+    assert_eq!(policies, ["always"], "after {changes} of {asked:#?}");
     eventually("nothing is left to do", Duration::from_secs(5), || {
         let diff = scenario.ksail(&["diff"]);
         holds(diff.code == 0, diff.to_string())

@@ -190,11 +190,13 @@ fn a_container_that_restarts_again_and_again_is_replaced() {
 }
 
 #[test]
+#[ignore = "long: tests/run --long"]
 fn a_wrong_image_is_replaced() {
     repairs_replaced("image", |impostor| impostor.image = "ksail-test/registry:other".to_owned());
 }
 
 #[test]
+#[ignore = "long: tests/run --long"]
 fn a_wrong_upstream_is_replaced() {
     repairs_replaced("upstream", |impostor| {
         impostor.env.insert("REGISTRY_PROXY_REMOTEURL".to_owned(), "http://192.0.2.1:5000".to_owned());
@@ -209,12 +211,14 @@ fn a_wrong_setting_is_replaced() {
 }
 
 #[test]
+#[ignore = "long: tests/run --long"]
 fn a_wrong_port_is_replaced() {
     let port = free_port();
     repairs_replaced("port", |impostor| impostor.publish = format!("127.0.0.1:{port}:5000"));
 }
 
 #[test]
+#[ignore = "long: tests/run --long"]
 fn a_wrong_address_is_replaced() {
     repairs_replaced("address", |impostor| {
         impostor.publish = impostor.publish.replace("127.0.0.1:", "127.0.0.2:");
@@ -222,6 +226,7 @@ fn a_wrong_address_is_replaced() {
 }
 
 #[test]
+#[ignore = "long: tests/run --long"]
 fn a_wrong_label_is_replaced() {
     repairs_replaced("label", |impostor| {
         impostor.labels.insert("ksail.dev/role".to_owned(), "push".to_owned());

@@ -4,6 +4,7 @@
 //! Everything made here carries the test process's id, in a label or in the cluster's name. A scenario
 //! removes what it made when it ends, and the first one of a run sweeps what dead runs left behind.
 
+pub(crate) mod cut_off;
 pub(crate) mod deadline;
 pub(crate) mod docker;
 pub(crate) mod for_nodes;
