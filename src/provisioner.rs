@@ -81,6 +81,14 @@ pub enum ProvisionError {
         /// The system's words.
         reason: String,
     },
+    /// What it would be given makes nodes that run no container.
+    #[error(
+        "{} sets registry.mirrors beside config_path, with which containerd's CRI plugin does not start: remove the lines with registry.mirrors, ksail.yaml has the registries; no cluster is created until then", config.display()
+    )]
+    DeadNodes {
+        /// The distribution's configuration.
+        config: PathBuf,
+    },
     /// It ended with a failure.
     #[error("{command} {how}{}", said(last_words))]
     Failed {
@@ -139,7 +147,7 @@ impl ProvisionError {
     pub fn may_leave_something(&self) -> bool {
         match self {
             Self::Failed { .. } | Self::TookTooLong { .. } | Self::Stopped { .. } => true,
-            Self::CannotRun { .. } | Self::MadeNothing { .. } | Self::Appeared { .. } => false,
+            Self::CannotRun { .. } | Self::DeadNodes { .. } | Self::MadeNothing { .. } | Self::Appeared { .. } => false,
         }
     }
 

@@ -75,22 +75,44 @@ impl Existing {
     }
 }
 
-/// `[plugins."…".registry.mirrors."HOST"] endpoint = […]`, in any of the patches.
-fn of_kind(file: &Value) -> Vec<(String, Vec<String>)> {
+/// Whether kind's nodes would be made for nothing: `registry.mirrors` and `config_path` rule each other out, and
+/// containerd's CRI plugin does not start where both are set.
+pub fn rules_itself_out(distribution: Distribution, text: &str) -> bool {
+    let file: Value = serde_yaml::from_str(text).unwrap_or_default();
+    let registries = match distribution {
+        Distribution::Kind => registries_of_kind(&file),
+        Distribution::K3d => Vec::new(),
+    };
+    let has_mirrors = |table: &toml::Table| {
+        table.get("mirrors").and_then(toml::Value::as_table).is_some_and(|mirrors| !mirrors.is_empty())
+    };
+    let has_path = |table: &toml::Table| {
+        table.get("config_path").and_then(toml::Value::as_str).is_some_and(|path| !path.is_empty())
+    };
+    registries.iter().any(has_mirrors) && registries.iter().any(has_path)
+}
+
+/// `[plugins."…".registry]`, in each of the patches.
+fn registries_of_kind(file: &Value) -> Vec<toml::Table> {
     let patches = file.get("containerdConfigPatches").and_then(Value::as_sequence).into_iter().flatten();
     let patches = patches.filter_map(|patch| patch.as_str()?.parse::<toml::Table>().ok());
-    let mirrors = patches.flat_map(|patch| {
+    let registries = patches.flat_map(|patch| {
         let plugins = patch.get("plugins").and_then(toml::Value::as_table).cloned().unwrap_or_default();
-        let mirrors = plugins.into_iter().filter_map(|(_, plugin)| {
-            plugin.get("registry").and_then(|registry| registry.get("mirrors")?.as_table()).cloned()
-        });
-        mirrors.flatten().collect::<Vec<_>>()
+        let registries = plugins.into_iter().filter_map(|(_, plugin)| plugin.get("registry")?.as_table().cloned());
+        registries.collect::<Vec<_>>()
     });
+    registries.collect()
+}
+
+/// `[plugins."…".registry.mirrors."HOST"] endpoint = […]`, in any of the patches.
+fn of_kind(file: &Value) -> Vec<(String, Vec<String>)> {
+    let registries = registries_of_kind(file);
+    let mirrors = registries.iter().filter_map(|registry| registry.get("mirrors")?.as_table());
     let endpoints = |mirror: &toml::Value| {
         let endpoints = mirror.get("endpoint").and_then(toml::Value::as_array).into_iter().flatten();
         endpoints.filter_map(|endpoint| endpoint.as_str().map(str::to_owned)).collect()
     };
-    mirrors.map(|(host, mirror)| (host, endpoints(&mirror))).collect()
+    mirrors.flatten().map(|(host, mirror)| (host.clone(), endpoints(mirror))).collect()
 }
 
 /// `mirrors` in the text below `registries.config`.
@@ -182,6 +204,28 @@ containerdConfigPatches:
         );
         assert_eq!(existing.left_out, ["kind-registry:5000"]);
         assert_eq!(distribution_of(text), Some(Distribution::Kind));
+    }
+
+    #[test]
+    fn mirrors_of_old_beside_a_directory_rule_each_other_out_in_whichever_patches_they_are() {
+        let patch = |lines: &str| format!("  - |-\n    [plugins.\"io.containerd.grpc.v1.cri\".registry]\n{lines}");
+        let path = patch("      config_path = \"/etc/containerd/certs.d\"\n");
+        let no_path = patch("      config_path = \"\"\n");
+        let mirrors = "    [plugins.\"io.containerd.grpc.v1.cri\".registry.mirrors.\"docker.io\"]\n      endpoint = [\"http://x:5000\"]\n";
+        let apart = format!("  - |-\n{mirrors}");
+        let file = |patches: &str| format!("kind: Cluster\ncontainerdConfigPatches:\n{patches}");
+        for (text, expected) in [
+            (file(&format!("{path}{mirrors}")), true),
+            (file(&format!("{path}{apart}")), true),
+            (file(&format!("{apart}{path}")), true),
+            (file(&path), false),
+            (file(&apart), false),
+            (file(&format!("{no_path}{mirrors}")), false),
+            (String::new(), false),
+        ] {
+            assert_eq!(rules_itself_out(Distribution::Kind, &text), expected, "{text}");
+            assert!(!rules_itself_out(Distribution::K3d, &text));
+        }
     }
 
     #[test]

@@ -6,10 +6,12 @@ use tokio::time::sleep;
 use tokio_util::sync::CancellationToken;
 
 use super::executor::Executor;
+use crate::distribution::existing::rules_itself_out;
 use crate::distribution::{create_arguments, delete_arguments, is_of_cluster, node_layout, provisioner};
 use crate::engine::{ContainerSummary, Engine, EngineError};
 use crate::event::Event;
 use crate::labels::{CLUSTER, K3D_NETWORK, KSAIL, MANAGED_BY, is_ours};
+use crate::limit::FILE;
 use crate::observed::{NetworkRef, is_a_mirrors};
 use crate::outcome::Failure;
 use crate::plan::{Action, ClusterSpec, Subject, Target};
@@ -30,6 +32,11 @@ impl<E: Engine, P: Probe> Executor<E, P> {
         stop: &CancellationToken,
     ) -> Result<(), Failure> {
         let ClusterSpec { name, distribution, provisioning, .. } = cluster;
+        if let Some(config) = &provisioning.config
+            && FILE.read_text_file(config).is_ok_and(|text| rules_itself_out(*distribution, &text))
+        {
+            return Err(ProvisionError::DeadNodes { config: config.clone() }.into());
+        }
         let arguments = create_arguments(*distribution, name, provisioning.config.as_deref(), provisioning.timeout);
         let created = self.provision(subject, cluster, &arguments, stop).await;
         match created {

@@ -367,6 +367,32 @@ fn what_the_program_says_is_shown_line_by_line_and_volumes_go_when_they_are_to()
 }
 
 #[test]
+fn no_cluster_is_created_whose_nodes_would_run_no_container() {
+    let _turn = beside_one();
+    let managed = Managed::new("dead", KIND);
+    managed.write("Managed", "Present", SETTINGS);
+    let table = "[plugins.\"io.containerd.grpc.v1.cri\".registry";
+    let config = format!(
+        "kind: Cluster\napiVersion: kind.x-k8s.io/v1alpha4\ncontainerdConfigPatches:\n  - |-\n    {table}]\n      \
+         config_path = \"/etc/containerd/certs.d\"\n    {table}.mirrors.\"docker.io\"]\n      \
+         endpoint = [\"http://mine:5000\"]\n"
+    );
+    let path = managed.scenario.directory().join("cluster.yaml");
+    fs::write(&path, &config).expect("the directory is the test's own");
+    let refused = managed.ksail(&["apply"], "");
+    let words = refused.stdout.split_whitespace().collect::<Vec<_>>().join(" ");
+    assert_eq!(refused.code, 1, "{refused}");
+    assert!(words.contains("sets registry.mirrors beside config_path"), "{refused}");
+    assert_eq!(managed.calls(), Vec::<String>::new(), "kind is not even started");
+    managed.registries_serve();
+
+    let mirrors = config.find(&format!("    {table}.mirrors")).expect("it has them");
+    fs::write(&path, &config[..mirrors]).expect("the directory is the test's own");
+    managed.succeeds(&["apply"]);
+    managed.is_up();
+}
+
+#[test]
 fn a_cluster_whose_nodes_are_gone_already_can_be_deleted() {
     let _turn = beside_one();
     for distribution in [KIND, K3D] {
