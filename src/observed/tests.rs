@@ -225,7 +225,7 @@ fn info() -> EngineInfo {
     }
 }
 
-fn container(name: &str) -> ContainerSpec {
+pub(super) fn container(name: &str) -> ContainerSpec {
     ContainerSpec {
         name: name.to_owned(),
         image: "other:1".to_owned(),
