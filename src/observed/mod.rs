@@ -114,6 +114,8 @@ pub struct OwnContainer {
     pub secrets: Option<FilesDigest>,
     /// Which version of the registry runs in it, of one that has credentials or is served from its cache, and has said so.
     pub major_version: Option<u32>,
+    /// It is to read its credentials with the help of a shell, and there is none in its image.
+    pub lacks_shell: bool,
     /// Whether it answers.
     pub serving: Serving,
     /// It was started moments ago.

@@ -121,6 +121,8 @@ words! {
         UpstreamUnknown,
         /// Somebody else's container has the upstream's name on the cluster's network.
         UpstreamShadowed,
+        /// The registry's image has no shell, which reads the credentials.
+        ImageWithoutShell,
         /// The upstream has not been tried yet.
         NotProbed,
         /// On the cluster's network.

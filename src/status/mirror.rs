@@ -12,7 +12,7 @@ use crate::observed::{Node, OwnContainer, Shadow, Unwired, unwired};
 use crate::outcome::Failure;
 use crate::plan::{Obstacle, Sequence, Subject};
 use crate::probe::{Serving, UpstreamAnswer};
-use crate::registry::{Role, Word, is_served_from_cache};
+use crate::registry::{Role, SecretFiles, Word, is_served_from_cache};
 
 /// Its conditions, `Ready` first, and what else there is to say of it.
 pub(super) fn assess(mirror: &Mirror, evidence: &Evidence<'_>) -> MirrorStatus {
@@ -28,8 +28,12 @@ pub(super) fn assess(mirror: &Mirror, evidence: &Evidence<'_>) -> MirrorStatus {
     let mut conditions = vec![running(found), serving(found)];
     if mirror.role == Role::Mirror {
         let shadow = evidence.observed.shadow_of(mirror);
+        let lacks_shell = found.is_some_and(|found| found.lacks_shell);
         let (probed, word) = (evidence.upstreams.get(&host), evidence.words.get(&host));
-        conditions.push(upstream_reachable(mirror, probed, word, shadow.as_ref()));
+        conditions.push(match shadow {
+            None if lacks_shell => without_shell(mirror),
+            shadow => upstream_reachable(mirror, probed, word, shadow.as_ref()),
+        });
     }
     conditions.push(network_attached(mirror, found, evidence));
     if let Some(error) = evidence.observed.unreadable.get(&host) {
@@ -135,6 +139,17 @@ fn upstream_reachable(
         }
         _ => verdict(False, reason, said),
     }
+}
+
+/// A registry of version 3 that cannot run its helper for credentials asks without any, and says nothing of that.
+fn without_shell(mirror: &Mirror) -> Verdict {
+    let upstream = mirror.upstream.as_ref().map(ToString::to_string).unwrap_or_default();
+    let message = format!(
+        "{upstream} is asked without credentials: {} is not in the registry's image, and is needed to read them; take an \
+         image that has it, as registry:3 does",
+        SecretFiles::SHELL
+    );
+    Verdict::new(ConditionType::UpstreamReachable, False, Reason::ImageWithoutShell, message)
 }
 
 /// What cannot be known from here is as the registry has met it. An answer that is a good one is not told anew with

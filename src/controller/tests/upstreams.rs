@@ -117,3 +117,21 @@ async fn of_an_upstream_that_only_the_cluster_knows_its_registrys_own_log_decide
     world.stop.cancel();
     watch.await.unwrap();
 }
+
+#[tokio::test]
+async fn a_registry_whose_image_cannot_read_its_credentials_is_told_as_that_and_not_as_one_that_is_well() {
+    let world = World::new();
+    let credentials = "port: 5001, credentials: {username: me, password: \"${TOKEN:-hunter2}\"}}";
+    let text = manifest_text(&[("docker.io", 5001)]).replace("port: 5001}", credentials);
+    std::fs::write(world.path(), text).unwrap();
+    world.engine.greets_with("level=warning msg=\"No HTTP secret\" version=3.1.1");
+    world.engine.without_program("ksail-dev-docker-io", "sh");
+    let Applied::Converged(status) = world.apply().await else { panic!("what is cached is served") };
+    let reachable = status.mirrors[0].condition(ConditionType::UpstreamReachable).unwrap();
+    assert_eq!((reachable.status, reachable.reason), (ConditionStatus::False, Reason::ImageWithoutShell));
+    assert_eq!(
+        reachable.message,
+        "https://r.docker.io is asked without credentials: /bin/sh is not in the registry's image, and is needed to \
+         read them; take an image that has it, as registry:3 does"
+    );
+}
