@@ -1,15 +1,17 @@
 //! What the docker CLI keeps in its `config.json`: what `docker login` stored, and the proxies that containers get.
 
+mod helper;
+
+use std::ffi::OsStr;
 use std::io;
 use std::path::{Path, PathBuf};
-use std::sync::mpsc;
-use std::thread;
 use std::time::Duration;
 
 use docker_credential::{CredentialRetrievalError, DockerCredential, get_credential_from_reader};
-use secrecy::SecretString;
+use secrecy::{ExposeSecret, SecretString};
 use serde_json::Value;
 
+use self::helper::Failed;
 use crate::limit::FILE;
 
 /// Name of the file.
@@ -98,34 +100,54 @@ pub(crate) enum Stored {
 /// What `docker login` stored for a registry, `HOST[:PORT]`. Blocks for as long as a helper takes, at most ten seconds.
 pub(crate) fn stored(directory: &Path, registry: &str) -> Result<Stored, NotStored> {
     let unreadable = |why| NotStored::Unreadable(directory.join(FILE_NAME), why);
-    let config = read(directory).map_err(unreadable)?;
-    if config.is_null() {
-        return Err(NotStored::Nothing(registry.to_owned()));
-    }
+    let mut config = read(directory).map_err(unreadable)?;
+    let Some(fields) = config.as_object() else { return Err(NotStored::Nothing(registry.to_owned())) };
     let key = key_of(&config, registry);
-    let (out, answer) = mpsc::channel();
-    let text = config.to_string();
-    // On a thread of its own: nothing else ends it. Whoever does not wait any more does not hear of it.
-    let ask = move || out.send(get_credential_from_reader(text.as_bytes(), &key));
-    thread::Builder::new().name("docker login".to_owned()).spawn(ask).map_err(|error| unreadable(error.to_string()))?;
-    let helper = |what| NotStored::Helper(registry.to_owned(), what);
-    match answer.recv_timeout(HELPER_LIMIT).map_err(|_| helper("did not answer within 10 s"))? {
-        Ok(DockerCredential::UsernamePassword(username, password)) if !username.is_empty() && !password.is_empty() => {
-            Ok(Stored::Password(username.into(), password.trim_end_matches('\0').to_owned().into()))
+    let name = |value: Option<&Value>| value.and_then(Value::as_str).filter(|name| !name.is_empty()).map(str::to_owned);
+    let own_helper = name(fields.get("credHelpers").and_then(|helpers| helpers.get(&key)));
+    let store = name(fields.get("credsStore"));
+    let from_helper = |name: &str| {
+        let program = format!("docker-credential-{name}");
+        let found = helper::ask(OsStr::new(&program), &key, HELPER_LIMIT).map_err(|failed| match failed {
+            Failed::Nothing => NotStored::Nothing(registry.to_owned()),
+            Failed::Itself(what) => NotStored::Helper(registry.to_owned(), what),
+        });
+        found.and_then(|found| found.if_complete().ok_or_else(|| NotStored::Nothing(registry.to_owned())))
+    };
+    if let Some(name) = own_helper {
+        return from_helper(&name);
+    }
+    // The crate runs helpers as well, and waits for them for ever.
+    for key in ["credHelpers", "credsStore"] {
+        config.as_object_mut().and_then(|fields| fields.remove(key));
+    }
+    let found = match get_credential_from_reader(config.to_string().as_bytes(), &key) {
+        Ok(DockerCredential::UsernamePassword(username, password)) => {
+            Stored::Password(username.into(), password.trim_end_matches('\0').to_owned().into())
         }
-        Ok(DockerCredential::IdentityToken(token)) => Ok(Stored::IdentityToken(token.into())),
-        Err(CredentialRetrievalError::HelperFailure { stdout, .. }) if !stdout.contains("credentials not found") => {
-            Err(helper("failed"))
-        }
-        Err(CredentialRetrievalError::HelperCommunicationError) => Err(helper("cannot be run")),
-        Err(CredentialRetrievalError::MalformedHelperResponse) => Err(helper("answered something else")),
+        Ok(DockerCredential::IdentityToken(token)) => Stored::IdentityToken(token.into()),
         Err(CredentialRetrievalError::ConfigReadError) => {
-            Err(unreadable("its fields are not what they should be".into()))
+            return Err(unreadable("its fields are not what they should be".into()));
         }
         Err(CredentialRetrievalError::CredentialDecodingError | CredentialRetrievalError::CredentialMismatchError) => {
-            Err(unreadable(format!("what it says of {registry} cannot be decoded")))
+            return Err(unreadable(format!("what it says of {registry} cannot be decoded")));
         }
-        Ok(DockerCredential::UsernamePassword(..)) | Err(_) => Err(NotStored::Nothing(registry.to_owned())),
+        Err(_) => match store {
+            Some(name) => return from_helper(&name),
+            None => return Err(NotStored::Nothing(registry.to_owned())),
+        },
+    };
+    found.if_complete().ok_or_else(|| NotStored::Nothing(registry.to_owned()))
+}
+
+impl Stored {
+    /// A name without a password, or the reverse, is nothing.
+    fn if_complete(self) -> Option<Self> {
+        let is_empty = |secret: &SecretString| secret.expose_secret().is_empty();
+        match &self {
+            Self::Password(username, password) if is_empty(username) || is_empty(password) => None,
+            _ => Some(self),
+        }
     }
 }
 
@@ -148,8 +170,6 @@ fn host_of(server: &str) -> &str {
 #[cfg(test)]
 mod tests {
     use std::fs;
-
-    use secrecy::ExposeSecret;
 
     use super::*;
 

@@ -13,15 +13,13 @@ use super::{Exit, FAILED, Global, OK, print};
 use crate::controller::{Survey, survey};
 use crate::desired::{Desired, Route, resolve};
 use crate::engine::docker::Docker;
-use crate::engine::{ContainerState, Engine, Exec, Executed};
-use crate::observed::Observer;
+use crate::engine::{ContainerState, Engine};
+use crate::observed::{Observed, Observer, counters, listen};
 use crate::probe::{Ask, FromHere, Probe, Prober, RouteKey, UpstreamAnswer};
-use crate::registry::{CacheCounters, READ_COUNTERS, Role};
+use crate::registry::{Role, Word};
 use crate::report::{status_as_json, status_as_table};
 use crate::status::{Evidence, Status};
 
-/// Counters that do not come in time are not shown.
-const COUNTED_WITHIN: Duration = Duration::from_secs(2);
 /// Whoever asks for a status does not wait as long as it takes to call an upstream silent.
 const ANSWERED_WITHIN: Duration = Duration::from_secs(3);
 
@@ -48,13 +46,14 @@ pub(super) async fn run(global: &Global, arguments: &Arguments) -> Result<u8, Ex
     let info = engine.info().await.map_err(failed)?;
     let (seen, upstreams) = futures_util::join!(survey(&observer, &desired), upstreams(&desired, &probe));
     let Survey { desired, observed, plan } = seen.map_err(failed)?;
-    let failures = BTreeMap::new();
+    let (failures, words) = (BTreeMap::new(), words(&engine, &observed, &upstreams).await);
     let evidence = Evidence {
         desired: &desired,
         observed: &observed,
         plan: &plan,
         failures: &failures,
         upstreams: &upstreams,
+        words: &words,
         done_to_cluster: None,
         now: Timestamp::now(),
     };
@@ -84,14 +83,23 @@ async fn upstreams(desired: &Desired, probe: &FromHere) -> BTreeMap<String, Upst
     routes.into_iter().filter_map(|(host, route)| Some((host, answers.get(&RouteKey::of(route))?.clone()))).collect()
 }
 
-/// By a program in each registry's own container: its counters are served nowhere else.
+/// What registries have said last of upstreams that cannot be asked from here.
+async fn words(
+    engine: &Docker,
+    observed: &Observed,
+    upstreams: &BTreeMap<String, UpstreamAnswer>,
+) -> BTreeMap<String, Word> {
+    let unknown = upstreams.iter().filter(|(_, answer)| matches!(answer, UpstreamAnswer::Unknown(_)));
+    let registries = unknown.filter_map(|(host, _)| Some((host.clone(), observed.container_of(host)?, None)));
+    let spoken = listen(engine, registries.collect()).await;
+    spoken.into_iter().filter_map(|(host, spoken)| Some((host, spoken.word()?.clone()))).collect()
+}
+
 async fn count_hits(status: &mut Status, engine: &Docker) {
     let caches = status.mirrors.iter_mut().filter(|mirror| mirror.role == Role::Mirror);
     join_all(caches.map(|mirror| async move {
         if let Some(container) = mirror.container.as_ref().filter(|found| found.state == ContainerState::Running) {
-            let read = Exec::reading(READ_COUNTERS).within(COUNTED_WITHIN);
-            let answer = engine.exec(&container.id, &read).await.ok().filter(Executed::succeeded);
-            mirror.cache = answer.and_then(|answer| CacheCounters::from_expvar(answer.stdout.as_bytes()));
+            mirror.cache = counters(engine, &container.id).await;
         }
     }))
     .await;

@@ -12,6 +12,7 @@ use super::subject::Spec;
 use super::timer::at;
 use super::{Controller, Environment};
 use crate::desired::{Desired, ResolveContext, resolve};
+use crate::digest;
 use crate::engine::Engine;
 use crate::event::{Event, Reporter};
 use crate::manifest::{self, ClusterName, Manifest};
@@ -78,6 +79,14 @@ fn is_same(one: &Desired, other: &Desired) -> bool {
         && upstreams(one) == upstreams(other)
 }
 
+/// That the file does not load.
+#[derive(Debug, PartialEq, Eq)]
+struct Told {
+    /// Its digest.
+    bytes: Option<String>,
+    why: String,
+}
+
 /// Turns what the file holds into what is asked for.
 pub(super) struct Reader {
     path: std::path::PathBuf,
@@ -85,6 +94,8 @@ pub(super) struct Reader {
     env: Environment,
     reporter: Arc<dyn Reporter>,
     out: watch::Sender<Intent>,
+    /// Whether what was read last could not be used.
+    refused: watch::Sender<bool>,
 }
 
 impl Reader {
@@ -98,27 +109,39 @@ impl Reader {
         reporter.report(&Event::ManifestLoaded { mirrors: first.registries.mirrors.len() });
         let (out, intents) = watch::channel(Intent::careful(resolve(first, context)));
         let (context, env, reporter) = (context.clone(), Arc::clone(env), Arc::clone(reporter));
-        (Self { path, context, env, reporter, out }, intents)
+        (Self { path, context, env, reporter, out, refused: watch::Sender::default() }, intents)
+    }
+
+    /// Tells of every reading whether it could not be used.
+    pub(super) fn refusals(&self) -> watch::Receiver<bool> {
+        self.refused.subscribe()
     }
 
     /// Reads for ever. Ends when the file is not followed any more.
     pub(super) async fn run(self, mut file: mpsc::UnboundedReceiver<Contents>) {
-        let mut rejected: Option<(Instant, String)> = None;
-        // The last that was told of the file is that it does not load.
-        let mut is_told_bad = false;
+        let mut rejected: Option<(Instant, Told)> = None;
+        // The last that was told of the file is that it does not load, and why.
+        let mut told_bad: Option<Told> = None;
         loop {
             tokio::select! {
                 contents = file.recv() => {
                     let Some(contents) = contents else { return };
+                    let bytes = contents.as_ref().ok().map(|bytes| digest::sha256(bytes));
                     let loaded = self.load(contents).await;
-                    let read = self.take(loaded, is_told_bad);
-                    is_told_bad &= read.is_err();
-                    rejected = read.err().map(|why| (Instant::now() + HALF_WRITTEN, why));
+                    let read = self.take(loaded, told_bad.is_some());
+                    self.refused.send_replace(read.is_err());
+                    if read.is_ok() {
+                        told_bad = None;
+                    }
+                    let told = read.err().map(|why| Told { bytes, why });
+                    // What a helper of `docker login` does not give time and again is told once.
+                    let news = told.filter(|told| told_bad.as_ref() != Some(told));
+                    rejected = news.map(|told| (Instant::now() + HALF_WRITTEN, told));
                 }
                 Some(()) = at(rejected.as_ref().map(|(due, _)| *due)) => {
-                    if let Some((_, message)) = rejected.take() {
-                        is_told_bad = true;
-                        self.reporter.report(&Event::ManifestRejected { message });
+                    if let Some((_, told)) = rejected.take() {
+                        self.reporter.report(&Event::ManifestRejected { message: told.why.clone() });
+                        told_bad = Some(told);
                     }
                 }
             }

@@ -18,6 +18,7 @@ use std::time::Duration;
 use std::{io, iter};
 
 use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
+use tokio::sync::watch;
 use tokio::task::spawn_blocking;
 use tokio::time::{Instant, timeout, timeout_at};
 
@@ -41,14 +42,22 @@ const READ_ANYWAY: Duration = Duration::from_secs(30);
 
 /// What `docker login`'s helpers answer may be good for hours only, so they are asked again.
 const LOGIN: Duration = Duration::from_secs(600);
+/// Where what came of that could not be used it is sooner, after twice as long each time.
+const LOGIN_AGAIN: Duration = Duration::from_secs(10);
 
 /// What the file holds now, or why it cannot be read.
 pub(super) type Contents = io::Result<Vec<u8>>;
 
-/// Sends the file's contents whenever they are not what they were, beginning with what they are now. Ends when nobody
-/// listens.
-pub(super) async fn run(path: PathBuf, reporter: Arc<dyn Reporter>, env: Environment, out: UnboundedSender<Contents>) {
-    follow(path, of_the_system, &*reporter, env, out).await;
+/// Sends the file's contents whenever they are not what they were, beginning with what they are now. Whether they were
+/// `refused` is told each time they were read. Ends when nobody listens.
+pub(super) async fn run(
+    path: PathBuf,
+    reporter: Arc<dyn Reporter>,
+    env: Environment,
+    out: UnboundedSender<Contents>,
+    refused: watch::Receiver<bool>,
+) {
+    follow(path, of_the_system, &*reporter, env, out, refused).await;
 }
 
 async fn follow<M>(
@@ -57,15 +66,16 @@ async fn follow<M>(
     reporter: &dyn Reporter,
     env: Environment,
     out: UnboundedSender<Contents>,
+    mut refused: watch::Receiver<bool>,
 ) where
     M: Fn(Handler) -> notify::Result<BoxedWatcher>,
 {
-    let begun = Instant::now();
     // What is watched is told of by absolute paths.
     let path = std::path::absolute(&path).unwrap_or(path);
     let (events, mut happened) = unbounded_channel();
     let mut watches = Watches::new(make_watcher, events);
     let mut readings = Readings::default();
+    let mut login = Login::now();
     let mut named = Named::default();
     let mut told_reason = None;
     let mut is_over = true;
@@ -84,20 +94,32 @@ async fn follow<M>(
             named = now_named;
             watches.place(iter::once(&path).chain(&named.files));
         }
-        let login = if named.from_docker { begun.elapsed().as_secs() / LOGIN.as_secs() } else { 0 };
-        let version = Version::of(&contents, beside(named.files.clone()).await, login);
+        if named.from_docker && login.due() <= Instant::now() {
+            login.count += 1;
+        }
+        let version = Version::of(&contents, beside(named.files.clone()).await, login.count);
         let reading = readings.compare(version, is_over, Instant::now());
-        if reading == Reading::News && out.send(contents).is_err() {
-            return;
+        if reading == Reading::News {
+            login.asked_at = Instant::now();
+            if out.send(contents).is_err() {
+                return;
+            }
         }
         let idle = match reading {
             Reading::Unsettled => QUIET,
             _ if is_missing => MISSING,
             _ if polled.is_some() => POLL,
+            _ if named.from_docker => login.due().saturating_duration_since(Instant::now()).min(READ_ANYWAY),
             _ => READ_ANYWAY,
         };
         tokio::select! {
             () = out.closed() => return,
+            Ok(()) = refused.changed() => {
+                let is_refused = *refused.borrow_and_update();
+                login.failed = if is_refused { login.failed + 1 } else { 0 };
+                // What was about to be told of a save is found by reading.
+                is_over = false;
+            }
             has_happened = end_of_a_save(&mut happened, idle) => is_over = has_happened,
         }
     }
@@ -121,6 +143,29 @@ async fn end_of_a_save(happened: &mut UnboundedReceiver<()>, idle: Duration) -> 
         }
     }
     true
+}
+
+/// When what `docker login` stored is read again.
+struct Login {
+    /// How often it was due.
+    count: u64,
+    asked_at: Instant,
+    /// How often in a row it could not be used.
+    failed: u32,
+}
+
+impl Login {
+    fn now() -> Self {
+        Self { count: 0, asked_at: Instant::now(), failed: 0 }
+    }
+
+    fn due(&self) -> Instant {
+        let pause = match self.failed.checked_sub(1) {
+            None => LOGIN,
+            Some(doubled) => LOGIN_AGAIN.saturating_mul(2_u32.saturating_pow(doubled)).min(LOGIN),
+        };
+        self.asked_at + pause
+    }
 }
 
 /// What each of these files holds.

@@ -95,6 +95,7 @@ impl<E: Engine, P: Probe> Reconciler<E, P> {
 
         // What is so is told.
         self.assess(&view);
+        self.listen(&view.observed);
         let verdict = self.judge(&ready, &view);
         let has_answers = verdict.is_none() || self.has_answers_of_upstreams(now);
         self.verdict = self.verdict.take().or(verdict.filter(|_| has_answers));
@@ -359,6 +360,7 @@ impl<E: Engine, P: Probe> Reconciler<E, P> {
             plan,
             failures: &failures,
             upstreams: &self.upstreams.by_host(),
+            words: &self.words(observed),
             done_to_cluster,
             now: self.timestamp(),
         };
@@ -379,7 +381,7 @@ impl<E: Engine, P: Probe> Reconciler<E, P> {
 
     /// What upstreams answer is told with all else; whoever takes their time is not waited for much longer.
     fn has_answers_of_upstreams(&mut self, now: Instant) -> bool {
-        if !self.upstreams.is_waited_for() {
+        if !self.upstreams.is_waited_for() && self.listening.is_empty() {
             return true;
         }
         let until = *self.upstreams_until.get_or_insert(now + ANSWERS_WITHIN);

@@ -25,7 +25,7 @@ use crate::event::{Event, Reporter};
 use crate::execute::Executor;
 use crate::exposure::{Exposure, exposures};
 use crate::names;
-use crate::observed::{Link, Observer, Store};
+use crate::observed::{Link, Observer, Spoken, Store};
 use crate::outcome::{Ended, Outcome};
 use crate::plan::{Plan, Subject};
 use crate::probe::{Ask, Probe, Prober, RouteKey, UpstreamAnswer};
@@ -90,6 +90,10 @@ pub(super) struct Reconciler<E, P> {
     pub(super) upstreams: Upstreams,
     /// All else is done; answers of upstreams are waited for until then.
     pub(super) upstreams_until: Option<Instant>,
+    /// What registries have said of upstreams that cannot be asked from here, by host.
+    pub(super) spoken: BTreeMap<String, Spoken>,
+    /// Their logs being read.
+    pub(super) listening: JoinSet<BTreeMap<String, Spoken>>,
     /// How each mirror is served.
     pub(super) modes: Modes,
     /// What the file asks for, with the caches of these hosts served from their volumes.
@@ -173,6 +177,8 @@ impl<E: Engine, P: Probe> Reconciler<E, P> {
             measured: JoinSet::new(),
             upstreams: if until == Until::Stopped { Upstreams::default() } else { Upstreams::asked_once() },
             upstreams_until: None,
+            spoken: BTreeMap::new(),
+            listening: JoinSet::new(),
             modes: Modes::new(until == Until::Stopped),
             asked,
             told: Told::default(),
@@ -236,6 +242,7 @@ impl<E: Engine, P: Probe> Reconciler<E, P> {
                 Some(Ok((route, host, answer, traffic))) = self.measured.join_next() => {
                     self.make_of(&route, &host, &answer, traffic);
                 }
+                Some(Ok(spoken)) = self.listening.join_next() => self.heard(spoken),
                 Some(()) = at(tell_waiting) => {
                     let message = self.lease.tell();
                     self.reporter.report(&Event::Waiting { message });

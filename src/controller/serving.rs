@@ -1,17 +1,18 @@
 //! What comes of upstreams' answers, and of registries that do not run because of them: how each mirror is served.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use tokio::time::Instant;
 
 use super::reconciler::{Reconciler, Until};
-use crate::engine::{Engine, Traffic};
-use crate::observed::Observed;
+use crate::engine::{Container, Engine, Traffic};
+use crate::observed::{Observed, Spoken, listen};
 use crate::outcome::Failure;
 use crate::plan::{Sequence, Subject};
-use crate::probe::{Ask, Probe, RouteKey, UpstreamAnswer};
-use crate::registry::Role;
+use crate::probe::UpstreamAnswer::{self, Unknown};
+use crate::probe::{Ask, Probe, RouteKey};
+use crate::registry::{Role, Word};
 
 /// A mirror that is served from its cache, and whose upstream has answered, is asked for again after this long.
 const AGAIN: Duration = Duration::from_secs(5);
@@ -86,6 +87,43 @@ impl<E: Engine, P: Probe> Reconciler<E, P> {
             self.set_asked();
             self.is_due = true;
         }
+    }
+
+    /// Has the logs read of registries whose upstreams cannot be asked from here, where it is time.
+    pub(super) fn listen(&mut self, observed: &Observed) {
+        let unknown = self.upstreams.by_host().into_iter().filter(|(_, answer)| matches!(answer, Unknown(_)));
+        let running: BTreeMap<String, _> =
+            unknown.filter_map(|(host, _)| observed.container_of(&host).map(|container| (host, container))).collect();
+        self.spoken.retain(|host, _| running.contains_key(host));
+        if !self.listening.is_empty() {
+            return;
+        }
+        let is_due = |host: &str, container: &Container| {
+            self.spoken.get(host).is_none_or(|spoken| !spoken.is_of(container) || !spoken.is_fresh())
+        };
+        let due = running.into_iter().filter(|(host, container)| is_due(host, container));
+        let due: Vec<_> =
+            due.map(|(host, container)| (host.clone(), container, self.spoken.get(&host).cloned())).collect();
+        if !due.is_empty() {
+            let engine = self.engine.clone();
+            self.listening.spawn(async move { listen(&engine, due).await });
+        }
+    }
+
+    /// Logs have been read.
+    pub(super) fn heard(&mut self, spoken: BTreeMap<String, Spoken>) {
+        let is_news =
+            |(host, spoken): (&String, &Spoken)| self.spoken.get(host).and_then(Spoken::word) != spoken.word();
+        self.is_due |= spoken.iter().any(is_news) || self.upstreams_until.is_some();
+        self.spoken.extend(spoken);
+    }
+
+    /// What registries that run have said of upstreams that cannot be asked from here.
+    pub(super) fn words(&self, observed: &Observed) -> BTreeMap<String, Word> {
+        let is_of_now =
+            |host: &str, spoken: &Spoken| observed.container_of(host).is_some_and(|container| spoken.is_of(&container));
+        let spoken = self.spoken.iter().filter(|(host, spoken)| is_of_now(host, spoken));
+        spoken.filter_map(|(host, spoken)| Some((host.clone(), spoken.word()?.clone()))).collect()
     }
 
     fn container_of(&self, host: &str) -> Option<String> {

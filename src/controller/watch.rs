@@ -23,7 +23,8 @@ impl<E: Engine, P: Probe> Controller<E, P> {
         let (reader, intents) = Reader::new(self, path.clone(), &first);
         let (file_out, file) = mpsc::unbounded_channel();
         let mut sources = JoinSet::new();
-        sources.spawn(manifest_source::run(path, Arc::clone(&self.reporter), Arc::clone(&self.env), file_out));
+        let (reporter, env) = (Arc::clone(&self.reporter), Arc::clone(&self.env));
+        sources.spawn(manifest_source::run(path, reporter, env, file_out, reader.refusals()));
         sources.spawn(reader.run(file));
         self.reconcile(intents, stop).await;
         while let Some(ended) = sources.try_join_next() {

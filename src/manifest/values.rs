@@ -218,6 +218,13 @@ impl Upstream {
         self.written.is_some()
     }
 
+    /// Its port, written or the scheme's own.
+    pub fn port(&self) -> u16 {
+        let (scheme, authority) = self.text.split_once("://").unwrap_or(("https", &self.text));
+        let written = authority.rsplit_once(':').and_then(|(_, port)| port.parse().ok());
+        written.unwrap_or(if scheme == "http" { 80 } else { 443 })
+    }
+
     /// Its host, without port and without the brackets of an IPv6 address.
     pub fn host(&self) -> &str {
         let authority = self.text.split_once("://").map_or(self.text.as_str(), |(_, authority)| authority);

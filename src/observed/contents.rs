@@ -89,6 +89,7 @@ pub(super) struct Inspected {
     pub(super) secrets: Option<FilesDigest>,
     /// Which version of the registry runs in it, of one that has credentials or is served from its cache, and has said so.
     pub(super) major_version: Option<u32>,
+    pub(super) lacks_shell: bool,
     pub(super) up: Option<Uptime>,
     pub(super) since: Instant,
 }
@@ -96,7 +97,14 @@ pub(super) struct Inspected {
 impl Inspected {
     pub(super) fn new(container: Container, secrets: Option<FilesDigest>, now: jiff::Timestamp) -> Self {
         let up = container.started_at.map(|started| Uptime::of(started, now));
-        Self { container: Arc::new(container), secrets, major_version: None, up, since: Instant::now() }
+        Self {
+            container: Arc::new(container),
+            secrets,
+            major_version: None,
+            lacks_shell: false,
+            up,
+            since: Instant::now(),
+        }
     }
 }
 

@@ -20,6 +20,7 @@ mod store;
 #[cfg(test)]
 mod tests;
 mod wiring;
+mod word;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
@@ -37,9 +38,11 @@ pub use self::shadow::Shadow;
 pub use self::snapshot::Seen;
 pub use self::store::{Link, Store};
 pub use self::wiring::{Foreign, Unwired, Wire, WireState, asked_proxy, complaint, directory, path, unwired, wires};
+pub use self::word::{Spoken, counters, listen};
 use crate::desired::Desired;
 use crate::distribution::{is_of_cluster, node_layout};
-use crate::engine::{self, Container, Image, Volume};
+use crate::engine::{self, Container, ContainerState, Image, Volume};
+use crate::labels::HOST;
 use crate::manifest::{Lifecycle, State};
 use crate::probe::Serving;
 use crate::registry::FilesDigest;
@@ -111,6 +114,8 @@ pub struct OwnContainer {
     pub secrets: Option<FilesDigest>,
     /// Which version of the registry runs in it, of one that has credentials or is served from its cache, and has said so.
     pub major_version: Option<u32>,
+    /// It is to read its credentials with the help of a shell, and there is none in its image.
+    pub lacks_shell: bool,
     /// Whether it answers.
     pub serving: Serving,
     /// It was started moments ago.
@@ -162,6 +167,13 @@ fn found<T>(answer: engine::Result<T>) -> engine::Result<Option<T>> {
 }
 
 impl Observed {
+    /// The container in which the registry of a mirror runs.
+    pub fn container_of(&self, host: &str) -> Option<Arc<Container>> {
+        let containers = self.containers.iter().map(|found| &found.container);
+        let runs = |container: &&Arc<Container>| container.state == ContainerState::Running;
+        containers.filter(runs).find(|container| container.labels.get(HOST).is_some_and(|of| of == host)).cloned()
+    }
+
     /// The container that holds a host port, by name.
     pub fn holder_of(&self, address: IpAddr, port: u16) -> Option<&str> {
         let clash = |(held, at): &(IpAddr, u16)| *at == port && addresses_clash(*held, address);

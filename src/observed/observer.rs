@@ -217,7 +217,8 @@ impl<E: Engine, P: Probe> Observer<E, P> {
         let Some(container) = found(self.engine.inspect_container(id).await)? else { return Ok(None) };
         let secrets = self.secrets_in(&container).await?;
         let major_version = self.version_of(&container).await;
-        Ok(Some(Inspected { major_version, ..Inspected::new(container, secrets, self.engine.now()) }))
+        let lacks_shell = self.lacks_shell(&container, major_version).await;
+        Ok(Some(Inspected { major_version, lacks_shell, ..Inspected::new(container, secrets, self.engine.now()) }))
     }
 
     async fn secrets_in(&self, container: &Container) -> Result<Option<FilesDigest>, EngineError> {
@@ -242,6 +243,17 @@ impl<E: Engine, P: Probe> Observer<E, P> {
             Some(known) => Some(known),
             None => self.major_version(container).await,
         }
+    }
+
+    /// Whether a registry asks a helper for its credentials that its image cannot run: it would do without them, and say
+    /// nothing.
+    async fn lacks_shell(&self, container: &Container, major_version: Option<u32>) -> bool {
+        let asks = major_version.is_some_and(registry::asks_for_credentials_again);
+        if !(asks && container.env.contains_key(LIFETIME.0)) {
+            return false;
+        }
+        let shell = self.engine.stat_path(&container.id, SecretFiles::SHELL).await;
+        shell.is_err_and(|error| error.is_not_found())
     }
 
     async fn starts_again(&self, container: &Container, route: &Route) -> StartsAgain {

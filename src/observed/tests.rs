@@ -1,5 +1,7 @@
 //! What the store makes of lists, events and answers: what is to be read, who is held, and what is known.
 
+mod version;
+
 use std::path::Path;
 use std::slice;
 use std::sync::{Arc, Mutex};
@@ -225,7 +227,7 @@ fn info() -> EngineInfo {
     }
 }
 
-fn container(name: &str) -> ContainerSpec {
+pub(super) fn container(name: &str) -> ContainerSpec {
     ContainerSpec {
         name: name.to_owned(),
         image: "other:1".to_owned(),

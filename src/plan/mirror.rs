@@ -11,7 +11,7 @@ use crate::labels::{self, is_of_mirror};
 use crate::manifest::{Upstream, VolumePolicy};
 use crate::observed::{NetworkRef, Observed, OwnContainer, StartsAgain};
 use crate::probe::Serving;
-use crate::registry::{LIFETIME, Mode, Role, STORAGE, is_served_from_cache};
+use crate::registry::{LIFETIME, Mode, Role, STORAGE, asks_for_credentials_again, is_served_from_cache};
 
 /// Restart policy of a container whose predecessor is on the same volume: two registries must not write to one volume,
 /// and after a loss of power the engine starts all that ask for it.
@@ -493,7 +493,7 @@ impl Builder<'_> {
         let (Some(files), Some(secrets)) = (&self.mirror.files, &found.secrets) else { return false };
         let wanted = files.digest();
         let is_told =
-            found.container.env.contains_key(LIFETIME.0) && found.major_version.is_some_and(|major| major > 2);
+            found.container.env.contains_key(LIFETIME.0) && found.major_version.is_some_and(asks_for_credentials_again);
         is_told && *secrets != wanted && secrets.at_start == wanted.at_start
     }
 

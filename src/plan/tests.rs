@@ -133,6 +133,7 @@ fn container_of(mirror: &crate::desired::Mirror) -> OwnContainer {
         container: container.into(),
         secrets: mirror.files.as_ref().map(SecretFiles::digest),
         major_version: None,
+        lacks_shell: false,
         serving: Serving::Answers,
         starting: false,
         starts_again: StartsAgain::NotAsked,

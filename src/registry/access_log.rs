@@ -135,7 +135,7 @@ fn read(text: &str, to: &BTreeSet<IpAddr>, repository: &str) -> Option<Line> {
 }
 
 /// What comes before the quote that ends it, and what after; one that belongs to the text has a backslash.
-fn quoted(text: &str) -> Option<(&str, &str)> {
+pub(super) fn quoted(text: &str) -> Option<(&str, &str)> {
     let mut is_escaped = false;
     let end = text.bytes().position(|byte| {
         let ends = byte == b'"' && !is_escaped;

@@ -9,6 +9,7 @@ mod proxy;
 mod secrets;
 mod settings;
 mod version;
+mod word;
 
 use std::fmt;
 
@@ -18,7 +19,8 @@ pub use self::last_words::{LastWords, last_words};
 pub use self::proxy::{HOST_GATEWAY, is_proxy_setting, needs_host_gateway, proxy_settings};
 pub use self::secrets::{FilesDigest, SecretFiles};
 pub use self::settings::{LIFETIME, LOG_CAP, SHAPE, is_proxy, is_served_from_cache, serve_from_cache, settings};
-pub use self::version::{major_version, starts_without_upstream};
+pub use self::version::{asks_for_credentials_again, major_version, starts_without_upstream};
+pub use self::word::{Heard, Said, Word};
 
 /// Port every registry listens on inside its container.
 pub const PORT: u16 = 5000;

@@ -41,6 +41,8 @@ impl SecretFiles {
     const CONFIG: &'static str = "registry.yml";
     const HELPER: &'static str = "credential-helper";
     const ANSWER: &'static str = "credentials.json";
+    /// What runs the helper, of the image's own.
+    pub const SHELL: &'static str = "/bin/sh";
 
     /// For an upstream, and who the registry is to it.
     pub fn new(upstream: &Upstream, credentials: Option<&Credentials>) -> Self {
@@ -62,7 +64,8 @@ impl SecretFiles {
         config["proxy"]["password"] = json!(password);
         // What registry 3 asks instead of reading the two fields above: the docker-credential-helper protocol.
         let answer = json!({"ServerURL": upstream.as_str(), "Username": username, "Secret": password});
-        let helper = format!("#!/bin/sh\nread -r answer </{DIRECTORY}/{}\nprintf '%s\\n' \"$answer\"\n", Self::ANSWER);
+        let helper =
+            format!("#!{}\nread -r answer </{DIRECTORY}/{}\nprintf '%s\\n' \"$answer\"\n", Self::SHELL, Self::ANSWER);
         add(Self::CONFIG, 0o400, config.to_string());
         add(Self::ANSWER, 0o400, format!("{answer}\n"));
         add(Self::HELPER, 0o500, helper);

@@ -28,6 +28,11 @@ pub const fn starts_without_upstream(major: u32) -> bool {
     major >= 3
 }
 
+/// Whether a registry of a major version asks for credentials again while it runs.
+pub const fn asks_for_credentials_again(major: u32) -> bool {
+    major >= 3
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

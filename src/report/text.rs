@@ -170,6 +170,7 @@ const fn upstream(reason: Reason) -> &'static str {
         Reason::UpstreamRateLimited => "upstream rate-limited",
         Reason::UpstreamBroken => "upstream broken",
         Reason::UpstreamSilent => "upstream silent",
+        Reason::ImageWithoutShell => "credentials not read",
         _ => "upstream unreachable",
     }
 }

@@ -7,6 +7,7 @@ use crate::outcome::Failure;
 use crate::plan::Obstacle;
 use crate::probe::UpstreamAnswer;
 use crate::provisioner::ProvisionError;
+use crate::registry::Said;
 
 /// One thing that is true, false or unknown of a mirror.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -120,6 +121,8 @@ words! {
         UpstreamUnknown,
         /// Somebody else's container has the upstream's name on the cluster's network.
         UpstreamShadowed,
+        /// The registry's image has no shell, which reads the credentials.
+        ImageWithoutShell,
         /// The upstream has not been tried yet.
         NotProbed,
         /// On the cluster's network.
@@ -216,6 +219,18 @@ impl Reason {
             UpstreamAnswer::Unreachable(_) => Self::UpstreamUnreachable,
             UpstreamAnswer::Silent => Self::UpstreamSilent,
             UpstreamAnswer::Unknown(_) => Self::UpstreamUnknown,
+        }
+    }
+
+    pub(super) fn of_word(said: Said) -> Self {
+        match said {
+            Said::Answered => Self::UpstreamAnswers,
+            Said::Unreachable(_) => Self::UpstreamUnreachable,
+            Said::Silent(_) => Self::UpstreamSilent,
+            Said::Untrusted(_) => Self::UpstreamUntrusted,
+            Said::Unauthorized(_) => Self::UpstreamUnauthorized,
+            Said::RateLimited(_) => Self::UpstreamRateLimited,
+            Said::Broken(_) => Self::UpstreamBroken,
         }
     }
 

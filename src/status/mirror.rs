@@ -1,8 +1,10 @@
 //! What is true of one mirror.
 
+use jiff::Timestamp;
+
 use super::ConditionStatus::{False, True, Unknown};
 use super::condition::Verdict;
-use super::{ConditionType, Evidence, MirrorStatus, Reason};
+use super::{ConditionStatus, ConditionType, Evidence, MirrorStatus, Reason};
 use crate::desired::Mirror;
 use crate::distribution::containerd::RegistryConfig;
 use crate::engine::ContainerState;
@@ -10,7 +12,7 @@ use crate::observed::{Node, OwnContainer, Shadow, Unwired, unwired};
 use crate::outcome::Failure;
 use crate::plan::{Obstacle, Sequence, Subject};
 use crate::probe::{Serving, UpstreamAnswer};
-use crate::registry::{Role, is_served_from_cache};
+use crate::registry::{Role, SecretFiles, Word, is_served_from_cache};
 
 /// Its conditions, `Ready` first, and what else there is to say of it.
 pub(super) fn assess(mirror: &Mirror, evidence: &Evidence<'_>) -> MirrorStatus {
@@ -26,7 +28,12 @@ pub(super) fn assess(mirror: &Mirror, evidence: &Evidence<'_>) -> MirrorStatus {
     let mut conditions = vec![running(found), serving(found)];
     if mirror.role == Role::Mirror {
         let shadow = evidence.observed.shadow_of(mirror);
-        conditions.push(upstream_reachable(mirror, evidence.upstreams.get(&host), shadow.as_ref()));
+        let lacks_shell = found.is_some_and(|found| found.lacks_shell);
+        let (probed, word) = (evidence.upstreams.get(&host), evidence.words.get(&host));
+        conditions.push(match shadow {
+            None if lacks_shell => without_shell(mirror),
+            shadow => upstream_reachable(mirror, probed, word, shadow.as_ref()),
+        });
     }
     conditions.push(network_attached(mirror, found, evidence));
     if let Some(error) = evidence.observed.unreadable.get(&host) {
@@ -109,7 +116,12 @@ fn serving(found: Option<&OwnContainer>) -> Verdict {
 }
 
 /// What the registry itself meets: from here a container in the way is not to be seen.
-fn upstream_reachable(mirror: &Mirror, probed: Option<&UpstreamAnswer>, shadow: Option<&Shadow>) -> Verdict {
+fn upstream_reachable(
+    mirror: &Mirror,
+    probed: Option<&UpstreamAnswer>,
+    word: Option<&Word>,
+    shadow: Option<&Shadow>,
+) -> Verdict {
     let verdict = |status, reason, message| Verdict::new(ConditionType::UpstreamReachable, status, reason, message);
     let upstream = mirror.upstream.as_ref().map(ToString::to_string).unwrap_or_default();
     if let Some(shadow) = shadow {
@@ -121,8 +133,36 @@ fn upstream_reachable(mirror: &Mirror, probed: Option<&UpstreamAnswer>, shadow: 
     let (reason, said) = (Reason::of_upstream(answer), format!("{upstream}: {answer}"));
     match answer {
         UpstreamAnswer::Answers => verdict(True, reason, format!("{upstream} {answer}")),
-        UpstreamAnswer::Unknown(_) => verdict(Unknown, reason, said),
+        UpstreamAnswer::Unknown(_) => {
+            let (status, reason, said) = word.map_or((Unknown, reason, said), |word| by_word(&upstream, word));
+            verdict(status, reason, said)
+        }
         _ => verdict(False, reason, said),
+    }
+}
+
+/// A registry of version 3 that cannot run its helper for credentials asks without any, and says nothing of that.
+fn without_shell(mirror: &Mirror) -> Verdict {
+    let upstream = mirror.upstream.as_ref().map(ToString::to_string).unwrap_or_default();
+    let message = format!(
+        "{upstream} is asked without credentials: {} is not in the registry's image, and is needed to read them; take an \
+         image that has it, as registry:3 does",
+        SecretFiles::SHELL
+    );
+    Verdict::new(ConditionType::UpstreamReachable, False, Reason::ImageWithoutShell, message)
+}
+
+/// What cannot be known from here is as the registry has met it. An answer that is a good one is not told anew with
+/// every pull.
+fn by_word(upstream: &str, word: &Word) -> (ConditionStatus, Reason, String) {
+    let reason = Reason::of_word(word.said);
+    match word.said.trouble() {
+        None => (True, reason, format!("{upstream} answers as a registry, by the log of its mirror")),
+        Some(trouble) => {
+            // To the second: more is not said to people.
+            let at = Timestamp::from_second(word.at.as_second()).unwrap_or(word.at);
+            (False, reason, format!("{upstream}: by the log of its mirror at {at}: {trouble}"))
+        }
     }
 }
 

@@ -18,7 +18,7 @@ use crate::observed::Observed;
 use crate::outcome::Failure;
 use crate::plan::{Plan, Sequence, Subject};
 use crate::probe::UpstreamAnswer;
-use crate::registry::{CacheCounters, Role};
+use crate::registry::{CacheCounters, Role, Word};
 
 /// The state of a whole cluster's registries.
 #[derive(Debug, Clone)]
@@ -77,6 +77,8 @@ pub struct Evidence<'a> {
     pub failures: &'a BTreeMap<Subject, Failure>,
     /// What upstreams answer, by host of the mirror.
     pub upstreams: &'a BTreeMap<String, UpstreamAnswer>,
+    /// What registries have said last of upstreams that cannot be asked from here, by host.
+    pub words: &'a BTreeMap<String, Word>,
     /// What is being done to the cluster, in words: what there is of it is half-way.
     pub done_to_cluster: Option<&'a str>,
     /// The time of a condition that is new.

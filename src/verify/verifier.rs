@@ -251,6 +251,7 @@ mod tests {
             container,
             secrets: None,
             major_version: None,
+            lacks_shell: false,
             serving: Serving::Answers,
             starting: false,
             starts_again: crate::observed::StartsAgain::NotAsked,

@@ -23,6 +23,7 @@ mod lifecycle;
 mod lock;
 mod node_config;
 mod nodes_work;
+mod only_the_cluster_knows;
 mod output;
 mod ownership;
 mod ports;

@@ -288,4 +288,8 @@ fn an_upstream_that_is_the_mirror_itself() {
     10:32 this is the mirror itself, as the cluster's network calls it | write the registry that b-b.io is a mirror of
     "#);
     load(with_mirrors("    - {host: docker.io, upstream: 'http://ksail-dev-localhost-5000:5000'}\n")).unwrap();
+
+    let own_port = |port| format!("    - {{host: a.io, upstream: 'http://host.docker.internal:5001', port: {port}}}\n");
+    insta::assert_snapshot!(refused(&own_port(5001)), @"8:30 this is the mirror itself, by its own port of this machine | write the registry that a.io is a mirror of, or give the mirror another 'port'");
+    load(with_mirrors(&own_port(5002))).unwrap();
 }

@@ -71,6 +71,12 @@ impl Upstream {
         image.push(self.port, repository, tag).expect("the upstream takes the image");
     }
 
+    /// Puts it on a network as well, and returns the address at which it is known there and nowhere else.
+    pub(crate) fn join(&self, network: &str) -> String {
+        self.docker.run(&["network", "connect", network, &self.name]);
+        format!("http://{}:5000", self.name)
+    }
+
     /// Takes the upstream away: whoever asks it is refused.
     pub(crate) fn stop(&self) {
         self.docker.run(&["stop", "-t", "1", &self.name]);

@@ -73,6 +73,7 @@ struct Followed {
     directory: tempfile::TempDir,
     reasons: Arc<Reasons>,
     news: UnboundedReceiver<Contents>,
+    refused: watch::Sender<bool>,
     task: JoinHandle<()>,
 }
 
@@ -101,13 +102,15 @@ impl Followed {
     {
         let path = called(&directory.path().join("ksail.yaml"));
         let reasons = Arc::<Reasons>::default();
+        let refused = watch::Sender::default();
         let (out, news) = unbounded_channel();
         fs::write(directory.path().join("ksail.yaml"), "first").unwrap();
         let task = tokio::spawn({
             let reasons = Arc::clone(&reasons);
-            async move { follow(path, make, &*reasons, Arc::new(|_| None), out).await }
+            let refused = refused.subscribe();
+            async move { follow(path, make, &*reasons, Arc::new(|_| None), out, refused).await }
         });
-        let mut followed = Self { directory, reasons, news, task };
+        let mut followed = Self { directory, reasons, news, refused, task };
         assert_eq!(followed.next().await, "first");
         followed
     }
@@ -274,10 +277,29 @@ async fn what_docker_login_stored_is_read_again_every_ten_minutes() {
     followed.follows(&text).await;
     let begun = Instant::now();
     for _ in 0..3 {
-        assert_eq!(followed.next().await, text);
+        let next = timeout(2 * LOGIN, followed.next()).await;
+        assert_eq!(next.expect("it is read again"), text);
     }
     let took = begun.elapsed();
-    assert!(took <= 3 * LOGIN + READ_ANYWAY + LONGEST && took >= 2 * LOGIN, "{took:?}");
+    assert!(took <= 3 * (LOGIN + QUIET + LONGEST) && took >= 3 * LOGIN, "{took:?}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_docker_login_did_not_give_is_asked_for_again_soon_and_less_and_less_often() {
+    let system = Arc::<System>::default();
+    let mut followed = Followed::on(&system).await;
+    let text = naming("credentials: {fromDocker: true}");
+    followed.follows(&text).await;
+    for pause in [10, 20, 40, 80, 160, 320, 600, 600] {
+        let (pause, refused) = (Duration::from_secs(pause), Instant::now());
+        followed.refused.send_replace(true);
+        let next = timeout(2 * LOGIN, followed.next()).await;
+        assert_eq!(next.expect("it is read again"), text);
+        let took = refused.elapsed();
+        assert!(took >= pause && took <= pause + QUIET + LONGEST, "{pause:?}: {took:?}");
+    }
+    followed.refused.send_replace(false);
+    assert!(timeout(LOGIN - LONGEST, followed.next()).await.is_err(), "what it gave is good for a while");
 }
 
 #[test]

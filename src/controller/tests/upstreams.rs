@@ -70,3 +70,68 @@ async fn watch_tells_within_seconds_of_its_start_and_asks_at_once_when_the_file_
     world.stop.cancel();
     watch.await.unwrap();
 }
+
+fn logs_read(world: &World) -> usize {
+    world.engine.calls().iter().filter(|call| call.name == "logs").count()
+}
+
+#[tokio::test]
+async fn of_an_upstream_that_only_the_cluster_knows_its_registrys_own_log_decides() {
+    let world = World::new();
+    world.save(&[("docker.io", 5001)]);
+    let unknown = UpstreamAnswer::Unknown("only the cluster's network can know its name".to_owned());
+    world.probe.1.lock().unwrap().answer = Some(unknown);
+    let reachable = |applied: Applied| {
+        let Applied::Converged(status) = applied else { panic!("a cache serves: {applied:?}") };
+        status.mirrors[0].condition(ConditionType::UpstreamReachable).unwrap().clone()
+    };
+    let before = reachable(world.apply().await);
+    assert_eq!((before.status, before.reason), (ConditionStatus::Unknown, Reason::UpstreamUnknown), "it said nothing");
+
+    world
+        .engine
+        .say(
+            "ksail-dev-docker-io",
+            "time=\"2999-12-01T02:55:00.1Z\" level=error msg=\"response completed with error\" err.code=unknown \
+             err.detail=\"Get \\\"https://r.docker.io/v2/\\\": dial tcp: lookup r.docker.io: no such host\"",
+        )
+        .unwrap();
+    let after = reachable(world.apply().await);
+    let message = "https://r.docker.io: by the log of its mirror at 2999-12-01T02:55:00Z: no such host; look at the \
+                   name, and whether it is on the cluster's network";
+    assert_eq!((after.status, after.reason), (ConditionStatus::False, Reason::UpstreamUnreachable));
+    assert_eq!(after.message, message);
+
+    world.recorder.0.lock().unwrap().clear();
+    world.engine.clear_calls();
+    let watch = world.watch();
+    world.until("watch tells it", |world| !told(world).is_empty()).await;
+    world.save(&[("docker.io", 5001), ("ghcr.io", 5002)]);
+    world.until("another mirror runs", |world| world.runs("ksail-dev-ghcr-io")).await;
+    world.until("its log is read", |world| logs_read(world) == 2).await;
+    world.save(&[("docker.io", 5001), ("ghcr.io", 5002), ("quay.io", 5003)]);
+    world.until("one more runs", |world| world.runs("ksail-dev-quay-io")).await;
+    world.until("its log is read", |world| logs_read(world) >= 3).await;
+    assert_eq!(logs_read(&world), 3, "not those of the others again within half a minute");
+    assert_eq!(told(&world), [(Reason::UpstreamUnreachable, message.to_owned())], "that is told once");
+    world.stop.cancel();
+    watch.await.unwrap();
+}
+
+#[tokio::test]
+async fn a_registry_whose_image_cannot_read_its_credentials_is_told_as_that_and_not_as_one_that_is_well() {
+    let world = World::new();
+    let credentials = "port: 5001, credentials: {username: me, password: \"${TOKEN:-hunter2}\"}}";
+    let text = manifest_text(&[("docker.io", 5001)]).replace("port: 5001}", credentials);
+    std::fs::write(world.path(), text).unwrap();
+    world.engine.greets_with("level=warning msg=\"No HTTP secret\" version=3.1.1");
+    world.engine.without_program("ksail-dev-docker-io", "sh");
+    let Applied::Converged(status) = world.apply().await else { panic!("what is cached is served") };
+    let reachable = status.mirrors[0].condition(ConditionType::UpstreamReachable).unwrap();
+    assert_eq!((reachable.status, reachable.reason), (ConditionStatus::False, Reason::ImageWithoutShell));
+    assert_eq!(
+        reachable.message,
+        "https://r.docker.io is asked without credentials: /bin/sh is not in the registry's image, and is needed to \
+         read them; take an image that has it, as registry:3 does"
+    );
+}

@@ -40,7 +40,11 @@ impl World {
     }
 
     pub(super) fn stat_path(&self, wanted: &str, path: &str) -> Result<PathStat> {
-        self.kept(wanted)?.files.stat(&absolute(path)).ok_or_else(|| no_such_file(path, wanted))
+        let kept = self.kept(wanted)?;
+        // Of the programs of an image this one is looked for as a file.
+        let is_shell = path == "/bin/sh" && self.programs.has(&kept.container.name, "sh");
+        let of_image = || is_shell.then(|| PathStat { size: 0, modified: String::new() });
+        kept.files.stat(&absolute(path)).or_else(of_image).ok_or_else(|| no_such_file(path, wanted))
     }
 }
 

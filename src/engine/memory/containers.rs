@@ -237,6 +237,11 @@ impl World {
         Ok(log.iter().skip(skip).fold(String::new(), |text, line| text + line + "\n"))
     }
 
+    pub(super) fn say(&mut self, wanted: &str, line: &str) -> Result<()> {
+        self.kept_mut(wanted)?.log.push(line.to_owned());
+        Ok(())
+    }
+
     pub(super) fn traffic(&self, wanted: &str) -> Result<Option<Traffic>> {
         let kept = self.kept(wanted)?;
         Ok((kept.container.state == ContainerState::Running).then_some(kept.traffic))

@@ -108,6 +108,11 @@ impl Memory {
         self.lock().greeting = Some(line.to_owned());
     }
 
+    /// The program in a container writes a line.
+    pub fn say(&self, container: &str, line: &str) -> Result<()> {
+        self.lock().say(container, line)
+    }
+
     /// Some other process listens on this host port from now on.
     pub fn hold_port(&self, address: IpAddr, port: u16) {
         self.lock().held_ports.insert((address, port));

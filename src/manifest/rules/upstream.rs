@@ -21,6 +21,9 @@ const NO_REGISTRIES: [(&str, &str); 12] = [
     ("gallery.ecr.aws", "public.ecr.aws"),
 ];
 
+/// What containers call the machine that they are on.
+const HOST_GATEWAY: &str = "host.docker.internal";
+
 /// Hexadecimal digits that end the name of a host whose letters could be another's.
 const SUFFIX: usize = 8;
 
@@ -64,8 +67,31 @@ impl Rules<'_> {
             let problem = Problem::new("this is the mirror itself, as the cluster's network calls it");
             let hint = format!("write the registry that {} is a mirror of", mirror.host);
             self.report(node.get("upstream"), problem.hint(hint));
+        } else if mirror.port == Some(upstream.port()) && is_this_machine(upstream.host(), machine_name().as_deref()) {
+            let problem = Problem::new("this is the mirror itself, by its own port of this machine");
+            let hint =
+                format!("write the registry that {} is a mirror of, or give the mirror another 'port'", mirror.host);
+            self.report(node.get("upstream"), problem.hint(hint));
         }
     }
+}
+
+/// Whether containers reach this machine by a name: the engine's for it, or its own. (Those that mean the container itself
+/// are refused whatever the port.)
+fn is_this_machine(host: &str, machine: Option<&str>) -> bool {
+    let short = machine.map(|name| name.split('.').next().unwrap_or(name));
+    let names = [Some(HOST_GATEWAY), machine, short];
+    names.into_iter().flatten().any(|name| !name.is_empty() && host.eq_ignore_ascii_case(name))
+}
+
+#[cfg(unix)]
+fn machine_name() -> Option<String> {
+    rustix::system::uname().nodename().to_str().ok().map(str::to_owned)
+}
+
+#[cfg(not(unix))]
+fn machine_name() -> Option<String> {
+    None
 }
 
 /// What every container calls itself.
@@ -82,4 +108,21 @@ fn is_own_name(name: &str, cluster: &ClusterName, host: &str) -> bool {
     let slug: String = host.chars().map(replaced).collect();
     let is_cut = |(cut, suffix): (&str, &str)| slug.starts_with(cut) && suffix == digest::short(host, SUFFIX);
     rest == slug || rest.rsplit_once('-').is_some_and(is_cut)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn this_machine_is_known_by_the_engines_name_for_it_and_by_its_own() {
+        for name in ["host.docker.internal", "laptop.example.com", "Laptop"] {
+            assert!(is_this_machine(name, Some("laptop.example.com")), "{name}");
+        }
+        for name in ["ghcr.io", "lap", "example.com", ""] {
+            assert!(!is_this_machine(name, Some("laptop.example.com")) && !is_this_machine(name, Some("")), "{name}");
+        }
+        #[cfg(unix)]
+        assert!(machine_name().is_some_and(|name| !name.is_empty()));
+    }
 }

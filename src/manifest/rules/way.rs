@@ -86,8 +86,11 @@ impl Rules<'_> {
     }
 }
 
-/// Whether there is a password before the last `@` that is anything but a reference. A user name may be written out, but
-/// a text with neither scheme nor colon may be a token.
+/// Whether there is a password before the last `@` that is anything but a reference.
+///
+/// A user name alone may be written out, with or without a scheme: names are no secrets (they stand in `credentials` as
+/// well), and a proxy that takes its users by their name gives nothing away to who reads it. That it may be a token is not
+/// to be seen, and is not shown either: nothing before an `@` ever is.
 fn has_literal_password(written: &str) -> bool {
     let (_, authority) = written.split_once("://").unwrap_or(("", written));
     let Some((user_info, _)) = authority.rsplit_once('@') else { return false };

@@ -28,6 +28,28 @@ async fn a_certificate_of_an_authority_is_trusted_when_that_is_given_and_not_oth
     assert_eq!(asked(&trusting(&registry.url(), &others)).await, UpstreamAnswer::Answers, "one of several");
 }
 
+/// In a process of its own, since whom a machine trusts is read from the environment: it runs this test again there.
+#[cfg(target_os = "linux")]
+#[tokio::test]
+async fn what_only_this_machine_trusts_is_told_as_that() {
+    const URL: &str = "KSAIL_TEST_UPSTREAM";
+    const NAME: &str = "probe::upstream::tests::trust::what_only_this_machine_trusts_is_told_as_that";
+    if let Ok(url) = std::env::var(URL) {
+        let why = "only this machine trusts its certificate, not the registry; give the CA: 'ca: FILE.pem'";
+        assert_eq!(asked(&route(&url)).await, untrusted(why));
+        return;
+    }
+    let authority = Authority::new();
+    let registry = registry(authority.sign("127.0.0.1", |_| ())).await;
+    let mut trusted = tempfile::NamedTempFile::new().unwrap();
+    std::io::Write::write_all(&mut trusted, authority.pem().as_bytes()).unwrap();
+    let mut there = tokio::process::Command::new(std::env::current_exe().unwrap());
+    there.args(["--exact", NAME]).env(URL, registry.url()).env("SSL_CERT_FILE", trusted.path());
+    let there = there.output().await.unwrap();
+    let said = String::from_utf8_lossy(&there.stdout);
+    assert!(there.status.success() && said.contains("1 passed"), "{said}");
+}
+
 #[tokio::test]
 async fn another_authority_than_was_given_is_told_with_the_file() {
     let registry = registry(Authority::new().sign("127.0.0.1", |_| ())).await;
