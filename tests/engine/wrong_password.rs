@@ -1,6 +1,7 @@
 //! Upstreams that want to know who asks: what docker's own login has stored is told them, and what they refuse is not
 //! told them again and again.
 
+use std::process::Stdio;
 use std::time::Duration;
 
 use serde_json::json;
@@ -8,6 +9,7 @@ use serde_json::json;
 use super::support::deadline::{eventually, holds};
 use super::support::image::Image;
 use super::support::manifest::Mirror;
+use super::support::process::Process;
 use super::support::registry::{USER, Upstream};
 use super::support::scenario::{Scenario, free_port};
 use super::support::secrets::{Search, Secret};
@@ -51,9 +53,10 @@ impl Guarded {
         self.mirror(&format!("{{username: '{USER}', password: '${{PASSWORD}}'}}"))
     }
 
-    /// How often ksail itself has told it.
-    fn times_told(&self) -> usize {
-        self.guard.times_told(WRONG, true)
+    /// By ksail itself.
+    fn is_told_twice_at_most(&self) {
+        let told = self.guard.times_told(WRONG, true);
+        assert!((1..=AT_MOST).contains(&told), "{told} times: {:#?}", self.guard.requests());
     }
 }
 
@@ -91,16 +94,43 @@ fn a_wrong_password_is_told_its_upstream_twice_at_most_however_many_commands_are
     watch.await_event("it is refused", Duration::from_secs(10), |event| {
         event.is_condition("ghcr.io", "UpstreamReachable", "False") && event.text("reason") == "UpstreamUnauthorized"
     });
-    let told = guarded.times_told();
-    assert!((1..=AT_MOST).contains(&told), "{told} times: {:#?}", guarded.guard.requests());
+    guarded.is_told_twice_at_most();
     // A registry asks nobody, and is asked by somebody.
     let before = guarded.guard.times_told(WRONG, false);
     assert!(guarded.image.fetch(mirror.host_port(), REPOSITORY, "1").is_err());
     assert!(guarded.guard.times_told(WRONG, false) > before, "what the registry tells is counted apart");
     let search = applied.iter().fold(Search::of(&guarded.scenario, &mirror), Search::and_said);
     search.and_watch(&watch).finds_none_of(&[Secret::password(USER, WRONG)]);
-    assert!(guarded.times_told() <= AT_MOST, "{:#?}", guarded.guard.requests());
+    guarded.is_told_twice_at_most();
     assert_eq!(watch.stop(), Some(0), "{}", watch.stderr());
+}
+
+#[test]
+#[ignore = "long: tests/run --long"]
+fn a_wrong_password_is_told_twice_at_most_by_commands_that_do_not_wait_until_it_is_refused() {
+    let _turn = beside_one();
+    let mut guarded = Guarded::new("wrong-slow");
+    guarded.guard.think_long();
+    guarded.mistaken();
+    for command in ["apply", "status", "apply", "status"] {
+        guarded.scenario.ksail(&[command]);
+    }
+    guarded.is_told_twice_at_most();
+}
+
+#[test]
+#[ignore = "long: tests/run --long"]
+fn a_wrong_password_is_told_twice_at_most_by_commands_at_the_same_time() {
+    let _turn = beside_one();
+    let mut guarded = Guarded::new("wrong-many");
+    guarded.mistaken();
+    let mut running: Vec<_> = (0..6)
+        .map(|_| Process::start(guarded.scenario.command(&["status"]).stdout(Stdio::null()).stderr(Stdio::null())))
+        .collect();
+    for process in &mut running {
+        process.await_exit(Duration::from_secs(20));
+    }
+    guarded.is_told_twice_at_most();
 }
 
 #[test]
@@ -119,8 +149,7 @@ fn a_watch_with_a_wrong_password_goes_on_asking_without_it() {
         let times = asked(&guarded) - before;
         holds(times >= 4, format!("{times} times"))
     });
-    let told = guarded.times_told();
-    assert!((1..=AT_MOST).contains(&told), "{told} times: {:#?}", guarded.guard.requests());
+    guarded.is_told_twice_at_most();
     assert_eq!(watch.stop(), Some(0), "{}", watch.stderr());
 }
 

@@ -7,6 +7,8 @@ use std::io::{BufReader, Write};
 use std::net::{Shutdown, TcpStream};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
+use std::thread;
+use std::time::Duration;
 
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
@@ -21,11 +23,15 @@ pub(crate) const NEW_TOKEN: &str = "opaque-8263";
 /// Password and token, before and after.
 const KNOWN: [(&str, &str); 2] = [(PASSWORD, "opaque"), (NEW_PASSWORD, NEW_TOKEN)];
 
+/// How long it [thinks](TokenGuard::think_long).
+const THINKS: Duration = Duration::from_secs(8);
+
 /// Answers until dropped.
 pub(crate) struct TokenGuard {
     server: Server,
     url: String,
     changed: Arc<AtomicBool>,
+    slow: Arc<AtomicBool>,
     requests: Arc<Mutex<Vec<Request>>>,
 }
 
@@ -33,18 +39,25 @@ impl TokenGuard {
     /// Gives an upstream's content to [`USER`] with [`PASSWORD`] only.
     pub(crate) fn before(upstream: &Upstream) -> Self {
         let (changed, requests) = (Arc::<AtomicBool>::default(), Arc::<Mutex<Vec<Request>>>::default());
+        let slow = Arc::<AtomicBool>::default();
+        let is_slow = Arc::clone(&slow);
         let (at, is_changed, seen) =
             (format!("127.0.0.1:{}", upstream.port), Arc::clone(&changed), Arc::clone(&requests));
         let server = Server::on(upstream.gateway(), move |client| {
             let known = KNOWN[usize::from(is_changed.load(Ordering::SeqCst))];
-            serve(&client, &at, known, &seen);
+            serve(&client, &at, known, &seen, &is_slow);
         });
-        Self { url: format!("http://{}", server.address()), server, changed, requests }
+        Self { url: format!("http://{}", server.address()), server, changed, slow, requests }
     }
 
     /// Knows its user by [`NEW_PASSWORD`] from now on, and no token that it gave before.
     pub(crate) fn change_password(&self) {
         self.changed.store(true, Ordering::SeqCst);
+    }
+
+    /// Takes longer to say who is known than a command waits for it.
+    pub(crate) fn think_long(&self) {
+        self.slow.store(true, Ordering::SeqCst);
     }
 
     /// What a manifest says in `upstream`.
@@ -82,6 +95,7 @@ fn serve(
     upstream: &str,
     (password, token): (&str, &str),
     seen: &Mutex<Vec<Request>>,
+    is_slow: &AtomicBool,
 ) -> Option<()> {
     let request = Request::read(&mut BufReader::new(client), client)?;
     seen.lock().expect("no guard panics").push(request.clone());
@@ -89,6 +103,9 @@ fn serve(
     let authorization = request.header("Authorization").unwrap_or_default();
     let mut out = client;
     if path.starts_with("/token") {
+        if is_slow.load(Ordering::SeqCst) {
+            thread::sleep(THINKS);
+        }
         if authorization != basic(password) {
             return answer(client, "401 Unauthorized", &[]);
         }
