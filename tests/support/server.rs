@@ -108,7 +108,7 @@ impl Request {
 
 /// Answers without a body, and ends the connection.
 pub(crate) fn answer(mut client: &TcpStream, status: &str, headers: &[&str]) -> Option<()> {
-    let headers: String = headers.iter().map(|header| format!("{header}\r\n")).collect();
+    let headers = [headers, &[""]].concat().join("\r\n");
     write!(client, "HTTP/1.1 {status}\r\n{headers}Connection: close\r\nContent-Length: 0\r\n\r\n").ok()?;
     client.shutdown(Shutdown::Write).ok()
 }
