@@ -180,7 +180,7 @@ impl Provisioner {
         Some(first(&["NO_PROXY", "no_proxy"]).unwrap_or_default())
     }
 
-    /// Runs a program to its end; `direct` are names that no proxy is to be asked for, and `tell` gets each line of its output as it comes. Told to stop, it ends the program
+    /// Runs a program to its end; `direct` are names and ranges that no proxy is to be asked for, and `tell` gets each line of its output as it comes. Told to stop, it ends the program
     /// and whatever that has started.
     pub async fn run(
         &self,

@@ -11,7 +11,7 @@ use serde::{Deserialize, Serialize};
 use super::private::{Private, make};
 use crate::digest::of_parts;
 use crate::limit::FILE;
-use crate::probe::{REFUSED_FOR, Refusals, RouteKey};
+use crate::probe::{REFUSED_FOR, Refusals, RouteKey, TOLD_AT_MOST};
 
 const NAME: &str = "refused-credentials.json";
 /// More than anybody has upstreams; the oldest go first.
@@ -29,6 +29,9 @@ struct Known {
     key: String,
     /// When each was refused.
     at: BTreeMap<String, Timestamp>,
+    /// When each was told, as long as it is not known what the upstream thinks of it.
+    #[serde(default)]
+    told: BTreeMap<String, Vec<Timestamp>>,
 }
 
 impl Refused {
@@ -52,6 +55,14 @@ impl Refused {
         }
         Ok(result)
     }
+
+    fn remember<T>(&self, change: impl FnOnce(&mut Known) -> (T, bool)) -> Option<T> {
+        let remembered = self.with(change);
+        if let Err(error) = &remembered {
+            tracing::debug!(target: "ksail::upstreams", %error, "cannot be remembered");
+        }
+        remembered.ok()
+    }
 }
 
 impl Known {
@@ -59,11 +70,36 @@ impl Known {
         of_parts([self.key.as_bytes(), route.as_str().as_bytes()])
     }
 
-    fn note(&mut self, route: &RouteKey, now: Timestamp) -> Option<()> {
+    /// Makes room, and the key where there is none yet.
+    fn renew(&mut self, now: Timestamp) -> Option<()> {
         if self.key.is_empty() {
             self.key = random()?;
         }
         self.at.retain(|_, at| is_recent(*at, now));
+        self.told.retain(|_, times| {
+            times.retain(|at| is_recent(*at, now));
+            !times.is_empty()
+        });
+        Some(())
+    }
+
+    /// Whether it may be told, and that it is.
+    fn begin(&mut self, route: &RouteKey, now: Timestamp) -> Option<bool> {
+        self.renew(now)?;
+        let digest = self.digest(route);
+        while self.told.len() >= AT_MOST && !self.told.contains_key(&digest) {
+            self.told.pop_first();
+        }
+        let times = self.told.entry(digest).or_default();
+        let may_be_told = times.len() < TOLD_AT_MOST;
+        if may_be_told {
+            times.push(now);
+        }
+        Some(may_be_told)
+    }
+
+    fn note(&mut self, route: &RouteKey, now: Timestamp) -> Option<()> {
+        self.renew(now)?;
         while self.at.len() >= AT_MOST {
             let oldest = self.at.iter().min_by_key(|(_, at)| **at).map(|(digest, _)| digest.clone())?;
             self.at.remove(&oldest);
@@ -97,10 +133,22 @@ impl Refusals for Refused {
     }
 
     fn note(&self, route: &RouteKey) {
-        let noted = self.with(|known| ((), known.note(route, Timestamp::now()).is_some()));
-        if let Err(error) = noted {
-            tracing::debug!(target: "ksail::upstreams", %error, "cannot be remembered");
-        }
+        self.remember(|known| ((), known.note(route, Timestamp::now()).is_some()));
+    }
+
+    fn begin(&self, route: &RouteKey) -> bool {
+        let begun = self.remember(|known| {
+            let may_be_told = known.begin(route, Timestamp::now());
+            (may_be_told, may_be_told == Some(true))
+        });
+        begun.flatten().unwrap_or(true)
+    }
+
+    fn end(&self, route: &RouteKey) {
+        self.remember(|known| {
+            let digest = known.digest(route);
+            ((), known.told.remove(&digest).is_some())
+        });
     }
 }
 
@@ -134,6 +182,20 @@ mod tests {
             use std::os::unix::fs::PermissionsExt;
             assert_eq!(std::fs::metadata(own.join(NAME)).unwrap().permissions().mode() & 0o777, 0o600);
         }
+    }
+
+    #[test]
+    fn what_is_told_without_an_answer_is_told_twice_in_an_hour_by_all_processes_together() {
+        let directory = tempfile::tempdir().unwrap();
+        let refused = || Refused::in_directory(directory.path());
+        assert!(refused().begin(&route("a")) && refused().begin(&route("a")));
+        assert!(!refused().begin(&route("a")) && refused().begin(&route("b")));
+        refused().end(&route("a"));
+        assert!(refused().begin(&route("a")));
+        let (mut known, start) = (Known::default(), Timestamp::UNIX_EPOCH);
+        let later = start.checked_add(REFUSED_FOR).unwrap();
+        let begun = [start, start, start, later].map(|at| known.begin(&route("a"), at));
+        assert_eq!(begun, [true, true, false, true].map(Some));
     }
 
     #[test]

@@ -362,6 +362,8 @@ pub struct Network {
     pub id: String,
     /// Name; several networks can share one.
     pub name: String,
+    /// Ranges that the engine gives addresses of, such as `172.18.0.0/16`.
+    pub subnets: Vec<String>,
 }
 
 /// A volume of the engine.

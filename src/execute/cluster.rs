@@ -139,6 +139,6 @@ impl<E: Engine, P: Probe> Executor<E, P> {
         let tell = |line: &str| {
             self.reporter.report(&Event::Output { subject: subject.clone(), line: line.to_owned() });
         };
-        self.provisioner.run(&cluster.program, arguments, kubeconfig, &cluster.registries, stop, tell).await
+        self.provisioner.run(&cluster.program, arguments, kubeconfig, &cluster.direct, stop, tell).await
     }
 }

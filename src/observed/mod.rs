@@ -65,6 +65,8 @@ pub struct Observed {
     pub free_ports: BTreeMap<String, u16>,
     /// The cluster's network, if it exists.
     pub network: Option<NetworkRef>,
+    /// Ranges that it gives addresses of.
+    pub subnets: Vec<String>,
     /// Names of all networks by id; several can share one.
     pub networks: BTreeMap<String, String>,
     /// Volumes by name: the cluster's own, and any that has a name the manifest needs.

@@ -13,7 +13,7 @@ use super::store::Store;
 use super::{Cluster, Node, Observed, OwnContainer, STARTING, StartsAgain, Stranger, is_node, ownership};
 use crate::desired::Desired;
 use crate::distribution::is_of_cluster;
-use crate::engine::{Container, ContainerState, ContainerSummary, Volume};
+use crate::engine::{Container, ContainerState, ContainerSummary, Network, Volume};
 use crate::labels::{self, HOST, is_ours};
 use crate::manifest::Lifecycle;
 use crate::names;
@@ -66,11 +66,14 @@ impl Contents {
         let nodes = all_nodes.iter().filter_map(|record| self.node(record, desired));
         let known = containers.iter().flat_map(|found| ownership::volumes_known_by(&found.container));
         let mounted: BTreeSet<String> = known.map(str::to_owned).collect();
+        let network = cluster_network(desired, &self.networks, &node_containers);
+        let is_the_clusters = |found: &&Network| network.as_ref().is_some_and(|network| network.id == found.id);
         let observed = Observed {
             unreadable: self.unreadable(&ours),
             ports_taken: self.ports.iter().filter(|(_, is_taken)| **is_taken).map(|(port, _)| *port).collect(),
             free_ports: self.free_ports(desired),
-            network: cluster_network(desired, &self.networks, &node_containers),
+            subnets: self.networks.iter().find(is_the_clusters).map(|found| found.subnets.clone()).unwrap_or_default(),
+            network,
             networks: self.networks.iter().map(|network| (network.id.clone(), network.name.clone())).collect(),
             volumes: self
                 .volumes

@@ -50,8 +50,9 @@ pub struct ClusterSpec {
     pub program: PathBuf,
     /// What it needs to know.
     pub provisioning: Provisioning,
-    /// Names by which its nodes reach the mirrors.
-    pub registries: Vec<String>,
+    /// What its nodes reach without a proxy: the mirrors, by their names, and the ranges of their network where that
+    /// exists.
+    pub direct: Vec<String>,
 }
 
 /// A container an action is about.

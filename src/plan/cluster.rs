@@ -25,7 +25,7 @@ pub(super) fn sequence(desired: &Desired, observed: &Observed, mirrors: Vec<Subj
                 ..hosting(desired, observed)
             };
         };
-        let cluster = Box::new(spec(desired, program));
+        let cluster = Box::new(spec(desired, observed, program));
         let step = if wanted {
             let after = mirrors.into_iter().map(Milestone::Ended).collect();
             Step { after, ..Step::new(Action::CreateCluster { cluster }, "no cluster of this name yet") }
@@ -40,7 +40,7 @@ pub(super) fn sequence(desired: &Desired, observed: &Observed, mirrors: Vec<Subj
 
 /// The deletion of a cluster that is there, if there is a program to do it.
 pub fn deletion(desired: &Desired, observed: &Observed, cause: &str) -> Option<Step> {
-    let cluster = Box::new(spec(desired, observed.provisioner.clone()?));
+    let cluster = Box::new(spec(desired, observed, observed.provisioner.clone()?));
     Some(Step::new(Action::DeleteCluster { cluster }, cause))
 }
 
@@ -51,13 +51,14 @@ fn detached(observed: &Observed) -> impl Iterator<Item = Milestone> {
     })
 }
 
-fn spec(desired: &Desired, program: PathBuf) -> ClusterSpec {
+fn spec(desired: &Desired, observed: &Observed, program: PathBuf) -> ClusterSpec {
+    let mirrors = desired.mirrors.values().flat_map(|mirror| &mirror.aliases);
     ClusterSpec {
         name: desired.cluster.clone(),
         distribution: desired.distribution,
         program,
         provisioning: desired.provisioning.clone(),
-        registries: desired.mirrors.values().flat_map(|mirror| mirror.aliases.iter().cloned()).collect(),
+        direct: mirrors.chain(&observed.subnets).cloned().collect(),
     }
 }
 

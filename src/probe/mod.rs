@@ -25,7 +25,7 @@ use tokio::time::{Instant, timeout};
 pub use self::answer::UpstreamAnswer;
 pub use self::prober::Prober;
 use self::refusals::remembered;
-pub use self::refusals::{REFUSED_FOR, Refusals};
+pub use self::refusals::{REFUSED_FOR, Refusals, TOLD_AT_MOST};
 use self::upstream::Upstreams;
 pub use self::upstream::{Ask, Asked, RouteKey};
 use crate::desired::Route;
@@ -154,15 +154,33 @@ impl FromHere {
         if ask == Ask::Plainly || route.credentials.is_none() {
             return self.upstreams.ask(route, ask).await;
         }
+        // Whoever does not answer is told nothing, so that what is told counts.
+        let plain = self.upstreams.ask(route, Ask::Plainly).await;
+        if plain.is_bad() {
+            return plain;
+        }
         if let Some(at) = self.refused_at(route) {
-            let answer = self.upstreams.ask(route, Ask::Plainly).await;
-            return if answer.is_good() { remembered(at) } else { answer };
+            return remembered(at);
+        }
+        if !self.begin(route) {
+            return plain;
         }
         let answer = self.upstreams.ask(route, ask).await;
-        if let (UpstreamAnswer::Unauthorized(_), Some(refusals)) = (&answer, &self.refusals) {
-            refusals.note(&RouteKey::of(route));
+        if let Some(refusals) = &self.refusals {
+            match answer {
+                UpstreamAnswer::Unauthorized(_) => refusals.note(&RouteKey::of(route)),
+                // They may have been told.
+                UpstreamAnswer::Silent => {}
+                _ => refusals.end(&RouteKey::of(route)),
+            }
         }
         answer
+    }
+
+    /// Whether a route's credentials may be told.
+    fn begin(&self, route: &Route) -> bool {
+        let refusals = self.refusals.as_ref().filter(|_| route.credentials.is_some());
+        refusals.is_none_or(|refusals| refusals.begin(&RouteKey::of(route)))
     }
 
     /// Where a container's registry is reached from here, if it can be.
@@ -205,10 +223,24 @@ impl FromHere {
 
     /// Whether an upstream would give an image to whom ksail.yaml says the mirror is.
     pub async fn ask_upstream(&self, route: &Route, image: &Reference) -> Asked {
-        match self.refused_at(route) {
-            Some(at) => Asked::Refused(remembered(at).to_string()),
-            None => self.upstreams.ask_image(route, image).await,
+        if route.credentials.is_none() {
+            return self.upstreams.ask_image(route, image).await;
         }
+        // That credentials are refused is found out, and remembered, where nothing else can be.
+        match self.ask_as(route, Ask::WithCredentials).await {
+            UpstreamAnswer::Unauthorized(why) => return Asked::Refused(why),
+            answer if answer.is_bad() => return Asked::Unreachable(answer.to_string()),
+            _ => {}
+        }
+        if !self.begin(route) {
+            let why = "it does not say whether it takes the credentials, which are not sent again for now";
+            return Asked::Unreachable(why.to_owned());
+        }
+        let asked = self.upstreams.ask_image(route, image).await;
+        if let (Some(refusals), Asked::Has | Asked::HasNot | Asked::Refused(_)) = (&self.refusals, &asked) {
+            refusals.end(&RouteKey::of(route));
+        }
+        asked
     }
 
     async fn document(&self, host: &str, port: u16, path: &str) -> Option<serde_json::Value> {
@@ -275,15 +307,29 @@ mod tests {
     use crate::manifest::Credentials;
 
     #[derive(Debug, Default)]
-    struct Remembered(Mutex<BTreeMap<RouteKey, Timestamp>>);
+    struct Remembered {
+        refused: Mutex<BTreeMap<RouteKey, Timestamp>>,
+        told: Mutex<BTreeMap<RouteKey, usize>>,
+    }
 
     impl Refusals for Remembered {
         fn refused_at(&self, route: &RouteKey) -> Option<Timestamp> {
-            self.0.lock().unwrap().get(route).copied()
+            self.refused.lock().unwrap().get(route).copied()
+        }
+
+        fn begin(&self, route: &RouteKey) -> bool {
+            let mut told = self.told.lock().unwrap();
+            let told = told.entry(route.clone()).or_default();
+            *told += 1;
+            *told <= TOLD_AT_MOST
+        }
+
+        fn end(&self, route: &RouteKey) {
+            self.told.lock().unwrap().remove(route);
         }
 
         fn note(&self, route: &RouteKey) {
-            self.0.lock().unwrap().insert(route.clone(), Timestamp::now());
+            self.refused.lock().unwrap().insert(route.clone(), Timestamp::now());
         }
     }
 
@@ -308,6 +354,25 @@ mod tests {
         assert_eq!(registry.told_who(), 1);
         let answer = process().upstream(&route("hunter2"), Ask::WithCredentials).await;
         assert_eq!(answer, UpstreamAnswer::Answers);
+    }
+
+    #[tokio::test]
+    async fn a_password_is_told_no_third_time_while_nobody_knows_what_became_of_it() {
+        let registry = upstream::guarded().await;
+        let credentials = Credentials { username: "some-user".into(), password: "wrong".into() };
+        let route =
+            Route { upstream: registry.url().parse().unwrap(), proxy: None, ca: None, credentials: Some(credentials) };
+        let refusals = Arc::<Remembered>::default();
+        // Two that were ended before they were answered.
+        (0..TOLD_AT_MOST).for_each(|_| assert!(refusals.begin(&RouteKey::of(&route))));
+        let process = FromHere::new(EngineAt::ThisMachine).remembering(refusals.clone());
+        assert_eq!(process.upstream(&route, Ask::WithCredentials).await, UpstreamAnswer::Answers);
+        let image = Reference::read("ghcr.io/a/b:1", &"ghcr.io".parse().unwrap()).unwrap();
+        assert!(matches!(process.ask_upstream(&route, &image).await, Asked::Unreachable(_)));
+        assert_eq!(registry.told_who(), 0);
+        refusals.end(&RouteKey::of(&route));
+        let answer = process.upstream(&route, Ask::WithCredentials).await;
+        assert!(matches!(answer, UpstreamAnswer::Unauthorized(_)), "{answer:?}");
     }
 
     #[tokio::test]

@@ -11,10 +11,18 @@ use super::{RouteKey, UpstreamAnswer};
 /// So long credentials that were refused are not tried again.
 pub const REFUSED_FOR: Duration = Duration::from_secs(60 * 60);
 
+/// As often credentials are told within that time while nobody knows what the upstream thinks of them: whoever told
+/// them may not wait for its answer, or be asking at this moment.
+pub const TOLD_AT_MOST: usize = 2;
+
 /// What remembers that credentials were refused, for longer than this process lives.
 pub trait Refusals: fmt::Debug + Send + Sync {
     /// When those of a route were refused, if that is less than [`REFUSED_FOR`] ago.
     fn refused_at(&self, route: &RouteKey) -> Option<Timestamp>;
+    /// Whether they may be told now, which is taken note of.
+    fn begin(&self, route: &RouteKey) -> bool;
+    /// They were not refused.
+    fn end(&self, route: &RouteKey);
     /// They are refused now.
     fn note(&self, route: &RouteKey);
 }

@@ -1,8 +1,9 @@
 //! What a registry counts of its own work.
 
 /// Prints the page with the counters, in a registry's own container: from outside the page cannot be reached. Images
-/// without `wget` have no counters to show.
-pub const READ_COUNTERS: [&str; 3] = ["wget", "-qO-", "http://127.0.0.1:5001/debug/vars"];
+/// without `wget` have no counters to show. That of busybox asks the container's proxy whatever `NO_PROXY` says, so that
+/// it is told of none.
+pub const READ_COUNTERS: [&str; 5] = ["env", "http_proxy=", "wget", "-qO-", "http://127.0.0.1:5001/debug/vars"];
 
 /// Requests a pull-through cache answered from its volume, and those it asked its upstream for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, serde::Serialize)]

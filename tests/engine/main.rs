@@ -5,6 +5,7 @@
 #[path = "../support/mod.rs"]
 mod support;
 
+mod behind_a_proxy;
 mod bounds;
 mod broken_manifests;
 mod earlier;
@@ -28,6 +29,7 @@ mod output;
 mod ownership;
 mod ports;
 mod power_loss;
+mod private_ca;
 mod pushed_to;
 mod recorder_works;
 mod repairs_drift;
@@ -50,3 +52,4 @@ mod verify;
 mod volumes;
 mod wiring;
 mod wiring_drift;
+mod wrong_password;

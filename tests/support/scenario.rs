@@ -1,5 +1,6 @@
 //! One test's cluster: a directory with a `ksail.yaml`, a name nobody else has, and the mirrors' containers.
 
+use std::collections::BTreeMap;
 use std::fs;
 use std::net::TcpListener;
 use std::path::{Path, PathBuf};
@@ -30,6 +31,8 @@ pub(crate) struct Scenario {
     pub(crate) network: String,
     /// Words before the program's name, to run it in another network namespace.
     pub(crate) within: Vec<String>,
+    /// What every ksail has in its environment besides.
+    pub(crate) environment: BTreeMap<String, String>,
 }
 
 impl Scenario {
@@ -51,7 +54,7 @@ impl Scenario {
         let home = TempDir::with_prefix("ksail-test-").expect("a temporary directory");
         fs::create_dir(home.path().join("project")).expect("a directory in it");
         let network = format!("{cluster}-kind");
-        Self { docker, cluster, distribution: "Kind", home, network, within: Vec::new() }
+        Self { docker, cluster, distribution: "Kind", home, network, within: Vec::new(), environment: BTreeMap::new() }
     }
 
     /// The directory with the manifest.
@@ -87,6 +90,7 @@ impl Scenario {
         if let Some(host) = self.docker.host() {
             command.env("DOCKER_HOST", host);
         }
+        command.envs(&self.environment);
         command
     }
 
@@ -196,7 +200,41 @@ impl Scenario {
 
     /// Makes the network that ksail takes for kind's.
     pub(crate) fn create_network(&self) {
-        self.docker.run(&["network", "create", "--label", &sweep::label(), &self.network]);
+        self.create_network_with(&[]);
+    }
+
+    pub(crate) fn create_network_with(&self, options: &[&str]) {
+        let label = sweep::label();
+        self.docker.run(&[&["network", "create", "--label", &label], options, &[&self.network]].concat());
+    }
+
+    /// Has ksail keep what it remembers from process to process in a directory of this scenario's.
+    pub(crate) fn remembers_by_itself(&mut self) -> PathBuf {
+        let directory = self.home.path().join("run");
+        fs::create_dir_all(&directory).expect("a directory in it");
+        self.environment.insert("XDG_RUNTIME_DIR".to_owned(), text(&directory).to_owned());
+        directory
+    }
+
+    /// Has ksail find a directory as docker's own, with this `config.json` in it.
+    pub(crate) fn docker_config(&mut self, json: &Value) {
+        let directory = self.home.path().join("docker");
+        fs::create_dir_all(&directory).expect("a directory in it");
+        fs::write(directory.join("config.json"), json.to_string()).expect("it can be written");
+        self.environment.insert("DOCKER_CONFIG".to_owned(), text(&directory).to_owned());
+    }
+
+    /// Has ksail find a program before all others on the `PATH`.
+    pub(crate) fn program(&mut self, name: &str, script: &str) {
+        let directory = self.home.path().join("programs");
+        fs::create_dir_all(&directory).expect("a directory in it");
+        // Not by this process: what another test starts meanwhile would hold the file open, and it could not be executed.
+        let write = "printf '%s' \"$2\" >\"$1\" && chmod 755 \"$1\"";
+        let file = directory.join(name);
+        let written = Command::new("sh").args(["-c", write, "sh", text(&file), script]).status().expect("sh runs");
+        assert!(written.success());
+        let path = format!("{}:{}", directory.display(), std::env::var("PATH").unwrap_or_default());
+        self.environment.insert("PATH".to_owned(), path);
     }
 }
 

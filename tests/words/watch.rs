@@ -45,7 +45,7 @@ fn actions(desired: &Desired) -> Vec<(Subject, Action, &'static str)> {
             distribution: Distribution::Kind,
             program: PathBuf::from("kind"),
             provisioning: desired.provisioning.clone(),
-            registries: Vec::new(),
+            direct: Vec::new(),
         })
     };
     let target = |name: &str| Target { name: name.to_owned(), id: None };

@@ -166,7 +166,7 @@ fn spec(scene: &Scene) -> ClusterSpec {
         distribution: scene.desired.distribution,
         program: "/usr/bin/kind".into(),
         provisioning: scene.desired.provisioning.clone(),
-        registries: Vec::new(),
+        direct: Vec::new(),
     }
 }
 

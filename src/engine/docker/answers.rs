@@ -137,7 +137,12 @@ pub(super) fn traffic(stats: models::ContainerStatsResponse) -> Option<Traffic> 
 }
 
 pub(super) fn network(found: models::Network) -> Network {
-    Network { id: found.id.unwrap_or_default(), name: found.name.unwrap_or_default() }
+    let ranges = found.ipam.and_then(|ipam| ipam.config).unwrap_or_default();
+    Network {
+        id: found.id.unwrap_or_default(),
+        name: found.name.unwrap_or_default(),
+        subnets: ranges.into_iter().filter_map(|range| range.subnet).collect(),
+    }
 }
 
 pub(super) fn volume(found: models::Volume) -> Volume {

@@ -1,6 +1,6 @@
 //! Networks, and who is on them.
 
-use super::world::{World, no_such_container};
+use super::world::{SUBNET, World, no_such_container};
 use crate::engine::{Endpoint, EngineError, Network, Result};
 
 impl World {
@@ -26,13 +26,14 @@ impl World {
 
     pub(super) fn create_network(&mut self, name: &str) -> String {
         let id = self.next_id('e');
-        self.networks.insert(id.clone(), Network { id: id.clone(), name: name.to_owned() });
+        let subnets = vec![SUBNET.to_owned()];
+        self.networks.insert(id.clone(), Network { id: id.clone(), name: name.to_owned(), subnets });
         self.tell_network("create", &id, name, None);
         id
     }
 
     pub(super) fn remove_network(&mut self, wanted: &str) -> Result<()> {
-        let Network { id, name } = self.network(wanted)?.clone();
+        let Network { id, name, .. } = self.network(wanted)?.clone();
         let mut endpoints = self.containers.values().flat_map(|kept| kept.container.endpoints.values());
         if endpoints.any(|endpoint| endpoint.network_id == id && endpoint.address.is_some()) {
             let message = format!("error while removing network: network {name} id {id} has active endpoints");

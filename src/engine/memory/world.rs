@@ -21,6 +21,8 @@ pub(super) const ADDRESS: &str = "memory://";
 
 /// The network every container is created on.
 pub(super) const BRIDGE: &str = "bridge";
+/// Of this and all other networks: nobody here finds anybody by an address.
+pub(super) const SUBNET: &str = "172.17.0.0/16";
 
 /// First port given to a container that asks for an ephemeral one, as Linux does it by default.
 const FIRST_EPHEMERAL_PORT: u16 = 32768;
@@ -95,7 +97,9 @@ impl World {
             changes: 0,
         };
         let bridge = world.next_id('e');
-        world.networks.insert(bridge.clone(), Network { id: bridge, name: BRIDGE.to_owned() });
+        world
+            .networks
+            .insert(bridge.clone(), Network { id: bridge, name: BRIDGE.to_owned(), subnets: vec![SUBNET.to_owned()] });
         world
     }
 
@@ -127,6 +131,7 @@ impl World {
         format!("change {}", self.changes)
     }
 
+    /// One of [`SUBNET`].
     pub(super) fn next_address(&mut self) -> IpAddr {
         self.ids += 1;
         let [_, _, high, low] = self.ids.to_be_bytes();

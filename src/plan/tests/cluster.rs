@@ -43,7 +43,15 @@ fn a_missing_cluster_is_created_when_the_mirrors_serve() {
     let step = &of_the_cluster(&plan).steps[0];
     assert_eq!(step.after, [Milestone::Ended(Subject::mirror("ghcr.io"))]);
     let Action::CreateCluster { cluster } = &step.action else { panic!("{step:?}") };
-    assert_eq!(cluster.registries, ["ksail-dev-ghcr-io"], "no proxy is to be asked for them");
+    assert_eq!(cluster.direct, ["ksail-dev-ghcr-io"], "no proxy is to be asked for them");
+}
+
+#[test]
+fn no_proxy_is_to_be_asked_for_what_is_on_the_network_of_a_cluster_where_that_exists() {
+    let subnets = vec!["172.18.0.0/16".to_owned(), "fc00:f853:ccd:e793::/64".to_owned()];
+    let plan = plan(&managed(State::Present), &with_program(Observed { subnets, ..nothing() }));
+    let Action::CreateCluster { cluster } = &of_the_cluster(&plan).steps[0].action else { panic!("{plan}") };
+    assert_eq!(cluster.direct, ["ksail-dev-ghcr-io", "172.18.0.0/16", "fc00:f853:ccd:e793::/64"]);
 }
 
 #[test]

@@ -25,6 +25,7 @@ pub(crate) async fn a_container_connected_before_its_start_has_the_alias_afterwa
     let found: Vec<_> = listed.iter().filter(|found| found.name == name).collect();
     assert_eq!(found.len(), 1);
     assert_eq!(&found[0].id, &network);
+    assert!(found[0].subnets.iter().any(|range| range.contains(".0/")), "{:?}", found[0].subnets);
     assert!(listed.iter().any(|network| network.name == "bridge"));
 
     let id = engine.create_container(&bench.spec("c")).await.unwrap();
