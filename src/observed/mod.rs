@@ -28,7 +28,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
-pub use self::network::NetworkRef;
+pub use self::network::{DEFAULT_BRIDGE, NetworkRef};
 pub(crate) use self::nodes::read_hosts;
 pub use self::nodes::{HostDirectory, Hosting, Node};
 pub use self::observer::Observer;

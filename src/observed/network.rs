@@ -4,6 +4,9 @@ use crate::desired::Desired;
 use crate::engine::{Container, Endpoint, Network};
 use crate::labels;
 
+/// The network that Docker makes for containers that nobody has a network for, and makes anew at each of its starts.
+pub const DEFAULT_BRIDGE: &str = "bridge";
+
 /// A network by id, with the name for people.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct NetworkRef {
@@ -33,8 +36,10 @@ impl NetworkRef {
 pub(super) fn cluster_network(desired: &Desired, networks: &[Network], nodes: &[&Container]) -> Option<NetworkRef> {
     let of_node = |node: &Container| {
         let name = node.labels.get(labels::K3D_NETWORK).unwrap_or(&desired.network);
-        let endpoint =
-            node.endpoints.get_key_value(name).or_else(|| node.endpoints.iter().find(|(name, _)| *name != "bridge"));
+        let endpoint = node
+            .endpoints
+            .get_key_value(name)
+            .or_else(|| node.endpoints.iter().find(|(name, _)| *name != DEFAULT_BRIDGE));
         endpoint.and_then(|(_, endpoint)| networks.iter().find(|network| network.id == endpoint.network_id))
     };
     let named = || networks.iter().filter(|network| network.name == desired.network).min_by(|a, b| a.id.cmp(&b.id));

@@ -9,7 +9,7 @@ use crate::desired::{Desired, Mirror};
 use crate::engine::{Container, ContainerSpec, ContainerState};
 use crate::labels::{self, is_of_mirror};
 use crate::manifest::{Upstream, VolumePolicy};
-use crate::observed::{NetworkRef, Observed, OwnContainer, StartsAgain};
+use crate::observed::{DEFAULT_BRIDGE, NetworkRef, Observed, OwnContainer, StartsAgain};
 use crate::probe::Serving;
 use crate::registry::{LIFETIME, Mode, Role, STORAGE, asks_for_credentials_again, is_served_from_cache};
 
@@ -441,10 +441,12 @@ impl Builder<'_> {
     /// A container does not start while one of its networks has been removed.
     fn leave_stale_networks(&mut self, found: &OwnContainer) {
         for (name, endpoint) in &found.container.endpoints {
-            // Until a container first runs, the engine knows its networks by name alone.
+            let is_called_so = || self.observed.networks.values().any(|network| network == name);
             let exists = match endpoint.network_id.as_str() {
-                "" => self.observed.networks.values().any(|network| network == name),
-                id => self.observed.networks.contains_key(id),
+                // Until a container first runs, the engine knows its networks by name alone.
+                "" => is_called_so(),
+                // At each of its starts the engine makes its own bridge anew, and joins containers to it itself.
+                id => self.observed.networks.contains_key(id) || (name == DEFAULT_BRIDGE && is_called_so()),
             };
             if !exists {
                 let network = NetworkRef::named(name);

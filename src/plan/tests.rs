@@ -362,6 +362,15 @@ fn a_network_that_was_made_anew_is_joined_before_the_start_it_would_prevent() {
 }
 
 #[test]
+fn the_bridge_that_the_engine_made_anew_is_not_left() {
+    let plan = after(|found| {
+        let endpoint = Endpoint { network_id: "before".to_owned(), aliases: Vec::new(), address: None };
+        inside(found).endpoints.insert("bridge".to_owned(), endpoint);
+    });
+    assert_eq!(plan, "");
+}
+
+#[test]
 fn a_network_that_went_before_the_first_start_is_left() {
     let plan = after(|found| {
         exited(found, 0);

@@ -3,19 +3,28 @@
 //! It has a network namespace of its own: in a shared one it would flush the rules of the machine's engine.
 
 use std::fs;
+use std::io;
+use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream};
+use std::os::fd::AsFd as _;
 use std::path::PathBuf;
 use std::process::{Child, Command, Stdio};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex};
+use std::thread;
 use std::time::Duration;
 
+use rustix::thread::{LinkNameSpaceType, move_into_link_name_space};
 use serde_json::json;
 use tempfile::TempDir;
 
-use super::deadline::{eventually, holds};
+use super::deadline::{eventually, holds, within};
 use super::docker::Docker;
 use super::scenario::text;
 use super::watch::signal;
 
 const START: Duration = Duration::from_secs(60);
+/// An address of the namespace itself: containers reach it through their gateway, and no engine takes it along.
+const OUTSIDE: &str = "10.254.0.1";
 
 /// Stopped, and all it had removed, when dropped.
 pub(crate) struct PrivateEngine {
@@ -47,6 +56,17 @@ impl PrivateEngine {
         vec!["nsenter".to_owned(), format!("--net=/proc/{}/ns/net", self.namespace.id()), "--".to_owned()]
     }
 
+    /// Does something where the engine publishes its ports.
+    pub(crate) fn inside_network<T: Send>(&self, act: impl FnOnce() -> T + Send) -> T {
+        inside(self.namespace.id(), act).expect("the namespace is kept in being")
+    }
+
+    /// Lets containers reach a port of the machine's own 127.0.0.1, at a port of the namespace's own or at any.
+    pub(crate) fn open(&self, to: u16, at: Option<u16>) -> WayOut {
+        let listener = self.inside_network(|| TcpListener::bind((OUTSIDE, at.unwrap_or_default())));
+        WayOut::through(listener.expect("the address is the namespace's own"), to, self.namespace.id())
+    }
+
     pub(crate) fn docker(&self) -> Docker {
         Docker::at(self.address())
     }
@@ -68,6 +88,8 @@ impl PrivateEngine {
             let up = self.inside("ip").args(["link", "set", "lo", "up"]).output();
             holds(self.is_apart() && up.is_ok_and(|output| output.status.success()), "not there")
         });
+        let given = self.inside("ip").args(["address", "add", &format!("{OUTSIDE}/32"), "dev", "lo"]).status();
+        assert!(given.is_ok_and(|status| status.success()), "the namespace is given an address");
     }
 
     /// Whether the process that holds the namespace has left ours.
@@ -153,5 +175,66 @@ impl Drop for PrivateEngine {
         }
         let _ = self.namespace.kill();
         let _ = self.namespace.wait();
+    }
+}
+
+/// Does something in the network namespace that a process is in. Only one thread goes there, and it ends with that.
+fn inside<T: Send>(process: u32, act: impl FnOnce() -> T + Send) -> io::Result<T> {
+    let go = || {
+        let namespace = fs::File::open(format!("/proc/{process}/ns/net"))?;
+        move_into_link_name_space(namespace.as_fd(), Some(LinkNameSpaceType::Network))?;
+        Ok(act())
+    };
+    thread::scope(|scope| scope.spawn(go).join()).unwrap_or_else(|panic| std::panic::resume_unwind(panic))
+}
+
+/// Whatever connects inside the namespace is connected with a port of the machine. Nobody is there any more once it is
+/// dropped.
+pub(crate) struct WayOut {
+    at: SocketAddr,
+    namespace: u32,
+    is_closed: Arc<AtomicBool>,
+    connections: Arc<Mutex<Vec<TcpStream>>>,
+}
+
+impl WayOut {
+    fn through(listener: TcpListener, to: u16, namespace: u32) -> Self {
+        let at = listener.local_addr().expect("it is bound");
+        let (is_closed, connections) = (Arc::new(AtomicBool::new(false)), Arc::new(Mutex::new(Vec::new())));
+        let out = Self { at, namespace, is_closed: Arc::clone(&is_closed), connections: Arc::clone(&connections) };
+        thread::spawn(move || {
+            for client in listener.incoming().map_while(Result::ok) {
+                if is_closed.load(Ordering::SeqCst) {
+                    return;
+                }
+                let Ok(server) = TcpStream::connect(("127.0.0.1", to)) else { continue };
+                for (from, onto) in [(&client, &server), (&server, &client)] {
+                    let (Ok(mut from), Ok(mut onto)) = (from.try_clone(), onto.try_clone()) else { continue };
+                    thread::spawn(move || {
+                        let _ = io::copy(&mut from, &mut onto);
+                        let _ = onto.shutdown(Shutdown::Write);
+                    });
+                }
+                connections.lock().expect("nobody panics with it").push(client);
+            }
+        });
+        out
+    }
+
+    /// What a manifest says in `upstream`.
+    pub(crate) fn url(&self) -> String {
+        format!("http://{}", self.at)
+    }
+}
+
+impl Drop for WayOut {
+    fn drop(&mut self) {
+        self.is_closed.store(true, Ordering::SeqCst);
+        // It looks when somebody comes, and gives the port up.
+        let refuses = || TcpStream::connect(self.at).is_err();
+        let _ = within(START, || inside(self.namespace, refuses).unwrap_or(true).then_some(()));
+        for connection in self.connections.lock().expect("nobody panics with it").drain(..) {
+            let _ = connection.shutdown(Shutdown::Both);
+        }
     }
 }
