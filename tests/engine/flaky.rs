@@ -64,7 +64,7 @@ fn comes_and_goes(name: &str, away: Manner) {
     upstream.push(&image, REPOSITORY, "1.0");
     let flaky = Broken::before(&upstream);
     let mirror = Mirror::of("docker.io", &flaky.url(), free_port());
-    scenario.write(std::slice::from_ref(&mirror));
+    scenario.write(&[mirror.clone().with("fallback: false")]);
     let mut watch = scenario.watch();
     image.fetch(mirror.host_port(), REPOSITORY, "1.0").expect("through the mirror");
     scenario.await_cached(&mirror, &image, REPOSITORY);
@@ -75,6 +75,10 @@ fn comes_and_goes(name: &str, away: Manner) {
         let pulls = scope.spawn(|| pull_until(phase(PHASES), &image, &mirror));
         for n in 0..PHASES {
             flaky.be(if n % 2 == 0 { away } else { Manner::Honest });
+            if n % 2 == 0 {
+                // A changed file has it asked now: by the schedule it could be met in the same phase each time.
+                scenario.write(&[mirror.clone().with(&format!("fallback: {}", n % 4 == 0))]);
+            }
             thread::sleep(phase(n + 1).saturating_duration_since(Instant::now()));
         }
         pulls.join().expect("pulls do not panic")
@@ -83,7 +87,7 @@ fn comes_and_goes(name: &str, away: Manner) {
     let changes = watch.since(mark);
     let changes = changes.iter().filter(|event| event.is_action() && event.text("action") == "CreateContainer").count();
     let gaps = gaps(&pulls);
-    assert!(changes <= CHANGES, "{changes} changes");
+    assert!((1..=CHANGES).contains(&changes), "{changes} changes");
     assert!(gaps.len() <= changes && gaps.iter().all(|gap| *gap < RESTART), "{changes} changes, {gaps:?}");
     let slowest = pulls.iter().filter(|pull| pull.result.is_ok()).map(|pull| pull.took).max();
     assert!(slowest.is_some_and(|took| took < 2 * PHASE), "{slowest:?}");
