@@ -119,11 +119,18 @@ impl Status {
         status
     }
 
-    /// Takes the mirrors that `keep` names from `before`: while actions of theirs run, what is observed is half-way.
+    /// Takes the mirrors that `keep` names from `before`: while actions of theirs run, what is observed is half-way. What
+    /// their upstreams answer is not: it may be what the actions wait for.
     pub fn keep(&mut self, before: &Status, keep: impl Fn(&str) -> bool) {
         for mirror in self.mirrors.iter_mut().filter(|mirror| keep(&mirror.host)) {
             if let Some(old) = before.mirrors.iter().find(|old| old.host == mirror.host) {
-                *mirror = old.clone();
+                let new = std::mem::replace(mirror, old.clone());
+                let is_of_upstream = |condition: &Condition| condition.kind == ConditionType::UpstreamReachable;
+                let answered = new.conditions.into_iter().find(is_of_upstream);
+                let told = mirror.conditions.iter_mut().find(|condition| is_of_upstream(condition));
+                if let (Some(told), Some(answered)) = (told, answered) {
+                    *told = answered;
+                }
             }
         }
     }

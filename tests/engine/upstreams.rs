@@ -1,12 +1,8 @@
 //! What upstreams answer, as it is told of registries that run.
 
-use std::io::{BufRead, BufReader, Write};
-use std::net::{Shutdown, TcpListener, TcpStream};
-use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
-use std::thread;
 use std::time::{Duration, Instant};
 
+use super::support::broken::{Broken, FAILS};
 use super::support::manifest::Mirror;
 use super::support::registry::Upstream;
 use super::support::scenario::{Scenario, free_port};
@@ -14,54 +10,16 @@ use super::turns::beside_one;
 
 const TOLD_WITHIN: Duration = Duration::from_secs(5);
 
-/// Answers 503 to everything until dropped.
-struct Failing {
-    address: String,
-    closed: Arc<AtomicBool>,
-}
-
-impl Failing {
-    fn on(address: &str) -> Self {
-        let listener = TcpListener::bind((address, 0)).expect("the engine's bridge is on this machine");
-        let address = listener.local_addr().expect("it is bound").to_string();
-        let closed = Arc::new(AtomicBool::new(false));
-        let is_closed = Arc::clone(&closed);
-        thread::spawn(move || {
-            for client in listener.incoming().map_while(Result::ok) {
-                if is_closed.load(Ordering::SeqCst) {
-                    return;
-                }
-                thread::spawn(move || fail(&client));
-            }
-        });
-        Self { address, closed }
-    }
-}
-
-impl Drop for Failing {
-    fn drop(&mut self) {
-        self.closed.store(true, Ordering::SeqCst);
-        let _ = TcpStream::connect(&self.address);
-    }
-}
-
-fn fail(mut client: &TcpStream) -> Option<()> {
-    let request = BufReader::new(client).lines().map_while(Result::ok).take_while(|line| !line.is_empty());
-    request.last()?;
-    client.write_all(b"HTTP/1.1 503 Service Unavailable\r\nConnection: close\r\nContent-Length: 0\r\n\r\n").ok()?;
-    client.shutdown(Shutdown::Write).ok()
-}
-
 #[test]
 fn an_upstream_that_is_broken_is_told_within_seconds_of_the_start_of_watch_and_of_a_change_of_the_file() {
     let _turn = beside_one();
     let scenario = Scenario::new("upstreams");
     let registry = Upstream::start(&scenario.docker, "upstreams");
     let guarded = registry.guarded();
-    let failing = Failing::on(registry.gateway());
+    let failing = Broken::being(FAILS, &registry);
     let mirror = |upstream: &str, port| Mirror::of("ghcr.io", upstream, port);
     let port = free_port();
-    scenario.write(&[mirror(&format!("http://{}", failing.address), port)]);
+    scenario.write(&[mirror(&failing.url(), port)]);
 
     let begun = Instant::now();
     let mut watch = scenario.watch();
@@ -94,9 +52,9 @@ fn apply_converges_and_warns_of_an_upstream_that_is_broken_and_says_nothing_of_o
     let _turn = beside_one();
     let scenario = Scenario::new("upstreams-apply");
     let registry = Upstream::start(&scenario.docker, "upstreams-apply");
-    let failing = Failing::on(registry.gateway());
+    let failing = Broken::being(FAILS, &registry);
     let port = free_port();
-    scenario.write(&[Mirror::of("ghcr.io", &format!("http://{}", failing.address), port)]);
+    scenario.write(&[Mirror::of("ghcr.io", &failing.url(), port)]);
     let applied = scenario.ksail(&["apply"]);
     let line = "ghcr.io: upstream broken: ";
     assert!(applied.code == 0 && applied.stdout.contains(line), "{applied}");

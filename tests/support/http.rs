@@ -5,6 +5,9 @@ use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpStream};
 use std::time::Duration;
 
+/// Longest wait for a part of an answer.
+pub(crate) const LIMIT: Duration = Duration::from_secs(30);
+
 /// An answer.
 #[derive(Debug, Clone)]
 pub(crate) struct Response {
@@ -27,7 +30,7 @@ pub(crate) fn request(
     headers: &[(&str, &str)],
     body: &[u8],
 ) -> std::io::Result<Response> {
-    request_within(Duration::from_secs(30), method, port, path, headers, body)
+    request_within(LIMIT, method, port, path, headers, body)
 }
 
 /// `GET http://127.0.0.1:port path`.
@@ -40,7 +43,8 @@ pub(crate) fn serves(port: u16) -> bool {
     request_within(Duration::from_secs(1), "GET", port, "/v2/", &[], &[]).is_ok_and(|answer| answer.status == 200)
 }
 
-fn request_within(
+/// The same, from somebody with so much patience for each part of the answer.
+pub(crate) fn request_within(
     limit: Duration,
     method: &str,
     port: u16,

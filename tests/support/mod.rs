@@ -4,6 +4,7 @@
 //! Everything made here carries the test process's id, in a label or in the cluster's name. A scenario
 //! removes what it made when it ends, and the first one of a run sweeps what dead runs left behind.
 
+pub(crate) mod broken;
 pub(crate) mod cut_off;
 pub(crate) mod deadline;
 pub(crate) mod docker;
@@ -11,6 +12,7 @@ pub(crate) mod for_nodes;
 pub(crate) mod forward_proxy;
 pub(crate) mod http;
 pub(crate) mod image;
+pub(crate) mod line;
 pub(crate) mod manifest;
 pub(crate) mod node;
 pub(crate) mod pipe;

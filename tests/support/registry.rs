@@ -1,6 +1,7 @@
 //! A real registry that stands for an upstream.
 
 use std::io::Write;
+use std::process::Command;
 use std::sync::OnceLock;
 use std::time::Duration;
 
@@ -55,6 +56,46 @@ impl Upstream {
         docker.run(&["start", &name]);
         let (port, url) = reach(docker, &name, gateway);
         Self { docker: docker.clone(), name, port, url }
+    }
+
+    /// One that speaks TLS, with a certificate that nobody has signed but itself.
+    pub(crate) fn encrypted(&self) -> Self {
+        let (docker, name, label) = (&self.docker, format!("{}-encrypted", self.name), sweep::label());
+        let gateway = bridge_gateway(docker);
+        docker.line(&format!(
+            "create --pull never --name {name} --label {label} -p 127.0.0.1::5000 -p {gateway}::5000 \
+             -e REGISTRY_HTTP_TLS_CERTIFICATE=/tmp/certificate -e REGISTRY_HTTP_TLS_KEY=/tmp/key registry:3"
+        ));
+        let rcgen::CertifiedKey { cert, signing_key } =
+            rcgen::generate_simple_self_signed([gateway.to_owned()]).expect("a certificate of an address");
+        for (content, to) in [(cert.pem(), "certificate"), (signing_key.serialize_pem(), "key")] {
+            let mut file = tempfile::NamedTempFile::new().expect("a temporary file");
+            file.write_all(content.as_bytes()).expect("it can be written");
+            docker.run(&["cp", text(file.path()), &format!("{name}:/tmp/{to}")]);
+        }
+        docker.run(&["start", &name]);
+        let (port, http) = reach(docker, &name, gateway);
+        Self { docker: docker.clone(), name, port, url: http.replace("http:", "https:") }
+    }
+
+    /// Its container's name.
+    pub(crate) fn name(&self) -> &str {
+        &self.name
+    }
+
+    /// Its own address in a network, which this machine and the containers there reach without any port being published.
+    pub(crate) fn address_in(&self, network: &str) -> String {
+        let format = format!("{{{{(index .NetworkSettings.Networks \"{network}\").IPAddress}}}}");
+        self.docker.run(&["inspect", "-f", &format, &self.name])
+    }
+
+    /// Runs a program of this machine in its network namespace, which no other container is in.
+    pub(crate) fn within(&self, words: &str) {
+        let pid = self.docker.container(&self.name).expect("it runs").pid();
+        let mut command = Command::new("nsenter");
+        let output = command.arg(format!("--net=/proc/{pid}/ns/net")).args(words.split_whitespace()).output();
+        let output = output.expect("nsenter runs (this needs root)");
+        assert!(output.status.success(), "{words}: {}", String::from_utf8_lossy(&output.stderr));
     }
 
     /// The address of this machine that containers reach.

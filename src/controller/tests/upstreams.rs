@@ -135,3 +135,20 @@ async fn a_registry_whose_image_cannot_read_its_credentials_is_told_as_that_and_
          read them; take an image that has it, as registry:3 does"
     );
 }
+
+#[tokio::test]
+async fn what_an_upstream_answers_is_told_while_its_mirror_is_being_made() {
+    let world = World::new();
+    world.probe.0.lock().unwrap().push("ksail-dev-docker-io".to_owned());
+    world.save(&[("docker.io", 5001)]);
+    let watch = world.watch();
+    world.until("its registry starts", |world| world.container("ksail-dev-docker-io").is_some()).await;
+    world.probe.1.lock().unwrap().answer = Some(failing());
+    let begun = Instant::now();
+    world.save(&[("docker.io", 5001), ("ghcr.io", 5002)]);
+    let is_why = |(_, message): &(Reason, String)| message == WHY;
+    world.until("it is told", |world| told(world).iter().any(is_why)).await;
+    assert!(begun.elapsed() < Duration::from_secs(5), "although it does not serve: {:?}", begun.elapsed());
+    world.stop.cancel();
+    watch.await.unwrap();
+}
