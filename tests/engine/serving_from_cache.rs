@@ -1,6 +1,6 @@
 //! What is cached is served at once while nobody is at the upstream, and what is new comes when somebody is again.
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use super::support::deadline::eventually;
 use super::support::http;
