@@ -95,7 +95,7 @@ async fn follow<M>(
             watches.place(iter::once(&path).chain(&named.files));
         }
         if named.from_docker && login.due() <= Instant::now() {
-            login.count += 1;
+            (login.count, login.asked_at) = (login.count + 1, Instant::now());
         }
         let version = Version::of(&contents, beside(named.files.clone()).await, login.count);
         let reading = readings.compare(version, is_over, Instant::now());
