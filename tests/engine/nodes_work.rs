@@ -17,6 +17,7 @@ fn a_node_of_kind_pulls_by_its_hosts_toml() {
 }
 
 #[test]
+#[ignore = "long: tests/run --long"]
 fn a_node_of_kind_with_a_newer_containerd_pulls_by_its_hosts_toml() {
     pulls_by_its_hosts_toml("node-next", |scenario| Node::kind_next(scenario, "control-plane"));
 }

@@ -52,12 +52,14 @@ fn watch_works(name: &str, args: &[&str], output: impl FnOnce(&mut Command) -> &
 }
 
 #[test]
+#[ignore = "long: tests/run --long"]
 fn watch_works_and_hears_sigterm_when_nobody_reads_its_standard_output() {
     let (_reader, full) = pipe::full();
     watch_works("stdout", &["watch"], |command| command.stdout(full).stderr(Stdio::null()));
 }
 
 #[test]
+#[ignore = "long: tests/run --long"]
 fn watch_works_and_hears_sigterm_when_nobody_reads_its_standard_error() {
     let (_reader, full) = pipe::full();
     watch_works("stderr", &["watch", "-vv"], |command| command.stdout(Stdio::null()).stderr(full));
@@ -176,7 +178,7 @@ fn apply_whose_reader_has_seen_enough_leaves_nothing_half_done_and_ends_quietly(
 
 #[test]
 fn a_ctrl_c_that_ends_the_reader_as_well_counts_once() {
-    let _turn = beside_one();
+    // In no turn: it waits.
     let (scenario, mirror) = one_mirror("tee");
     let mut watch = piped(&scenario, &["watch"]);
     let lines = lines(&mut watch);

@@ -10,7 +10,7 @@ use super::support::manifest::Mirror;
 use super::support::registry::Upstream;
 use super::support::scenario::{Scenario, free_port};
 use super::support::watch::{Watch, signal};
-use super::turns::alone;
+use super::turns::beside_one;
 
 const REPAIRED: Duration = Duration::from_secs(3);
 /// A resync (30 s, jittered), the two seconds that a registry has to answer in, and a restart of one that hangs.
@@ -139,7 +139,7 @@ fn settings(container: &Container, scenario: &Scenario) -> impl PartialEq + use<
 }
 
 fn repairs_replaced(name: &str, change: impl FnOnce(&mut Impostor)) {
-    let _turn = alone();
+    let _turn = beside_one();
     let watched = Watched::with_upstream(name);
     let broken = watched.replace(change);
     watched.await_repair(broken);
@@ -147,7 +147,7 @@ fn repairs_replaced(name: &str, change: impl FnOnce(&mut Impostor)) {
 
 /// Breaks the target with one docker command.
 fn repairs(name: &str, keeps_container: bool, command: &[&str]) {
-    let _turn = alone();
+    let _turn = beside_one();
     let watched = Watched::new(name);
     let broken = Instant::now();
     let target = watched.name();
@@ -165,6 +165,7 @@ fn a_missing_container_is_made_again() {
 }
 
 #[test]
+#[ignore = "long: tests/run --long"]
 fn a_stopped_container_is_started() {
     repairs("stopped", true, &["stop", "-t", "1"]);
 }
@@ -185,6 +186,7 @@ fn another_restart_policy_is_set_back() {
 }
 
 #[test]
+#[ignore = "long: tests/run --long"]
 fn a_container_that_restarts_again_and_again_is_replaced() {
     repairs_replaced("restarting", |impostor| impostor.command = vec!["no-such-command".to_owned()]);
 }
@@ -234,6 +236,7 @@ fn a_wrong_label_is_replaced() {
 }
 
 #[test]
+#[ignore = "long: tests/run --long"]
 fn another_volume_is_replaced() {
     repairs_replaced("volume", |impostor| {
         impostor.volume = "/var/lib/registry".to_owned();
@@ -242,7 +245,7 @@ fn another_volume_is_replaced() {
 
 #[test]
 fn a_missing_volume_is_made_again_with_its_container() {
-    let _turn = alone();
+    let _turn = beside_one();
     let watched = Watched::new("no-volume");
     let broken = watched.behind_its_back(|| {
         watched.docker(&["rm", "-f", &watched.name()]);
@@ -256,7 +259,7 @@ fn a_missing_volume_is_made_again_with_its_container() {
 
 #[test]
 fn a_detached_network_is_attached_again() {
-    let _turn = alone();
+    let _turn = beside_one();
     let watched = Watched::new("detached");
     let broken = Instant::now();
     watched.docker(&["network", "disconnect", &watched.scenario.network, &watched.name()]);
@@ -265,7 +268,7 @@ fn a_detached_network_is_attached_again() {
 
 #[test]
 fn a_network_removed_and_made_again_is_attached_again_whatever_stale_endpoint_is_left() {
-    let _turn = alone();
+    let _turn = beside_one();
     let watched = Watched::new("stale");
     let network = watched.scenario.network.clone();
     let docker = watched.scenario.docker.clone();
@@ -294,7 +297,7 @@ fn a_network_removed_and_made_again_is_attached_again_whatever_stale_endpoint_is
 
 #[test]
 fn the_network_is_attached_within_a_second_of_its_appearing() {
-    let _turn = alone();
+    let _turn = beside_one();
     let scenario = Scenario::new("drift-appears");
     let mirror = Mirror::push(free_port());
     scenario.write(std::slice::from_ref(&mirror));
@@ -321,7 +324,7 @@ fn the_network_is_attached_within_a_second_of_its_appearing() {
 
 #[test]
 fn the_leftover_of_an_interrupted_recreate_is_removed() {
-    let _turn = alone();
+    let _turn = beside_one();
     let watched = Watched::new("leftover");
     let mut leftover = Impostor::of(&watched.healthy);
     leftover.name.push_str(".next");
@@ -332,7 +335,7 @@ fn the_leftover_of_an_interrupted_recreate_is_removed() {
 
 #[test]
 fn an_orphan_of_this_cluster_is_removed() {
-    let _turn = alone();
+    let _turn = beside_one();
     let watched = Watched::new("orphan");
     let mut orphan = Impostor::of(&watched.healthy);
     orphan.name = format!("ksail-{}-orphan-example", watched.scenario.cluster);
@@ -357,7 +360,7 @@ fn a_registry_that_hangs_is_restarted_by_the_resync() {
 
 #[test]
 fn a_silent_registry_never_counts_as_serving() {
-    let _turn = alone();
+    let _turn = beside_one();
     let scenario = Scenario::new("drift-silent");
     let mirror = Mirror::push(free_port());
     let text = scenario

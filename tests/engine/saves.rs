@@ -96,16 +96,19 @@ fn acted(event: &Event) -> bool {
 }
 
 #[test]
+#[ignore = "long: tests/run --long"]
 fn written_in_place() {
     is_followed("in-place", |scenario, text| fs::write(scenario.file(), text).expect("it can be written"));
 }
 
 #[test]
+#[ignore = "long: tests/run --long"]
 fn written_in_place_when_it_goes_by_its_name_alone() {
     is_followed_when_called("by-name", "ksail.yaml");
 }
 
 #[test]
+#[ignore = "long: tests/run --long"]
 fn written_in_place_when_it_goes_by_a_relative_path() {
     is_followed_when_called("relative", "./ksail.yaml");
 }
@@ -128,6 +131,7 @@ fn written_in_place_where_the_system_has_no_file_events_to_give() {
 }
 
 #[test]
+#[ignore = "long: tests/run --long"]
 fn truncated_and_written_in_two_halves_200_ms_apart() {
     is_followed("halves", |scenario, text| {
         // Cut inside the first key of the list, so that neither half is a manifest.
@@ -141,6 +145,7 @@ fn truncated_and_written_in_two_halves_200_ms_apart() {
 }
 
 #[test]
+#[ignore = "long: tests/run --long"]
 fn another_file_renamed_over_it() {
     is_followed("rename-over", |scenario, text| {
         let new = scenario.directory().join(".ksail.yaml.tmp");
@@ -160,6 +165,7 @@ fn as_vim_does_it() {
 }
 
 #[test]
+#[ignore = "long: tests/run --long"]
 fn edited_by_sed_in_place() {
     is_followed("sed", |scenario, text| {
         // sed edits lines: replace everything from the list on.
@@ -207,6 +213,7 @@ fn deleted_and_written_again_three_seconds_later() {
 }
 
 #[test]
+#[ignore = "long: tests/run --long"]
 fn its_directory_renamed_away_and_back() {
     is_followed("directory", |scenario, manifest| {
         let away = scenario.home.path().join("elsewhere");
@@ -241,6 +248,7 @@ fn a_burst_of_saves_is_one_pass_and_the_last_one_counts() {
 }
 
 #[test]
+#[ignore = "long: tests/run --long"]
 fn a_save_cut_between_two_items_of_the_list_is_read_once_and_whole() {
     /// Nothing happens for as long before a save takes effect.
     const SETTLES: Duration = Duration::from_millis(50);

@@ -84,7 +84,7 @@ pub(crate) fn await_loss(watch: &mut Watch, mark: usize, mirror: &Mirror) -> Ins
 
 #[test]
 fn while_watch_runs_upstreams_that_refuse_or_say_nothing_hold_no_pull_up_and_new_images_come_afterwards() {
-    let _turn = beside_one();
+    let turn = beside_one();
     let scenario = Scenario::new("cache-watch");
     let refusing = Cached::of(&scenario, "docker.io", "refusing");
     let silent = Cached::of(&scenario, "ghcr.io", "silent");
@@ -94,6 +94,8 @@ fn while_watch_runs_upstreams_that_refuse_or_say_nothing_hold_no_pull_up_and_new
     refusing.fill();
     silent.fill();
     let before = scenario.running(&refusing.mirror).identity();
+    // From here on it waits.
+    drop(turn);
 
     let (mark, lost) = (watch.mark(), Instant::now());
     silent.upstream.fall_silent();

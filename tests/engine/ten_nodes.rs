@@ -10,6 +10,7 @@ use super::turns::alone;
 const NODES: usize = 10;
 
 #[test]
+#[ignore = "long: tests/run --long"]
 fn ten_nodes_and_ten_mirrors_are_wired_and_then_left_alone() {
     let _turn = alone();
     let scenario = Scenario::new("ten");

@@ -31,7 +31,7 @@ fn escape_sequences_of_the_engine_are_shown_and_not_obeyed() {
     let _refused = recorder.when("POST", |path| path.starts_with("/containers/create")).refuse(500, TITLE);
     for format in ["text", "json"] {
         let address = recorder.address();
-        let args = ["apply", "--timeout", "5s", "-o", format];
+        let args = ["apply", "--timeout", "2s", "-o", format];
         assert_is_shown_and_not_obeyed(&scenario.ksail_at(Some(&address), &args));
     }
     let _refused = recorder.when("GET", |path| path.starts_with("/containers/json")).refuse(500, TITLE);
@@ -50,7 +50,7 @@ fn escape_sequences_of_kind_are_shown_and_not_obeyed() {
     fs::set_permissions(&kind, Permissions::from_mode(0o755)).unwrap();
     let path = format!("{}:{}", scenario.directory().display(), std::env::var("PATH").unwrap());
     for format in ["text", "json"] {
-        let args = ["apply", "--timeout", "5s", "-o", format];
+        let args = ["apply", "--timeout", "2s", "-o", format];
         assert_is_shown_and_not_obeyed(&scenario.ksail_with(&[("PATH", &path)], &args));
     }
 }

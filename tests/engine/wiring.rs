@@ -22,6 +22,7 @@ fn a_node_of_kind_pulls_through_mirrors_around_those_it_may_and_from_their_cache
 }
 
 #[test]
+#[ignore = "long: tests/run --long"]
 fn a_node_of_kind_with_a_newer_containerd_does_so_too() {
     pulls_through_the_mirrors(Scenario::new("wired-next"), Node::kind_next, ["control-plane", "worker"]);
 }

@@ -64,6 +64,11 @@ impl Watched {
         self.worker().outside_path(&self.path())
     }
 
+    /// What the worker's file may be changed to.
+    fn edited(&self) -> String {
+        self.wanted.replace("resolve", "push")
+    }
+
     fn exec(&self, command: &[&str]) {
         let done = self.worker().exec(command);
         assert!(done.status.success(), "{command:?}: {}", String::from_utf8_lossy(&done.stderr));
@@ -148,19 +153,27 @@ fn nodes_that_join_restart_and_go_are_followed() {
 fn a_file_that_is_changed_or_taken_away_by_docker_commands_is_put_right() {
     let _turn = alone();
     let mut watched = Watched::new("docker");
-    let (path, directory) = (watched.path(), watched.directory());
-    let edited = watched.wanted.replace("resolve", "push");
-    watched.is_put_right("edited by tee", || watched.worker().write(&path, &edited));
+    let path = watched.path();
     watched.is_put_right("edited by docker cp", || {
         let mine = tempfile::NamedTempFile::new().expect("a temporary file");
-        fs::write(mine.path(), &edited).expect("it can be written");
+        fs::write(mine.path(), watched.edited()).expect("it can be written");
         let to = format!("{}:{path}", watched.worker().name());
         watched.scenario.docker.run(&["cp", mine.path().to_str().unwrap_or_default(), &to]);
     });
     watched.is_put_right("deleted", || watched.exec(&["rm", &path]));
+    watched.is_put_right("its directory removed", || watched.exec(&["rm", "-r", &watched.directory()]));
+    assert_eq!(watched.watch.stop(), Some(0), "{}", watched.watch.stderr());
+}
+
+#[test]
+#[ignore = "long: tests/run --long"]
+fn a_file_is_put_right_whatever_docker_command_changes_it_or_takes_it_away() {
+    let _turn = alone();
+    let mut watched = Watched::new("docker-any");
+    let path = watched.path();
+    watched.is_put_right("edited by tee", || watched.worker().write(&path, &watched.edited()));
     watched.is_put_right("truncated", || watched.exec(&["truncate", "-s", "0", &path]));
-    watched.is_put_right("its directory removed", || watched.exec(&["rm", "-r", &directory]));
-    let all = directory.rsplit_once('/').map_or("", |(all, _)| all).to_owned();
+    let all = watched.directory().rsplit_once('/').map_or("", |(all, _)| all).to_owned();
     watched.is_put_right("all directories removed", || watched.exec(&["rm", "-r", &all]));
     assert_eq!(watched.watch.stop(), Some(0), "{}", watched.watch.stderr());
 }
@@ -170,16 +183,22 @@ fn a_file_that_a_process_in_the_node_changes_or_takes_away_is_put_right_although
     let _turn = alone();
     let mut watched = Watched::new("process");
     let file = watched.file();
-    let directory = file.parent().expect("it is in one").to_owned();
-    let edited = watched.wanted.replace("resolve", "push");
-    watched.is_put_right("edited", || fs::write(&file, &edited).unwrap());
+    watched.is_put_right("edited", || fs::write(&file, watched.edited()).unwrap());
     watched.is_put_right("deleted", || fs::remove_file(&file).unwrap());
+    watched.is_put_right("its directory removed", || fs::remove_dir_all(file.parent().expect("it is in one")).unwrap());
+    assert_eq!(watched.watch.stop(), Some(0), "{}", watched.watch.stderr());
+}
+
+#[test]
+#[ignore = "long: tests/run --long"]
+fn a_file_is_put_right_whatever_a_process_does_to_it_although_no_event_tells() {
+    let _turn = alone();
+    let mut watched = Watched::new("process-any");
+    let file = watched.file();
+    let all = file.ancestors().nth(2).expect("it is in one of several").to_owned();
     watched.is_put_right("truncated", || fs::write(&file, "").unwrap());
     watched.is_put_right("cut off", || fs::write(&file, &watched.wanted[..10]).unwrap());
-    watched.is_put_right("its directory removed", || fs::remove_dir_all(&directory).unwrap());
-    watched.is_put_right("all directories removed", || {
-        fs::remove_dir_all(directory.parent().expect("it is in one")).unwrap();
-    });
+    watched.is_put_right("all directories removed", || fs::remove_dir_all(&all).unwrap());
     assert_eq!(watched.watch.stop(), Some(0), "{}", watched.watch.stderr());
 }
 
