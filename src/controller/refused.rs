@@ -11,13 +11,13 @@ use serde::{Deserialize, Serialize};
 use super::private::{Private, make};
 use crate::digest::of_parts;
 use crate::limit::FILE;
-use crate::probe::{REFUSED_FOR, Refusals, RouteKey, TOLD_AT_MOST};
+use crate::probe::{Login, REFUSED_FOR, Refusals, TOLD_AT_MOST};
 
 const NAME: &str = "refused-credentials.json";
 /// More than anybody has upstreams; the oldest go first.
 const AT_MOST: usize = 1_000;
 
-/// A file of this user's: digests of routes with a key of its own, so that no digest elsewhere is the like.
+/// A file of this user's: digests of logins with a key of its own, so that no digest elsewhere is the like.
 #[derive(Debug, Clone)]
 pub struct Refused {
     directory: PathBuf,
@@ -66,8 +66,8 @@ impl Refused {
 }
 
 impl Known {
-    fn digest(&self, route: &RouteKey) -> String {
-        of_parts([self.key.as_bytes(), route.as_str().as_bytes()])
+    fn digest(&self, login: &Login) -> String {
+        of_parts([self.key.as_bytes(), login.as_str().as_bytes()])
     }
 
     /// Makes room, and the key where there is none yet.
@@ -84,9 +84,9 @@ impl Known {
     }
 
     /// Whether it may be told, and that it is.
-    fn begin(&mut self, route: &RouteKey, now: Timestamp) -> Option<bool> {
+    fn begin(&mut self, login: &Login, now: Timestamp) -> Option<bool> {
         self.renew(now)?;
-        let digest = self.digest(route);
+        let digest = self.digest(login);
         while self.told.len() >= AT_MOST && !self.told.contains_key(&digest) {
             self.told.pop_first();
         }
@@ -98,13 +98,13 @@ impl Known {
         Some(may_be_told)
     }
 
-    fn note(&mut self, route: &RouteKey, now: Timestamp) -> Option<()> {
+    fn note(&mut self, login: &Login, now: Timestamp) -> Option<()> {
         self.renew(now)?;
         while self.at.len() >= AT_MOST {
             let oldest = self.at.iter().min_by_key(|(_, at)| **at).map(|(digest, _)| digest.clone())?;
             self.at.remove(&oldest);
         }
-        self.at.insert(self.digest(route), now);
+        self.at.insert(self.digest(login), now);
         Some(())
     }
 }
@@ -122,31 +122,31 @@ fn random() -> Option<String> {
 
 /// Where it cannot be written nothing is remembered, which is no reason to do nothing.
 impl Refusals for Refused {
-    fn refused_at(&self, route: &RouteKey) -> Option<Timestamp> {
+    fn refused_at(&self, login: &Login) -> Option<Timestamp> {
         // Whoever only asks makes no file.
         std::fs::exists(self.directory.join(NAME)).ok().filter(|exists| *exists)?;
         let now = Timestamp::now();
-        self.with(|known| (known.at.get(&known.digest(route)).copied(), false))
+        self.with(|known| (known.at.get(&known.digest(login)).copied(), false))
             .ok()
             .flatten()
             .filter(|at| is_recent(*at, now))
     }
 
-    fn note(&self, route: &RouteKey) {
-        self.remember(|known| ((), known.note(route, Timestamp::now()).is_some()));
+    fn note(&self, login: &Login) {
+        self.remember(|known| ((), known.note(login, Timestamp::now()).is_some()));
     }
 
-    fn begin(&self, route: &RouteKey) -> bool {
+    fn begin(&self, login: &Login) -> bool {
         let begun = self.remember(|known| {
-            let may_be_told = known.begin(route, Timestamp::now());
+            let may_be_told = known.begin(login, Timestamp::now());
             (may_be_told, may_be_told == Some(true))
         });
         begun.flatten().unwrap_or(true)
     }
 
-    fn end(&self, route: &RouteKey) {
+    fn end(&self, login: &Login) {
         self.remember(|known| {
-            let digest = known.digest(route);
+            let digest = known.digest(login);
             ((), known.told.remove(&digest).is_some())
         });
     }
@@ -158,9 +158,9 @@ mod tests {
     use crate::desired::Route;
     use crate::manifest::Credentials;
 
-    fn route(password: &str) -> RouteKey {
+    fn login(password: &str) -> Login {
         let credentials = Some(Credentials { username: "some-user".into(), password: password.into() });
-        RouteKey::of(&Route { upstream: "https://a.test".parse().unwrap(), proxy: None, ca: None, credentials })
+        Login::of(&Route { upstream: "https://a.test".parse().unwrap(), proxy: None, ca: None, credentials }).unwrap()
     }
 
     #[test]
@@ -168,13 +168,13 @@ mod tests {
         let directory = tempfile::tempdir().unwrap();
         let own = directory.path().join("ksail");
         let refused = || Refused::in_directory(&own);
-        assert_eq!(refused().refused_at(&route("hunter2")), None);
+        assert_eq!(refused().refused_at(&login("hunter2")), None);
         assert!(!own.exists());
-        refused().note(&route("hunter2"));
-        assert!(refused().refused_at(&route("hunter2")).is_some());
-        assert_eq!(refused().refused_at(&route("other")), None);
+        refused().note(&login("hunter2"));
+        assert!(refused().refused_at(&login("hunter2")).is_some());
+        assert_eq!(refused().refused_at(&login("other")), None);
         let text = std::fs::read_to_string(own.join(NAME)).unwrap();
-        let key = route("hunter2");
+        let key = login("hunter2");
         let secrets = ["hunter2", "some-user", "a.test", key.as_str()];
         assert!(!secrets.iter().any(|secret| text.contains(secret)), "{text}");
         #[cfg(unix)]
@@ -188,13 +188,13 @@ mod tests {
     fn what_is_told_without_an_answer_is_told_twice_in_an_hour_by_all_processes_together() {
         let directory = tempfile::tempdir().unwrap();
         let refused = || Refused::in_directory(directory.path());
-        assert!(refused().begin(&route("a")) && refused().begin(&route("a")));
-        assert!(!refused().begin(&route("a")) && refused().begin(&route("b")));
-        refused().end(&route("a"));
-        assert!(refused().begin(&route("a")));
+        assert!(refused().begin(&login("a")) && refused().begin(&login("a")));
+        assert!(!refused().begin(&login("a")) && refused().begin(&login("b")));
+        refused().end(&login("a"));
+        assert!(refused().begin(&login("a")));
         let (mut known, start) = (Known::default(), Timestamp::UNIX_EPOCH);
         let later = start.checked_add(REFUSED_FOR).unwrap();
-        let begun = [start, start, start, later].map(|at| known.begin(&route("a"), at));
+        let begun = [start, start, start, later].map(|at| known.begin(&login("a"), at));
         assert_eq!(begun, [true, true, false, true].map(Some));
     }
 
@@ -203,23 +203,23 @@ mod tests {
         let mut known = Known::default();
         let start = Timestamp::UNIX_EPOCH;
         let later = start.checked_add(REFUSED_FOR).unwrap();
-        known.note(&route("a"), start).unwrap();
-        let digest = known.digest(&route("a"));
+        known.note(&login("a"), start).unwrap();
+        let digest = known.digest(&login("a"));
         assert!(is_recent(known.at[&digest], start) && !is_recent(known.at[&digest], later));
         assert!(!is_recent(later, start), "a clock that was wrong");
-        known.note(&route("b"), later).unwrap();
+        known.note(&login("b"), later).unwrap();
         assert_eq!(known.at.len(), 1);
         for n in 0..=AT_MOST {
-            known.note(&route(&n.to_string()), later).unwrap();
+            known.note(&login(&n.to_string()), later).unwrap();
         }
         assert_eq!(known.at.len(), AT_MOST);
 
         let directory = tempfile::tempdir().unwrap();
         let refused = Refused::in_directory(directory.path());
-        refused.note(&route("a"));
+        refused.note(&login("a"));
         std::fs::write(directory.path().join(NAME), "{\"key\": \"x").unwrap();
-        assert_eq!(refused.refused_at(&route("a")), None);
-        refused.note(&route("a"));
-        assert!(refused.refused_at(&route("a")).is_some());
+        assert_eq!(refused.refused_at(&login("a")), None);
+        refused.note(&login("a"));
+        assert!(refused.refused_at(&login("a")).is_some());
     }
 }

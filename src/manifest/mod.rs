@@ -40,7 +40,7 @@ pub(crate) use redact::sounds_secret;
 pub use schema::schema;
 pub use types::{
     Ca, Connection, Credentials, Distribution, Lifecycle, Manifest, Mirror, Proxy, ProxyUrl, Registries, State,
-    VolumePolicy,
+    THIS_MACHINE, VolumePolicy,
 };
 pub(crate) use values::PUBLIC;
 pub use values::{ClusterName, Host, InvalidValue, Upstream, parse_duration};

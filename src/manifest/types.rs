@@ -12,6 +12,9 @@ use serde::Deserialize;
 use super::values::{ClusterName, Host, Upstream};
 use crate::printable::without_user_info;
 
+/// What containers call the machine that their engine runs on.
+pub const THIS_MACHINE: &str = "host.docker.internal";
+
 /// A manifest that passed every check.
 #[derive(Debug, Clone)]
 pub struct Manifest {

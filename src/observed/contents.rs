@@ -89,7 +89,8 @@ pub(super) struct Inspected {
     pub(super) secrets: Option<FilesDigest>,
     /// Which version of the registry runs in it, of one that has credentials or is served from its cache, and has said so.
     pub(super) major_version: Option<u32>,
-    pub(super) lacks_shell: bool,
+    /// Whether its image lacks the shell that it needs, where that matters.
+    pub(super) lacks_shell: Option<bool>,
     pub(super) up: Option<Uptime>,
     pub(super) since: Instant,
 }
@@ -101,7 +102,7 @@ impl Inspected {
             container: Arc::new(container),
             secrets,
             major_version: None,
-            lacks_shell: false,
+            lacks_shell: None,
             up,
             since: Instant::now(),
         }

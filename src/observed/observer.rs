@@ -239,21 +239,27 @@ impl<E: Engine, P: Probe> Observer<E, P> {
         if !(is_wanted && is_ours) || container.state != ContainerState::Running {
             return None;
         }
-        match self.store.version_of(container) {
+        match self.store.in_this_run(container, |before| before.major_version) {
             Some(known) => Some(known),
             None => self.major_version(container).await,
         }
     }
 
     /// Whether a registry asks a helper for its credentials that its image cannot run: it would do without them, and say
-    /// nothing.
-    async fn lacks_shell(&self, container: &Container, major_version: Option<u32>) -> bool {
+    /// nothing. Known for each of its runs.
+    async fn lacks_shell(&self, container: &Container, major_version: Option<u32>) -> Option<bool> {
         let asks = major_version.is_some_and(registry::asks_for_credentials_again);
         if !(asks && container.env.contains_key(LIFETIME.0)) {
-            return false;
+            return None;
         }
-        let shell = self.engine.stat_path(&container.id, SecretFiles::SHELL).await;
-        shell.is_err_and(|error| error.is_not_found())
+        if let Some(known) = self.store.in_this_run(container, |before| before.lacks_shell) {
+            return Some(known);
+        }
+        match self.engine.stat_path(&container.id, SecretFiles::SHELL).await {
+            Err(error) if error.is_not_found() => Some(true),
+            Err(_) => None,
+            Ok(_) => Some(false),
+        }
     }
 
     async fn starts_again(&self, container: &Container, route: &Route) -> StartsAgain {
@@ -305,11 +311,11 @@ impl Store {
         Some((container, mirror.route.clone()?))
     }
 
-    /// The version that this run of a registry was known to be of.
-    fn version_of(&self, container: &Container) -> Option<u32> {
+    /// What was found out of this run of a container before.
+    fn in_this_run<T>(&self, container: &Container, known: impl FnOnce(&Inspected) -> Option<T>) -> Option<T> {
         let contents = self.contents();
         let before = contents.containers.get(&container.id)?.inspected.as_ref()?;
-        before.major_version.filter(|_| before.container.started_at == container.started_at)
+        if before.container.started_at == container.started_at { known(before) } else { None }
     }
 
     /// A running node by its container's id, and what was read in it.

@@ -111,7 +111,7 @@ impl Contents {
             container: Arc::clone(container),
             secrets: inspected.secrets.clone(),
             major_version: inspected.major_version,
-            lacks_shell: inspected.lacks_shell,
+            lacks_shell: inspected.lacks_shell.unwrap_or(false),
             serving: serving.unwrap_or(Serving::Overdue),
             starting: inspected.up.is_some_and(|up| up.so_far() < STARTING),
             starts_again: starts_again.unwrap_or_default(),

@@ -27,7 +27,7 @@ pub use self::prober::Prober;
 use self::refusals::remembered;
 pub use self::refusals::{REFUSED_FOR, Refusals, TOLD_AT_MOST};
 use self::upstream::Upstreams;
-pub use self::upstream::{Ask, Asked, RouteKey};
+pub use self::upstream::{Ask, Asked, Login, RouteKey};
 use crate::desired::Route;
 use crate::engine::Container;
 use crate::limit::REGISTRY_ANSWER;
@@ -144,43 +144,37 @@ impl FromHere {
         Self { refusals: Some(refusals), ..self }
     }
 
-    /// When a route's credentials were refused, if they are not to be sent for that reason.
-    fn refused_at(&self, route: &Route) -> Option<Timestamp> {
-        route.credentials.as_ref()?;
-        self.refusals.as_ref()?.refused_at(&RouteKey::of(route))
-    }
-
     async fn ask_as(&self, route: &Route, ask: Ask) -> UpstreamAnswer {
-        if ask == Ask::Plainly || route.credentials.is_none() {
-            return self.upstreams.ask(route, ask).await;
-        }
+        let login = match Login::of(route) {
+            Some(login) if ask == Ask::WithCredentials => login,
+            _ => return self.upstreams.ask(route, ask).await,
+        };
         // Whoever does not answer is told nothing, so that what is told counts.
         let plain = self.upstreams.ask(route, Ask::Plainly).await;
         if plain.is_bad() {
             return plain;
         }
-        if let Some(at) = self.refused_at(route) {
+        if let Some(at) = self.refusals.as_ref().and_then(|refusals| refusals.refused_at(&login)) {
             return remembered(at);
         }
-        if !self.begin(route) {
+        if !self.begin(&login) {
             return plain;
         }
         let answer = self.upstreams.ask(route, ask).await;
         if let Some(refusals) = &self.refusals {
             match answer {
-                UpstreamAnswer::Unauthorized(_) => refusals.note(&RouteKey::of(route)),
+                UpstreamAnswer::Unauthorized(_) => refusals.note(&login),
                 // They may have been told.
                 UpstreamAnswer::Silent => {}
-                _ => refusals.end(&RouteKey::of(route)),
+                _ => refusals.end(&login),
             }
         }
         answer
     }
 
-    /// Whether a route's credentials may be told.
-    fn begin(&self, route: &Route) -> bool {
-        let refusals = self.refusals.as_ref().filter(|_| route.credentials.is_some());
-        refusals.is_none_or(|refusals| refusals.begin(&RouteKey::of(route)))
+    /// Whether credentials may be told.
+    fn begin(&self, login: &Login) -> bool {
+        self.refusals.as_ref().is_none_or(|refusals| refusals.begin(login))
     }
 
     /// Where a container's registry is reached from here, if it can be.
@@ -223,22 +217,20 @@ impl FromHere {
 
     /// Whether an upstream would give an image to whom ksail.yaml says the mirror is.
     pub async fn ask_upstream(&self, route: &Route, image: &Reference) -> Asked {
-        if route.credentials.is_none() {
-            return self.upstreams.ask_image(route, image).await;
-        }
+        let Some(login) = Login::of(route) else { return self.upstreams.ask_image(route, image).await };
         // That credentials are refused is found out, and remembered, where nothing else can be.
         match self.ask_as(route, Ask::WithCredentials).await {
             UpstreamAnswer::Unauthorized(why) => return Asked::Refused(why),
             answer if answer.is_bad() => return Asked::Unreachable(answer.to_string()),
             _ => {}
         }
-        if !self.begin(route) {
+        if !self.begin(&login) {
             let why = "it does not say whether it takes the credentials, which are not sent again for now";
             return Asked::Unreachable(why.to_owned());
         }
         let asked = self.upstreams.ask_image(route, image).await;
         if let (Some(refusals), Asked::Has | Asked::HasNot | Asked::Refused(_)) = (&self.refusals, &asked) {
-            refusals.end(&RouteKey::of(route));
+            refusals.end(&login);
         }
         asked
     }
@@ -304,32 +296,32 @@ mod tests {
     use std::sync::Mutex;
 
     use super::*;
-    use crate::manifest::Credentials;
+    use crate::manifest::{Credentials, Proxy};
 
     #[derive(Debug, Default)]
     struct Remembered {
-        refused: Mutex<BTreeMap<RouteKey, Timestamp>>,
-        told: Mutex<BTreeMap<RouteKey, usize>>,
+        refused: Mutex<BTreeMap<Login, Timestamp>>,
+        told: Mutex<BTreeMap<Login, usize>>,
     }
 
     impl Refusals for Remembered {
-        fn refused_at(&self, route: &RouteKey) -> Option<Timestamp> {
-            self.refused.lock().unwrap().get(route).copied()
+        fn refused_at(&self, login: &Login) -> Option<Timestamp> {
+            self.refused.lock().unwrap().get(login).copied()
         }
 
-        fn begin(&self, route: &RouteKey) -> bool {
+        fn begin(&self, login: &Login) -> bool {
             let mut told = self.told.lock().unwrap();
-            let told = told.entry(route.clone()).or_default();
+            let told = told.entry(login.clone()).or_default();
             *told += 1;
             *told <= TOLD_AT_MOST
         }
 
-        fn end(&self, route: &RouteKey) {
-            self.told.lock().unwrap().remove(route);
+        fn end(&self, login: &Login) {
+            self.told.lock().unwrap().remove(login);
         }
 
-        fn note(&self, route: &RouteKey) {
-            self.refused.lock().unwrap().insert(route.clone(), Timestamp::now());
+        fn note(&self, login: &Login) {
+            self.refused.lock().unwrap().insert(login.clone(), Timestamp::now());
         }
     }
 
@@ -352,6 +344,11 @@ mod tests {
         let asked = process().ask_upstream(&route("wrong"), &image).await;
         assert!(matches!(&asked, Asked::Refused(why) if why.contains(", not again before ")), "{asked:?}");
         assert_eq!(registry.told_who(), 1);
+        let around = Proxy { no_proxy: vec!["elsewhere.test".to_owned()], ..Proxy::default() };
+        let another_way = Route { proxy: Some(around), ..route("wrong") };
+        let answer = process().upstream(&another_way, Ask::WithCredentials).await;
+        assert!(matches!(answer, UpstreamAnswer::Unauthorized(_)), "{answer:?}");
+        assert_eq!(registry.told_who(), 1, "another way leads to the same upstream");
         let answer = process().upstream(&route("hunter2"), Ask::WithCredentials).await;
         assert_eq!(answer, UpstreamAnswer::Answers);
     }
@@ -364,13 +361,13 @@ mod tests {
             Route { upstream: registry.url().parse().unwrap(), proxy: None, ca: None, credentials: Some(credentials) };
         let refusals = Arc::<Remembered>::default();
         // Two that were ended before they were answered.
-        (0..TOLD_AT_MOST).for_each(|_| assert!(refusals.begin(&RouteKey::of(&route))));
+        (0..TOLD_AT_MOST).for_each(|_| assert!(refusals.begin(&Login::of(&route).unwrap())));
         let process = FromHere::new(EngineAt::ThisMachine).remembering(refusals.clone());
         assert_eq!(process.upstream(&route, Ask::WithCredentials).await, UpstreamAnswer::Answers);
         let image = Reference::read("ghcr.io/a/b:1", &"ghcr.io".parse().unwrap()).unwrap();
         assert!(matches!(process.ask_upstream(&route, &image).await, Asked::Unreachable(_)));
         assert_eq!(registry.told_who(), 0);
-        refusals.end(&RouteKey::of(&route));
+        refusals.end(&Login::of(&route).unwrap());
         let answer = process.upstream(&route, Ask::WithCredentials).await;
         assert!(matches!(answer, UpstreamAnswer::Unauthorized(_)), "{answer:?}");
     }

@@ -6,7 +6,7 @@ use std::time::Duration;
 use jiff::Timestamp;
 use jiff::tz::TimeZone;
 
-use super::{RouteKey, UpstreamAnswer};
+use super::{Login, UpstreamAnswer};
 
 /// So long credentials that were refused are not tried again.
 pub const REFUSED_FOR: Duration = Duration::from_secs(60 * 60);
@@ -17,14 +17,14 @@ pub const TOLD_AT_MOST: usize = 2;
 
 /// What remembers that credentials were refused, for longer than this process lives.
 pub trait Refusals: fmt::Debug + Send + Sync {
-    /// When those of a route were refused, if that is less than [`REFUSED_FOR`] ago.
-    fn refused_at(&self, route: &RouteKey) -> Option<Timestamp>;
+    /// When they were refused, if that is less than [`REFUSED_FOR`] ago.
+    fn refused_at(&self, login: &Login) -> Option<Timestamp>;
     /// Whether they may be told now, which is taken note of.
-    fn begin(&self, route: &RouteKey) -> bool;
+    fn begin(&self, login: &Login) -> bool;
     /// They were not refused.
-    fn end(&self, route: &RouteKey);
+    fn end(&self, login: &Login);
     /// They are refused now.
-    fn note(&self, route: &RouteKey);
+    fn note(&self, login: &Login);
 }
 
 /// What stands for an answer to credentials that were refused then.

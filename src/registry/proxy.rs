@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use crate::manifest::{Proxy, ProxyUrl, Upstream};
+use crate::manifest::{Proxy, ProxyUrl, THIS_MACHINE, Upstream};
 
 /// The variables, each of which has a twin in lower case.
 const HTTP: &str = "HTTP_PROXY";
@@ -11,8 +11,6 @@ const NO: &str = "NO_PROXY";
 
 /// What is reached without any proxy: the container itself and its machine.
 const LOCAL: [&str; 4] = ["localhost", "127.0.0.0/8", "::1", THIS_MACHINE];
-/// What containers call the machine that their engine runs on.
-const THIS_MACHINE: &str = "host.docker.internal";
 
 /// Makes `host.docker.internal` known to a container where the engine does not by itself, as on Linux.
 pub const HOST_GATEWAY: &str = "host.docker.internal:host-gateway";

@@ -2,6 +2,7 @@
 
 use std::net::IpAddr;
 
+use super::super::types::THIS_MACHINE;
 use super::{ClusterName, InvalidValue, Mirror, Node, Problem, Rules, Upstream};
 use crate::digest;
 
@@ -20,9 +21,6 @@ const NO_REGISTRIES: [(&str, &str); 12] = [
     ("gitlab.com", "registry.gitlab.com"),
     ("gallery.ecr.aws", "public.ecr.aws"),
 ];
-
-/// What containers call the machine that they are on.
-const HOST_GATEWAY: &str = "host.docker.internal";
 
 /// Hexadecimal digits that end the name of a host whose letters could be another's.
 const SUFFIX: usize = 8;
@@ -80,7 +78,7 @@ impl Rules<'_> {
 /// are refused whatever the port.)
 fn is_this_machine(host: &str, machine: Option<&str>) -> bool {
     let short = machine.map(|name| name.split('.').next().unwrap_or(name));
-    let names = [Some(HOST_GATEWAY), machine, short];
+    let names = [Some(THIS_MACHINE), machine, short];
     names.into_iter().flatten().any(|name| !name.is_empty() && host.eq_ignore_ascii_case(name))
 }
 

@@ -63,7 +63,19 @@ impl RouteKey {
     }
 }
 
-impl RouteKey {
+/// What tells apart who logs in where, whichever way that goes: credentials that were refused are refused through another
+/// proxy as well. It holds nothing that is secret.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Login(String);
+
+impl Login {
+    /// Of a route that has credentials.
+    pub fn of(route: &Route) -> Option<Self> {
+        let Credentials { username, password } = route.credentials.as_ref()?;
+        let parts = [route.upstream.as_str(), username.expose_secret(), password.expose_secret()];
+        Some(Self(of_parts(parts.map(str::as_bytes))))
+    }
+
     /// In hexadecimal.
     pub fn as_str(&self) -> &str {
         &self.0

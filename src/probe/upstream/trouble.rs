@@ -9,6 +9,7 @@ use rustls::CertificateError;
 use super::super::UpstreamAnswer;
 use super::trust::is_used_as_end_entity;
 use crate::limit::TooLarge;
+use crate::manifest::THIS_MACHINE;
 
 /// What went wrong.
 #[derive(Debug, PartialEq, Eq)]
@@ -178,7 +179,7 @@ pub(super) fn is_of_tunnel(error: &(dyn Error + 'static)) -> bool {
 
 /// A name without a dot, or the engine's own name for the machine it is on.
 fn is_of_cluster(name: &str) -> bool {
-    !name.contains('.') || name == "host.docker.internal"
+    !name.contains('.') || name == THIS_MACHINE
 }
 
 fn without_number(error: &io::Error) -> String {
