@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use docker_credential::{CredentialRetrievalError, DockerCredential, get_credential_from_reader};
 use secrecy::{ExposeSecret, SecretString};
-use serde_json::Value;
+use serde_json::{Map, Value};
 
 use self::helper::Failed;
 use crate::limit::FILE;
@@ -30,18 +30,64 @@ pub fn directory(env: Environment<'_>, home: Option<&Path>) -> Option<PathBuf> {
     named.or_else(|| Some(home?.join(".docker")))
 }
 
-/// What the file says: nothing where there is none, or an empty one, as the CLI itself takes it.
-fn read(directory: &Path) -> Result<Value, String> {
+/// Fields that are read here, each with what it has to be.
+const FIELDS: [(&str, fn(&Value) -> bool); 5] = [
+    ("auths", Value::is_object),
+    ("credHelpers", Value::is_object),
+    ("credsStore", Value::is_string),
+    ("currentContext", Value::is_string),
+    ("proxies", Value::is_object),
+];
+
+/// What the file says, and what is wrong with it.
+#[derive(Debug, Default)]
+struct Config {
+    /// Those of [`FIELDS`] that are there and what they have to be.
+    fields: Map<String, Value>,
+    complaint: Option<String>,
+}
+
+/// Reads the file as the CLI itself takes it (20.10): an empty one says nothing, of one that is not JSON nothing is read, a
+/// field of the wrong type is passed over, the case of names does not matter, nor what comes after the first value.
+fn read(directory: &Path) -> Config {
+    let broken = |complaint: String| Config { fields: Map::new(), complaint: Some(complaint) };
     let bytes = match FILE.read_file(&directory.join(FILE_NAME)) {
         Ok(bytes) => bytes,
-        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Value::Null),
-        Err(error) => return Err(error.to_string()),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Config::default(),
+        Err(error) => return broken(error.to_string()),
     };
-    let text = bytes.strip_prefix(b"\xEF\xBB\xBF").unwrap_or(&bytes);
-    if text.trim_ascii().is_empty() {
-        return Ok(Value::Null);
+    if bytes.starts_with(b"\xEF\xBB\xBF") {
+        return broken("it begins with a byte order mark; save it without".to_owned());
     }
-    serde_json::from_slice(text).map_err(|error| format!("it is not JSON at line {}", error.line()))
+    let mut values = serde_json::Deserializer::from_slice(&bytes).into_iter::<Value>();
+    let said = match values.next() {
+        None | Some(Ok(Value::Null)) => return Config::default(),
+        Some(Ok(Value::Object(said))) => said,
+        Some(Ok(_)) => return broken("it is not a JSON object".to_owned()),
+        Some(Err(error)) => return broken(format!("it is not JSON at line {}", error.line())),
+    };
+    let mut config = Config::default();
+    for (name, value) in said {
+        let Some((name, fits)) = FIELDS.iter().find(|(known, _)| known.eq_ignore_ascii_case(&name)) else { continue };
+        if fits(&value) {
+            config.fields.insert((*name).to_owned(), value);
+        } else if !value.is_null() {
+            config.complaint = Some(format!("{name} in it is not what it should be"));
+        }
+    }
+    config
+}
+
+/// What is wrong with the file, in which case the CLI warns and goes on without what it cannot read.
+pub(crate) fn complaint(directory: &Path) -> Option<String> {
+    let complaint = read(directory).complaint?;
+    Some(format!("{}: {complaint}; what cannot be read of it does not count", directory.join(FILE_NAME).display()))
+}
+
+/// The context that is in force where the environment names none.
+pub(crate) fn current_context(directory: &Path) -> Option<String> {
+    let fields = read(directory).fields;
+    fields.get("currentContext").and_then(Value::as_str).filter(|name| !name.is_empty()).map(str::to_owned)
 }
 
 /// What the docker CLI sets in a container that it creates.
@@ -64,7 +110,7 @@ impl std::fmt::Debug for Proxies {
 
 /// The proxies for containers of the engine at this address. A file that cannot be read sets none, as for the CLI.
 pub fn proxies(directory: &Path, engine: &str) -> Proxies {
-    let config = read(directory).unwrap_or_default();
+    let config = read(directory).fields;
     let of = |name: &str| config.get("proxies").and_then(|proxies| proxies.get(name));
     let Some(found) = of(engine).or_else(|| of("default")) else { return Proxies::default() };
     let text = |key: &str| found.get(key).and_then(Value::as_str).filter(|text| !text.is_empty()).map(str::to_owned);
@@ -100,9 +146,12 @@ pub(crate) enum Stored {
 /// What `docker login` stored for a registry, `HOST[:PORT]`. Blocks for as long as a helper takes, at most ten seconds.
 pub(crate) fn stored(directory: &Path, registry: &str) -> Result<Stored, NotStored> {
     let unreadable = |why| NotStored::Unreadable(directory.join(FILE_NAME), why);
-    let mut config = read(directory).map_err(unreadable)?;
-    let Some(fields) = config.as_object() else { return Err(NotStored::Nothing(registry.to_owned())) };
-    let key = key_of(&config, registry);
+    let Config { mut fields, complaint } = read(directory);
+    // Whoever asks for what is stored has to know that nothing could be read.
+    if let Some(complaint) = complaint.filter(|_| fields.is_empty()) {
+        return Err(unreadable(complaint));
+    }
+    let key = key_of(&fields, registry);
     let name = |value: Option<&Value>| value.and_then(Value::as_str).filter(|name| !name.is_empty()).map(str::to_owned);
     let own_helper = name(fields.get("credHelpers").and_then(|helpers| helpers.get(&key)));
     let store = name(fields.get("credsStore"));
@@ -118,10 +167,8 @@ pub(crate) fn stored(directory: &Path, registry: &str) -> Result<Stored, NotStor
         return from_helper(&name);
     }
     // The crate runs helpers as well, and waits for them for ever.
-    for key in ["credHelpers", "credsStore"] {
-        config.as_object_mut().and_then(|fields| fields.remove(key));
-    }
-    let found = match get_credential_from_reader(config.to_string().as_bytes(), &key) {
+    fields.retain(|name, _| name == "auths");
+    let found = match get_credential_from_reader(Value::Object(fields).to_string().as_bytes(), &key) {
         Ok(DockerCredential::UsernamePassword(username, password)) => {
             Stored::Password(username.into(), password.trim_end_matches('\0').to_owned().into())
         }
@@ -152,12 +199,12 @@ impl Stored {
 }
 
 /// What a registry goes by in this file: helpers know it by the very name of its entry.
-fn key_of(config: &Value, registry: &str) -> String {
+fn key_of(fields: &Map<String, Value>, registry: &str) -> String {
     if registry == "registry-1.docker.io" {
         return DOCKER_HUB.to_owned();
     }
-    let entries = ["credHelpers", "auths"].into_iter().filter_map(|list| config.get(list)?.as_object());
-    let mut keys = entries.flat_map(serde_json::Map::keys);
+    let entries = ["credHelpers", "auths"].into_iter().filter_map(|list| fields.get(list)?.as_object());
+    let mut keys = entries.flat_map(Map::keys);
     keys.find(|key| host_of(key) == registry).map_or_else(|| registry.to_owned(), Clone::clone)
 }
 
@@ -201,7 +248,6 @@ mod tests {
     fn what_docker_login_stored_is_found_by_the_registrys_name() {
         assert_eq!(found(LOGGED_IN, "registry-1.docker.io").unwrap(), ("hub".to_owned(), "pw".to_owned()));
         assert_eq!(found(LOGGED_IN, "ghcr.io").unwrap(), ("gh".to_owned(), "a:b".to_owned()));
-        assert_eq!(found(&format!("\u{feff}{LOGGED_IN}"), "ghcr.io").unwrap().0, "gh");
         assert_eq!(found(LOGGED_IN, "quay.io").unwrap(), ("<token>".to_owned(), "t0ken".to_owned()));
     }
 
@@ -212,12 +258,55 @@ mod tests {
             assert_eq!(found(config, "gcr.io").unwrap_err(), nothing);
         }
         assert_eq!(found("{\"auths\": {},}", "gcr.io").unwrap_err(), "config.json: it is not JSON at line 1");
+        let marked = found(&format!("\u{feff}{LOGGED_IN}"), "ghcr.io").unwrap_err();
+        assert_eq!(marked, "config.json: it begins with a byte order mark; save it without");
         assert!(found(r#"{"auths": {"gcr.io": {"auth": "%"}}}"#, "gcr.io").unwrap_err().contains("cannot be decoded"));
         let helper = r#"{"credsStore": "ksail-test-missing"}"#;
         assert_eq!(
             found(helper, "gcr.io").unwrap_err(),
             "the helper that keeps the credentials for gcr.io cannot be run"
         );
+    }
+
+    /// As `docker version` takes each of them.
+    #[test]
+    fn the_file_is_read_as_far_as_the_docker_cli_reads_it() {
+        let said = |text: &str| {
+            let directory = with(text);
+            let place = format!("{}/", directory.path().display());
+            let complaint = complaint(directory.path()).map(|complaint| complaint.replace(&place, ""));
+            (current_context(directory.path()), complaint)
+        };
+        let named = Some("mine".to_owned());
+        for silent in ["", "  ", "null", "{}", r#"{"currentContext": null}"#, r#"{"currentContext": ""}"#] {
+            assert_eq!(said(silent), (None, None), "{silent}");
+        }
+        for whole in [
+            r#"{"currentContext": "mine"}"#,
+            r#"{"CURRENTCONTEXT": "mine"}"#,
+            r#"{"currentContext": "mine"},"#,
+            r#"{"currentContext": "mine"} and more"#,
+        ] {
+            assert_eq!(said(whole), (named.clone(), None), "{whole}");
+        }
+        let passed_over = "; what cannot be read of it does not count";
+        let complained = |text: &str| {
+            let (context, complaint) = said(text);
+            (context, complaint.unwrap().strip_suffix(passed_over).unwrap().to_owned())
+        };
+        let of_auths = "config.json: auths in it is not what it should be".to_owned();
+        assert_eq!(complained(r#"{"currentContext": "mine", "auths": 3}"#), (named, of_auths));
+        for (broken, why) in [
+            (r#"{"currentContext": "mine",}"#, "it is not JSON at line 1"),
+            ("\u{feff}{\"currentContext\": \"mine\"}", "it begins with a byte order mark; save it without"),
+            (r#"{"currentContext": 3}"#, "currentContext in it is not what it should be"),
+            ("[]", "it is not a JSON object"),
+        ] {
+            assert_eq!(complained(broken), (None, format!("config.json: {why}")));
+        }
+        assert_eq!(found(r#"{"auths": 3, "credsStore": "ksail-test-missing"}"#, "gcr.io").unwrap_err(), {
+            "the helper that keeps the credentials for gcr.io cannot be run"
+        });
     }
 
     #[test]

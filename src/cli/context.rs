@@ -1,18 +1,18 @@
 //! Where the manifest, the engine and the lock are.
 
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, mpsc};
+use std::sync::{Arc, Once, mpsc};
 use std::{env, io, process, thread};
 
 use futures_util::future::OptionFuture;
 use tokio::signal;
 use tokio_util::sync::CancellationToken;
 
-use super::{BAD_INPUT, Exit, FAILED, Global};
+use super::{BAD_INPUT, Exit, FAILED, Global, say};
 use crate::controller::{Claim, ClusterLock, Controller, InForce, NotInForce, Refused, Reread, private_directory};
 use crate::desired::{ResolveContext, resolve};
 use crate::docker_config;
-use crate::engine::docker::Docker;
+use crate::engine::docker::{Docker, api_version};
 use crate::engine::locate::{Address, docker_config_directory, locate};
 use crate::event::Reporter;
 #[cfg(unix)]
@@ -52,13 +52,26 @@ pub(super) fn engine(global: &Global) -> Result<(Docker, FromHere, String), Exit
         Address::Tcp(host) | Address::Tls { host, .. } | Address::Ssh(host) => elsewhere(host),
     };
     let text = address.to_string();
-    let engine = Docker::new(address).with_cli_config(docker_config_directory(&variable, home.as_deref()));
+    let directory = docker_config_directory(&variable, home.as_deref());
+    warn_of(directory.as_deref());
+    let version = api_version(&variable).map_err(|error| Exit::new(BAD_INPUT, error))?;
+    let engine = Docker::speaking(address, version).with_cli_config(directory);
     let probe = FromHere::new(at);
     // Where nothing can be kept nothing is remembered.
     Ok(match private_directory(&variable) {
         Ok(directory) => (engine, probe.remembering(Arc::new(Refused::in_directory(&directory))), text),
         Err(_) => (engine, probe, text),
     })
+}
+
+/// Says once what of the docker CLI's configuration cannot be read, as the CLI itself does.
+fn warn_of(directory: Option<&Path>) {
+    static WARNED: Once = Once::new();
+    WARNED.call_once(|| {
+        if let Some(complaint) = directory.and_then(docker_config::complaint) {
+            say(format!("warning: {complaint}"));
+        }
+    });
 }
 
 /// `[user@]host[:port]` without what is not the host.

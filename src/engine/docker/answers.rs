@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, HashMap};
 use std::net::{IpAddr, Ipv4Addr};
 
 use bollard::models;
+use hyper::HeaderMap;
 use jiff::Timestamp;
 
 use crate::engine::locate::Address;
@@ -13,7 +14,7 @@ use crate::engine::{
 };
 
 /// The API of Docker 20.10.
-const OLDEST_API: (u32, u32) = (1, 41);
+pub(super) const OLDEST_API: (u32, u32) = (1, 41);
 
 /// Length of the short id that Docker adds to the aliases of a container.
 const SHORT_ID: usize = 12;
@@ -25,12 +26,31 @@ pub(super) fn engine_info(version: models::SystemVersion, address: &Address) -> 
         None | Some("" | "Engine") => "Docker Engine".to_owned(),
         Some(other) => other.to_owned(),
     };
-    let info = EngineInfo {
-        name,
-        version: version.version.unwrap_or_default(),
-        api_version: version.api_version.unwrap_or_default(),
-        address: address.to_string(),
+    let (version, api_version) = (version.version.unwrap_or_default(), version.api_version.unwrap_or_default());
+    recent_enough(name, version, api_version, address)
+}
+
+/// Name, version and API of the engine that has answered with these headers, if it says all of them:
+/// `Server: Docker/20.10.24 (linux)`, `Api-Version: 1.41`.
+pub(super) fn engine_in(headers: &HeaderMap) -> Option<(String, String, String)> {
+    let said = |name: &str| headers.get(name)?.to_str().ok();
+    let (name, version) = said("server")?.split_whitespace().next()?.split_once('/')?;
+    let name = match name {
+        "Docker" => "Docker Engine",
+        "Libpod" => "Podman Engine",
+        other => other,
     };
+    Some((name.to_owned(), version.to_owned(), said("api-version")?.to_owned()))
+}
+
+/// Who answered, if it is recent enough.
+pub(super) fn recent_enough(
+    name: String,
+    version: String,
+    api_version: String,
+    address: &Address,
+) -> Result<EngineInfo> {
+    let info = EngineInfo { name, version, api_version, address: address.to_string() };
     if api(&info.api_version).is_none_or(|api| api < OLDEST_API) {
         let found = format!("{} {}", info.name, info.version);
         return Err(EngineError::TooOld { found, api: info.api_version });
@@ -38,7 +58,8 @@ pub(super) fn engine_info(version: models::SystemVersion, address: &Address) -> 
     Ok(info)
 }
 
-fn api(version: &str) -> Option<(u32, u32)> {
+/// Major and minor version of an API.
+pub(super) fn api(version: &str) -> Option<(u32, u32)> {
     let (major, minor) = version.split_once('.')?;
     Some((major.parse().ok()?, minor.parse().ok()?))
 }

@@ -13,11 +13,14 @@ use tracing::info;
 use super::transport::Endpoint;
 use super::{READ, answers, errors};
 use crate::engine::locate::Address;
-use crate::engine::{EngineError, Result};
+use crate::engine::{EngineError, EngineInfo, Result};
 use crate::limit::{Limit, Meter};
 
 /// bollard's own limit. Every call has a shorter one of ours.
 const LONGEST_CALL: Duration = Duration::from_secs(60 * 60);
+
+/// What the first call is called.
+const GREETING: &str = "ping";
 
 /// How many programs of ours are remembered. Their ends are told within moments, and few run at a time.
 const REMEMBERED_EXECS: usize = 1024;
@@ -25,7 +28,10 @@ const REMEMBERED_EXECS: usize = 1024;
 /// An established connection: the address answered, and its API is recent enough.
 #[derive(Debug)]
 pub(super) struct Link {
-    client: bollard::Docker,
+    way: Way,
+    info: EngineInfo,
+    /// Of the API that is spoken.
+    version: String,
     /// The driver of containers that name none; asked for once.
     pub(super) log_driver: OnceCell<String>,
 }
@@ -35,10 +41,10 @@ impl Link {
     /// Windows are bollard's own affair: of those nothing is counted here.)
     pub(super) fn client(&self, limit: Limit) -> (bollard::Docker, Meter) {
         let meter = limit.meter();
-        let of_request = meter.clone();
-        let client = self.client.clone().with_request_modifier(move |mut request| {
+        let (of_request, version) = (meter.clone(), self.version.clone());
+        let client = self.way.client.clone().with_request_modifier(move |mut request| {
             request.extensions_mut().insert(of_request.clone());
-            url_safe_credentials(request)
+            versioned(url_safe_credentials(request), &version)
         });
         (client, meter)
     }
@@ -48,6 +54,8 @@ impl Link {
 #[derive(Debug)]
 pub(super) struct Connection {
     address: Address,
+    /// The version of the API that is spoken, where somebody has set it.
+    api_version: Option<String>,
     link: Mutex<Option<Arc<Link>>>,
     /// Held by the one caller that connects; keeps the error of the last attempt for those who waited for it.
     attempt: tokio::sync::Mutex<Option<EngineError>>,
@@ -57,9 +65,10 @@ pub(super) struct Connection {
 }
 
 impl Connection {
-    pub(super) fn new(address: Address) -> Self {
+    pub(super) fn new(address: Address, api_version: Option<String>) -> Self {
         Self {
             address,
+            api_version,
             link: Mutex::new(None),
             attempt: tokio::sync::Mutex::new(None),
             attempts_ended: AtomicU64::new(0),
@@ -67,8 +76,14 @@ impl Connection {
         }
     }
 
-    pub(super) fn address(&self) -> &Address {
-        &self.address
+    /// Who answers now; whoever asks first has it from the greeting.
+    pub(super) async fn info(&self) -> Result<EngineInfo> {
+        let Some(link) = self.current() else { return Ok(self.link().await?.info.clone()) };
+        let info = self.greet(&link.way).await;
+        if info.as_ref().is_err_and(EngineError::is_unavailable) {
+            self.lost(&link);
+        }
+        info
     }
 
     /// The link, made now if there is none. Callers that arrive together share one attempt and its outcome.
@@ -130,30 +145,72 @@ impl Connection {
 
     async fn connect(&self) -> Result<Arc<Link>> {
         let address = &self.address;
-        let greeted = async {
-            let client = open(address)?.negotiate_version().await?;
-            let version = client.version().await?;
-            Ok::<_, Error>((client, version))
-        };
-        let (client, version) = match tokio::time::timeout(READ, greeted).await {
-            Ok(Ok(greeted)) => greeted,
-            Ok(Err(error)) => return Err(errors::translate(error, "version", address)),
-            Err(_) => return Err(EngineError::Timeout { call: "version".to_owned(), seconds: READ.as_secs() }),
-        };
-        let info = answers::engine_info(version, address)?;
+        let way = Way::open(address).map_err(|error| errors::translate(error, GREETING, address))?;
+        let info = self.greet(&way).await?;
         info!(engine = info.name, version = info.version, api = info.api_version, %address, "connected");
-        let link = Arc::new(Link { client, log_driver: OnceCell::new() });
+        let version = self.api_version.clone().unwrap_or_else(|| spoken_with(&info));
+        let link = Arc::new(Link { way, info, version, log_driver: OnceCell::new() });
         *self.link.lock().unwrap_or_else(PoisonError::into_inner) = Some(Arc::clone(&link));
         Ok(link)
+    }
+
+    /// Who answers now. A greeting is the cheapest of calls, and says all of it.
+    async fn greet(&self, way: &Way) -> Result<EngineInfo> {
+        let address = &self.address;
+        match tokio::time::timeout(READ, way.greet(address)).await {
+            Ok(Ok(info)) => info,
+            Ok(Err(error)) => Err(errors::translate(error, GREETING, address)),
+            Err(_) => Err(EngineError::Timeout { call: GREETING.to_owned(), seconds: READ.as_secs() }),
+        }
+    }
+}
+
+/// What is spoken with an engine that nobody has set it for: its own newest version, unless that is too new for bollard.
+fn spoken_with(info: &EngineInfo) -> String {
+    let newest = API_DEFAULT_VERSION.to_string();
+    let is_known = answers::api(&info.api_version) <= answers::api(&newest);
+    if is_known { info.api_version.clone() } else { newest }
+}
+
+/// How an engine is reached.
+#[derive(Debug)]
+struct Way {
+    client: bollard::Docker,
+    /// Where it goes over our own transport.
+    endpoint: Option<Endpoint>,
+}
+
+impl Way {
+    fn open(address: &Address) -> Result<Self, Error> {
+        let endpoint = match address {
+            #[cfg(unix)]
+            Address::Unix(path) => Some(Endpoint::unix(path.clone())),
+            Address::Tcp(host) => Some(Endpoint::tcp(host.clone())),
+            _ => None,
+        };
+        let client = match &endpoint {
+            Some(endpoint) => endpoint.client(LONGEST_CALL.as_secs())?,
+            None => open(address)?,
+        };
+        Ok(Self { client, endpoint })
+    }
+
+    async fn greet(&self, address: &Address) -> Result<Result<EngineInfo>, Error> {
+        let said = match &self.endpoint {
+            Some(endpoint) => endpoint.ping().await?,
+            None => None,
+        };
+        match said.as_ref().and_then(answers::engine_in) {
+            Some((name, version, api)) => Ok(answers::recent_enough(name, version, api, address)),
+            // It is not well, or something is in between that lets no greeting through.
+            None => Ok(answers::engine_info(self.client.version().await?, address)),
+        }
     }
 }
 
 fn open(address: &Address) -> Result<bollard::Docker, Error> {
     let seconds = LONGEST_CALL.as_secs();
     match address {
-        #[cfg(unix)]
-        Address::Unix(path) => Endpoint::Unix(path.clone()).client(seconds),
-        Address::Tcp(host) => Endpoint::Tcp(host.clone()).client(seconds),
         Address::Tls { host, certificates } => bollard::Docker::connect_with_ssl(
             host,
             &certificates.join("key.pem"),
@@ -169,6 +226,17 @@ fn open(address: &Address) -> Result<bollard::Docker, Error> {
         #[allow(unreachable_patterns)] // Every address is possible somewhere, not every one everywhere.
         elsewhere => Err(Error::UnsupportedURISchemeError { uri: elsewhere.to_string() }),
     }
+}
+
+/// bollard 0.21 leaves the version out of its paths: a newer engine would answer in a way of its own.
+fn versioned(mut request: bollard::BollardRequest, version: &str) -> bollard::BollardRequest {
+    let mut parts = request.uri().clone().into_parts();
+    let path = parts.path_and_query.as_ref().map_or("/", |path| path.as_str());
+    parts.path_and_query = format!("/v{version}{path}").parse().ok().or(parts.path_and_query);
+    if let Ok(uri) = hyper::Uri::from_parts(parts) {
+        *request.uri_mut() = uri;
+    }
+    request
 }
 
 /// Docker reads `X-Registry-Auth` as base64 in its URL alphabet and ignores what it cannot read,

@@ -40,6 +40,25 @@ const START: Duration = Duration::from_secs(120);
 /// What a stop may take beyond its grace period.
 const AFTER_GRACE: Duration = Duration::from_secs(20);
 
+/// The version of the API that `DOCKER_API_VERSION` asks for, if it asks for one; an engine that does not offer it says so
+/// itself.
+///
+/// # Errors
+///
+/// When it is no version, or an older one than ksail needs.
+pub fn api_version(env: &dyn Fn(&str) -> Option<String>) -> std::result::Result<Option<String>, String> {
+    let Some(set) = env("DOCKER_API_VERSION").filter(|value| !value.is_empty()) else { return Ok(None) };
+    let version = set.strip_prefix('v').unwrap_or(&set);
+    let (major, minor) = answers::OLDEST_API;
+    match answers::api(version) {
+        Some(asked) if asked >= (major, minor) => Ok(Some(version.to_owned())),
+        Some(_) => {
+            Err(format!("DOCKER_API_VERSION: ksail needs version {major}.{minor} of the API or newer, not {version}"))
+        }
+        None => Err(format!("DOCKER_API_VERSION: `{set}` is no version of the API, such as {major}.{minor}")),
+    }
+}
+
 /// The engine at one address. It connects with the first call, and again after it was away.
 #[derive(Debug, Clone)]
 pub struct Docker {
@@ -50,7 +69,12 @@ pub struct Docker {
 impl Docker {
     /// An engine at `address`. Nothing is contacted yet.
     pub fn new(address: Address) -> Self {
-        Self { connection: Arc::new(Connection::new(address)), cli_config: None }
+        Self::speaking(address, None)
+    }
+
+    /// The same, spoken to in this version of the API, whatever the engine offers.
+    pub fn speaking(address: Address, api_version: Option<String>) -> Self {
+        Self { connection: Arc::new(Connection::new(address, api_version)), cli_config: None }
     }
 
     /// Lets pulls use what `docker login` left in `config.json` of this directory
@@ -106,8 +130,7 @@ impl Docker {
 
 impl Engine for Docker {
     async fn info(&self) -> Result<EngineInfo> {
-        let version = self.call("version", "", READ, |docker| async move { docker.version().await }).await?;
-        answers::engine_info(version, self.connection.address())
+        self.connection.info().instrument(debug_span!("engine", call = "info")).await
     }
 
     async fn list_containers(&self, labels: &[Label<'_>]) -> Result<Vec<ContainerSummary>> {

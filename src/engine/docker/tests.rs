@@ -4,6 +4,7 @@
 
 use std::path::{Path, PathBuf};
 use std::sync::Mutex as StdMutex;
+use std::sync::atomic::{AtomicUsize, Ordering};
 
 use futures_util::StreamExt;
 use futures_util::future::join_all;
@@ -14,12 +15,14 @@ use tokio::task::JoinHandle;
 use super::*;
 use crate::engine::EventKind;
 
-const VERSION: &str =
-    r#"{"Components":[{"Name":"Engine","Version":"20.10.24"}],"Version":"20.10.24","ApiVersion":"1.41"}"#;
+/// What an engine says of itself in each greeting.
+const GREETING: Reply = Reply::Greeting("Docker/20.10.24 (linux)", "1.41");
 
 /// What a false engine does with one request.
 enum Reply {
     Json(u16, &'static str),
+    /// The server and its API.
+    Greeting(&'static str, &'static str),
     /// Lines of a stream that then ends.
     Lines(&'static [&'static str]),
     Silence,
@@ -63,7 +66,7 @@ impl FalseEngine {
         let requests = self.requests.lock().unwrap();
         requests
             .iter()
-            .filter(|head| head.split(' ').nth(1).is_some_and(|uri| uri.starts_with(path)))
+            .filter(|head| head.split(' ').nth(1).is_some_and(|uri| without_version(uri).starts_with(path)))
             .cloned()
             .collect()
     }
@@ -81,6 +84,11 @@ fn serve(socket: &Path, reply: fn(&str) -> Reply, requests: &Arc<StdMutex<Vec<St
     })
 }
 
+/// A path without the version of the API.
+fn without_version(uri: &str) -> &str {
+    uri.strip_prefix("/v1.41").unwrap_or(uri)
+}
+
 async fn answer(mut stream: UnixStream, reply: fn(&str) -> Reply, requests: Arc<StdMutex<Vec<String>>>) {
     let mut head = Vec::new();
     while !head.ends_with(b"\r\n\r\n") {
@@ -90,11 +98,16 @@ async fn answer(mut stream: UnixStream, reply: fn(&str) -> Reply, requests: Arc<
         }
     }
     let head = String::from_utf8(head).unwrap();
-    let uri = head.split(' ').nth(1).unwrap().to_owned();
+    let uri = without_version(head.split(' ').nth(1).unwrap()).to_owned();
     requests.lock().unwrap().push(head);
     let response = match reply(&uri) {
         Reply::Json(status, body) => {
             format!("HTTP/1.1 {status} x\r\nContent-Length: {}\r\nConnection: close\r\n\r\n{body}", body.len())
+        }
+        Reply::Greeting(server, api) => {
+            format!(
+                "HTTP/1.1 200 OK\r\nServer: {server}\r\nApi-Version: {api}\r\nContent-Length: 2\r\nConnection: close\r\n\r\nOK"
+            )
         }
         Reply::Lines(lines) => format!("HTTP/1.1 200 OK\r\nConnection: close\r\n\r\n{}\n", lines.join("\n")),
         Reply::Silence => std::future::pending().await,
@@ -112,7 +125,7 @@ async fn answer(mut stream: UnixStream, reply: fn(&str) -> Reply, requests: Arc<
 
 fn empty_engine(uri: &str) -> Reply {
     match uri {
-        "/version" => Reply::Json(200, VERSION),
+        "/_ping" => GREETING,
         _ => Reply::Json(200, "[]"),
     }
 }
@@ -124,7 +137,107 @@ async fn calls_at_once_share_one_attempt_to_connect() {
     let answers = join_all((0..32).map(|_| docker.list_containers(&[]))).await;
     assert!(answers.iter().all(|answer| answer.as_ref().is_ok_and(Vec::is_empty)), "{answers:?}");
     assert_eq!(engine.asked_for("/containers/json").len(), 32);
-    assert_eq!(engine.asked_for("/version").len(), 2, "one to negotiate, one to learn who answers");
+    assert_eq!(engine.asked_for("/_ping").len(), 1, "which says who answers");
+}
+
+/// Answers every request on each connection, and counts both.
+#[derive(Default)]
+struct Counted {
+    connections: AtomicUsize,
+    requests: AtomicUsize,
+}
+
+/// Takes connections until it is aborted, and with it all of them.
+fn keep_serving(socket: &Path, counted: &Arc<Counted>) -> JoinHandle<()> {
+    let (listener, counted) = (UnixListener::bind(socket).unwrap(), Arc::clone(counted));
+    tokio::spawn(async move {
+        let mut connections = tokio::task::JoinSet::new();
+        while let Ok((mut stream, _)) = listener.accept().await {
+            counted.connections.fetch_add(1, Ordering::SeqCst);
+            let counted = Arc::clone(&counted);
+            connections.spawn(async move {
+                let mut head = Vec::new();
+                while let Ok(byte) = stream.read_u8().await {
+                    head.push(byte);
+                    if head.ends_with(b"\r\n\r\n") {
+                        head.clear();
+                        counted.requests.fetch_add(1, Ordering::SeqCst);
+                        let said = "Server: Docker/20.10.24 (linux)\r\nApi-Version: 1.41\r\nContent-Length: 2";
+                        let _ = stream.write_all(format!("HTTP/1.1 200 OK\r\n{said}\r\n\r\n[]").as_bytes()).await;
+                    }
+                }
+            });
+        }
+    })
+}
+
+#[tokio::test]
+async fn a_connection_is_kept_for_the_next_call_and_made_anew_when_the_engine_has_closed_it() {
+    let directory = tempfile::tempdir().unwrap();
+    let socket = directory.path().join("docker.sock");
+    let counted = Arc::<Counted>::default();
+    let so_far = || (counted.connections.load(Ordering::SeqCst), counted.requests.load(Ordering::SeqCst));
+    let serving = keep_serving(&socket, &counted);
+    let docker = Docker::new(Address::Unix(socket.clone()));
+    for _ in 0..20 {
+        docker.list_containers(&[]).await.unwrap();
+    }
+    assert_eq!(so_far(), (1, 21), "a greeting, and twenty calls");
+    join_all((0..32).map(|_| docker.list_containers(&[]))).await.into_iter().for_each(|answer| drop(answer.unwrap()));
+    let (connections, requests) = so_far();
+    assert!(connections <= 32 && requests == 53, "{connections} connections for {requests} calls");
+
+    serving.abort();
+    let _ = serving.await;
+    std::fs::remove_file(&socket).unwrap();
+    let _again = keep_serving(&socket, &counted);
+    docker.list_containers(&[]).await.expect("one that is closed is not used");
+    assert_eq!(so_far(), (connections + 1, requests + 1));
+}
+
+#[tokio::test]
+async fn the_newest_version_that_both_sides_know_is_spoken_unless_one_is_asked_for() {
+    let spoken = async |greeting: fn(&str) -> Reply, asked: Option<&str>| {
+        let engine = FalseEngine::new(greeting);
+        let docker = Docker::speaking(Address::Unix(engine.socket.clone()), asked.map(str::to_owned));
+        docker.list_networks().await.unwrap();
+        let requests = engine.requests.lock().unwrap();
+        requests.last().unwrap().split(' ').nth(1).unwrap().to_owned()
+    };
+    assert_eq!(spoken(empty_engine, None).await, "/v1.41/networks");
+    let newer = |uri: &str| match uri {
+        "/_ping" => Reply::Greeting("Docker/99.0 (linux)", "1.999"),
+        _ => Reply::Json(200, "[]"),
+    };
+    assert_eq!(spoken(newer, None).await, format!("/v{}/networks", bollard::API_DEFAULT_VERSION));
+    assert_eq!(spoken(newer, Some("1.44")).await, "/v1.44/networks");
+}
+
+#[tokio::test]
+async fn an_engine_that_lets_no_greeting_through_is_asked_for_its_version() {
+    let engine = FalseEngine::new(|uri| match uri {
+        "/_ping" => Reply::Json(403, "no"),
+        "/version" => Reply::Json(200, r#"{"Version":"28.1.1","ApiVersion":"1.49"}"#),
+        _ => Reply::Json(200, "[]"),
+    });
+    let info = engine.docker().info().await.unwrap();
+    assert_eq!(
+        (info.name.as_str(), info.version.as_str(), info.api_version.as_str()),
+        ("Docker Engine", "28.1.1", "1.49")
+    );
+    let podman = FalseEngine::new(|_| Reply::Greeting("Libpod/5.4.2 (linux)", "1.41"));
+    let info = podman.docker().info().await.unwrap();
+    assert_eq!((info.name.as_str(), info.version.as_str()), ("Podman Engine", "5.4.2"));
+}
+
+#[test]
+fn a_version_of_the_api_that_cannot_be_spoken_is_refused_before_anything_is_asked() {
+    let asked = |value: &str| api_version(&|name| (name == "DOCKER_API_VERSION").then(|| value.to_owned()));
+    assert_eq!(asked(""), Ok(None));
+    assert_eq!(asked("1.44"), Ok(Some("1.44".to_owned())));
+    assert_eq!(asked("v1.44"), Ok(Some("1.44".to_owned())));
+    insta::assert_snapshot!(asked("1.30").unwrap_err(), @"DOCKER_API_VERSION: ksail needs version 1.41 of the API or newer, not 1.30");
+    insta::assert_snapshot!(asked("newest").unwrap_err(), @"DOCKER_API_VERSION: `newest` is no version of the API, such as 1.41");
 }
 
 #[tokio::test]
@@ -136,7 +249,7 @@ async fn calls_at_once_share_the_failure_of_an_attempt_and_the_next_one_tries_ag
     assert!(answers.iter().all(|answer| answer == &Err(expected.clone())), "{answers:?}");
     assert_eq!(engine.asked_for("/version").len(), 1);
     assert_eq!(docker.list_networks().await, Err(expected));
-    assert_eq!(engine.asked_for("/version").len(), 2);
+    assert_eq!(engine.asked_for("/version").len(), 2, "which says why, where a greeting does not");
 }
 
 #[tokio::test]
@@ -149,7 +262,7 @@ async fn after_it_was_away_the_engine_is_greeted_anew() {
     assert!(gone.is_unavailable(), "{gone:?}");
 
     engine.come_back(|uri| match uri {
-        "/version" => Reply::Json(200, r#"{"Version":"19.03.1","ApiVersion":"1.40"}"#),
+        "/_ping" => Reply::Greeting("Docker/19.03.1 (linux)", "1.40"),
         _ => Reply::Json(200, "[]"),
     });
     let older = docker.list_containers(&[]).await.unwrap_err();
@@ -179,7 +292,7 @@ async fn a_missing_socket_and_a_refused_connection_name_the_cause() {
 async fn an_engine_that_hangs_is_a_timeout() {
     let engine = FalseEngine::new(|_| Reply::Silence);
     let timeout = |call: &str, seconds| EngineError::Timeout { call: call.to_owned(), seconds };
-    assert_eq!(engine.docker().info().await, Err(timeout("version", 10)));
+    assert_eq!(engine.docker().info().await, Err(timeout("ping", 10)));
 }
 
 #[tokio::test]
@@ -205,7 +318,7 @@ async fn the_event_stream_asks_for_everything_since_now_and_ends_with_the_engine
     let asked = engine.asked_for("/events").remove(0);
     assert!(asked.contains("since=1767323045.000000006"), "{asked}");
     docker.list_containers(&[]).await.unwrap();
-    assert_eq!(engine.asked_for("/version").len(), 4, "whoever answers next may be another version");
+    assert_eq!(engine.asked_for("/_ping").len(), 2, "whoever answers next may be another version");
 }
 
 #[tokio::test]
@@ -286,7 +399,7 @@ fn boundless_engine(uri: &str) -> Reply {
     // A frame of what a program says: of standard output, so many bytes long.
     let frame = || [&[1, 0, 0, 0, 0, 1, 0, 0][..], &vec![b'x'; 1 << 16]].concat();
     match uri {
-        "/version" => Reply::Json(200, VERSION),
+        "/_ping" => GREETING,
         "/info" => Reply::Json(200, "{}"),
         "/containers/x/exec" => Reply::Json(201, r#"{"Id":"e"}"#),
         "/exec/e/start" => Reply::Endless(UPGRADED, Vec::new(), frame()),
@@ -318,7 +431,7 @@ async fn no_answer_of_the_engine_is_read_without_a_limit() {
     is_too_large(docker.exec("x", &Exec::reading(["yes"])).await, "what the program in the container says");
     is_too_large(docker.pull_image("x:1", |_| {}).await, "a message of the engine");
     // It was not taken for one that is away.
-    assert_eq!(engine.asked_for("/version").len(), 2);
+    assert_eq!(engine.asked_for("/_ping").len(), 1);
 }
 
 #[tokio::test]
@@ -327,7 +440,7 @@ async fn an_event_without_end_is_not_read_to_its_end_and_any_number_of_events_is
     let mut events = engine.docker().events().await.unwrap();
     is_too_large(events.next().await.unwrap(), "a message of the engine is larger than 2 MiB");
     let many = FalseEngine::new(|uri| match uri {
-        "/version" => Reply::Json(200, VERSION),
+        "/_ping" => GREETING,
         "/info" => Reply::Json(200, "{}"),
         _ => {
             let event = br#"{"Type":"container","Action":"die","Actor":{"ID":"x","Attributes":{}}}"#;
@@ -346,7 +459,7 @@ async fn an_event_without_end_is_not_read_to_its_end_and_any_number_of_events_is
 #[tokio::test]
 async fn an_answer_that_is_nested_without_end_is_an_error_and_no_crash() {
     let engine = FalseEngine::new(|uri| match uri {
-        "/version" => Reply::Json(200, VERSION),
+        "/_ping" => GREETING,
         _ => Reply::Json(200, Box::leak("[".repeat(1 << 20).into_boxed_str())),
     });
     let error = engine.docker().list_networks().await.unwrap_err();

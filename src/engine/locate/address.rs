@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 
 use url::Url;
 
-use super::LocateError;
+use super::{LocateError, default_address};
 
 const PLAIN_PORT: u16 = 2375;
 const TLS_PORT: u16 = 2376;
@@ -51,11 +51,14 @@ impl Address {
             problem: problem.to_owned(),
         };
         let value = value.trim();
-        // The docker CLI, too, takes a bare `host:port` for TCP.
+        if value.is_empty() && certificates.is_none() {
+            return Ok(default_address());
+        }
+        // The docker CLI, too, takes a bare `host:port` for TCP, and what is left out for its usual place.
         let (scheme, rest) = value.split_once("://").unwrap_or(("tcp", value));
         match scheme {
-            "unix" if cfg!(unix) && rest.starts_with('/') => Ok(Self::Unix(rest.into())),
-            "unix" if cfg!(unix) => Err(bad("write the whole path of the socket, as in unix:///var/run/docker.sock")),
+            "unix" if cfg!(unix) && rest.is_empty() => Ok(default_address()),
+            "unix" if cfg!(unix) => Ok(Self::Unix(rest.into())),
             "unix" => Err(bad("Unix sockets do not exist here; write npipe:////./pipe/docker_engine")),
             "npipe" if cfg!(windows) => Ok(Self::Pipe(rest.to_owned())),
             "npipe" => Err(bad("named pipes exist on Windows only; write unix:///var/run/docker.sock")),
@@ -85,7 +88,8 @@ impl Address {
 fn host_and_port(text: &str, default_port: u16) -> Result<String, String> {
     let hint = "write tcp://HOST:PORT";
     // A scheme that has no default port of its own, so that none is dropped.
-    let url = Url::parse(&format!("tcp://{text}")).map_err(|error| format!("{error}; {hint}"))?;
+    let machine = if text.starts_with(':') { "localhost" } else { "" };
+    let url = Url::parse(&format!("tcp://{machine}{text}")).map_err(|error| format!("{error}; {hint}"))?;
     if !matches!(url.path(), "" | "/") || url.query().is_some() || url.fragment().is_some() {
         return Err(format!("a path is not possible here; {hint}"));
     }
@@ -98,13 +102,17 @@ fn host_and_port(text: &str, default_port: u16) -> Result<String, String> {
     }
 }
 
+/// Not every engine wants to know who asks; half of an answer to that is none.
 fn complete(origin: &str, directory: &Path) -> Result<(), LocateError> {
-    match ["ca.pem", "cert.pem", "key.pem"].into_iter().find(|file| !directory.join(file).is_file()) {
+    let is_there = |file: &str| directory.join(file).is_file();
+    let pair = ["cert.pem", "key.pem"];
+    let needed = if pair.into_iter().any(is_there) { &["ca.pem", "cert.pem", "key.pem"][..] } else { &["ca.pem"] };
+    match needed.iter().find(|file| !is_there(file)) {
         None => Ok(()),
         Some(missing) => Err(LocateError::NoCertificates {
             origin: origin.to_owned(),
             directory: directory.to_owned(),
-            missing: missing.to_owned(),
+            missing: (*missing).to_owned(),
         }),
     }
 }

@@ -8,16 +8,11 @@ use serde::de::DeserializeOwned;
 use sha2::{Digest, Sha256};
 
 use super::{Address, Environment, LocateError, set};
+use crate::docker_config::{FILE_NAME, current_context};
 use crate::limit::FILE;
 
 /// The context that means "no context".
 const DEFAULT: &str = "default";
-
-#[derive(Deserialize, Default)]
-#[serde(rename_all = "camelCase", default)]
-struct CliConfig {
-    current_context: String,
-}
 
 #[derive(Deserialize)]
 #[serde(rename_all = "PascalCase")]
@@ -46,9 +41,8 @@ pub(super) fn current(env: Environment<'_>, config: Option<&Path>) -> Result<Opt
         (Some(name), _) => ("DOCKER_CONTEXT".to_owned(), name),
         (None, None) => return Ok(None),
         (None, Some(config)) => {
-            let path = config.join("config.json");
-            let file: CliConfig = read(&path)?.unwrap_or_default();
-            (format!("currentContext in {}", path.display()), file.current_context)
+            let origin = format!("currentContext in {}", config.join(FILE_NAME).display());
+            (origin, current_context(config).unwrap_or_default())
         }
     };
     if name.is_empty() || name == DEFAULT {

@@ -55,7 +55,9 @@ pub enum LocateError {
         reason: String,
     },
     /// TLS was asked for, but there are no certificates.
-    #[error("{origin}: TLS needs ca.pem, cert.pem and key.pem in {directory}, and {missing} is not there")]
+    #[error(
+        "{origin}: TLS needs ca.pem in {directory}, and cert.pem with key.pem where the engine wants to know who asks; {missing} is not there"
+    )]
     NoCertificates {
         /// What asked for TLS.
         origin: String,
@@ -78,14 +80,19 @@ fn locate_among(
     exists: &dyn Fn(&Path) -> bool,
 ) -> Result<Address, LocateError> {
     let config = docker_config_directory(env, home);
+    let certificates = certificates(env, config.as_deref());
     if let Some(host) = host {
-        return Address::parse("--host", host, certificates(env, config.as_deref()));
+        return Address::parse("--host", host, certificates);
     }
     if let Some(host) = set(env, "DOCKER_HOST") {
-        return Address::parse("DOCKER_HOST", &host, certificates(env, config.as_deref()));
+        return Address::parse("DOCKER_HOST", &host, certificates);
     }
     if let Some(address) = context::current(env, config.as_deref())? {
         return Ok(address);
+    }
+    // Whoever wants TLS and names no engine means the one of this machine, as for the docker CLI.
+    if certificates.is_some() {
+        return Address::parse("DOCKER_TLS_VERIFY", "tcp://", certificates);
     }
     Ok(usual_places(env).into_iter().find(|address| is_there(address, exists)).unwrap_or_else(default_address))
 }
@@ -101,6 +108,7 @@ fn certificates(env: Environment<'_>, config: Option<&Path>) -> Option<PathBuf> 
     set(env, "DOCKER_CERT_PATH").map(PathBuf::from).or_else(|| config.map(Path::to_path_buf))
 }
 
+/// What the docker CLI uses when nobody tells it otherwise.
 fn default_address() -> Address {
     if cfg!(windows) { Address::Pipe(DEFAULT_PIPE.to_owned()) } else { Address::Unix(DEFAULT_SOCKET.into()) }
 }
