@@ -30,8 +30,11 @@ pub fn directory(env: Environment<'_>, home: Option<&Path>) -> Option<PathBuf> {
     named.or_else(|| Some(home?.join(".docker")))
 }
 
+/// Whether a value is of the right type.
+type IsFit = fn(&Value) -> bool;
+
 /// Fields that are read here, each with what it has to be.
-const FIELDS: [(&str, fn(&Value) -> bool); 5] = [
+const FIELDS: [(&str, IsFit); 5] = [
     ("auths", Value::is_object),
     ("credHelpers", Value::is_object),
     ("credsStore", Value::is_string),
@@ -64,7 +67,7 @@ fn read(directory: &Path) -> Config {
         None | Some(Ok(Value::Null)) => return Config::default(),
         Some(Ok(Value::Object(said))) => said,
         Some(Ok(_)) => return broken("it is not a JSON object".to_owned()),
-        Some(Err(error)) => return broken(format!("it is not JSON at line {}", error.line())),
+        Some(Err(error)) => return broken(format!("it is not JSON ({error})")),
     };
     let mut config = Config::default();
     for (name, value) in said {
@@ -257,7 +260,10 @@ mod tests {
         for config in [LOGGED_IN, "", "  ", "{}"] {
             assert_eq!(found(config, "gcr.io").unwrap_err(), nothing);
         }
-        assert_eq!(found("{\"auths\": {},}", "gcr.io").unwrap_err(), "config.json: it is not JSON at line 1");
+        assert_eq!(
+            found("{\"auths\": {},}", "gcr.io").unwrap_err(),
+            "config.json: it is not JSON (trailing comma at line 1 column 14)"
+        );
         let marked = found(&format!("\u{feff}{LOGGED_IN}"), "ghcr.io").unwrap_err();
         assert_eq!(marked, "config.json: it begins with a byte order mark; save it without");
         assert!(found(r#"{"auths": {"gcr.io": {"auth": "%"}}}"#, "gcr.io").unwrap_err().contains("cannot be decoded"));
@@ -297,7 +303,7 @@ mod tests {
         let of_auths = "config.json: auths in it is not what it should be".to_owned();
         assert_eq!(complained(r#"{"currentContext": "mine", "auths": 3}"#), (named, of_auths));
         for (broken, why) in [
-            (r#"{"currentContext": "mine",}"#, "it is not JSON at line 1"),
+            (r#"{"currentContext": "mine",}"#, "it is not JSON (trailing comma at line 1 column 27)"),
             ("\u{feff}{\"currentContext\": \"mine\"}", "it begins with a byte order mark; save it without"),
             (r#"{"currentContext": 3}"#, "currentContext in it is not what it should be"),
             ("[]", "it is not a JSON object"),

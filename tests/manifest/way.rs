@@ -237,7 +237,7 @@ fn what_docker_login_stored_is_taken_where_the_file_says_so() {
     insta::assert_snapshot!(found.join("\n"), @r#"
     10:33 `docker login` has stored nothing for registry-1.docker.io | run 'docker login' first
     10:33 `docker login` has stored an identity token for ghcr.io, which the registry cannot use | write 'username' and 'password', an access token of the registry's
-    10:33 DIR/config.json: it is not JSON at line 1 | mend the file: docker itself passes over it
+    10:33 DIR/config.json: it is not JSON (key must be a string at line 1 column 2) | mend the file: docker itself passes over it
     "#);
 }
 

@@ -146,7 +146,8 @@ impl Endpoint {
     /// One that nobody uses, the last that was.
     fn take(&self) -> Option<Kept> {
         let mut kept = self.kept.lock().unwrap_or_else(PoisonError::into_inner);
-        kept.retain(|kept| !kept.sender.is_closed() && !(kept.sender.is_ready() && kept.used.elapsed() > KEPT_FOR));
+        let is_stale = |kept: &Kept| kept.sender.is_ready() && kept.used.elapsed() > KEPT_FOR;
+        kept.retain(|kept| !kept.sender.is_closed() && !is_stale(kept));
         let free = kept.iter().rposition(|kept| kept.sender.is_ready())?;
         Some(kept.remove(free))
     }
