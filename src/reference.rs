@@ -49,6 +49,18 @@ impl Reference {
         }
     }
 
+    /// Whether two references name one image: what everybody leaves out makes no difference.
+    pub fn are_one(one: &str, other: &str) -> bool {
+        let whole = |text: &str| {
+            let full = Self::in_full(text);
+            let official = full.strip_prefix("docker.io/").filter(|rest| !rest.contains('/'));
+            let full = official.map_or_else(|| full.clone(), |name| format!("{DOCKER_HUB}/library/{name}"));
+            let has_version = full.rsplit('/').next().is_some_and(|name| name.contains([':', '@']));
+            if has_version { full } else { format!("{full}:latest") }
+        };
+        one == other || whole(one) == whole(other)
+    }
+
     /// Reads a reference to an image of `host`. Its host has to be written out; a tag that is missing is `latest`, and an
     /// image of docker.io without a namespace is one of `library`, as everywhere.
     ///
@@ -124,6 +136,19 @@ mod tests {
         assert_eq!(read("ghcr.io/a/b:1.2", "ghcr.io").unwrap(), "ghcr.io/a/b:1.2");
         assert_eq!(read("localhost:5000/app", "localhost:5000").unwrap(), "localhost:5000/app:latest");
         assert_eq!(read("ghcr.io/a/b:1@sha256:00", "ghcr.io").unwrap(), "ghcr.io/a/b@sha256:00");
+    }
+
+    #[test]
+    fn one_image_has_several_names() {
+        for name in ["registry:3", "library/registry:3", "docker.io/registry:3", "docker.io/library/registry:3"] {
+            assert!(Reference::are_one(name, "registry:3"), "{name}");
+        }
+        assert!(Reference::are_one("ghcr.io/a/b", "ghcr.io/a/b:latest"));
+        for other in
+            ["registry:2", "localhost/registry:3", "ghcr.io/library/registry:3", "registry", "registry@sha256:00"]
+        {
+            assert!(!Reference::are_one(other, "registry:3"), "{other}");
+        }
     }
 
     #[test]

@@ -49,7 +49,8 @@ pub(super) fn engine(global: &Global) -> Result<(Docker, FromHere, String), Exit
         .map_err(|error| Exit::new(BAD_INPUT, error.to_string()))?;
     let at = match &address {
         Address::Unix(_) | Address::Pipe(_) => EngineAt::ThisMachine,
-        Address::Tcp(host) | Address::Tls { host, .. } | Address::Ssh(host) => elsewhere(host),
+        Address::Tcp(host) | Address::Tls { host, .. } => machine(host.rsplit_once(':').map_or(host, |(name, _)| name)),
+        Address::Ssh(target) => machine(&target.host),
     };
     let text = address.to_string();
     let directory = docker_config_directory(&variable, home.as_deref());
@@ -74,12 +75,10 @@ fn warn_of(directory: Option<&Path>) {
     });
 }
 
-/// `[user@]host[:port]` without what is not the host.
-fn elsewhere(host: &str) -> EngineAt {
-    let host = host.rsplit('@').next().unwrap_or(host);
-    let host = host.rsplit_once(':').map_or(host, |(host, _)| host);
+/// A machine by its name or address.
+fn machine(host: &str) -> EngineAt {
     match host {
-        "localhost" | "127.0.0.1" | "[::1]" => EngineAt::ThisMachine,
+        "localhost" | "127.0.0.1" | "[::1]" | "::1" => EngineAt::ThisMachine,
         host => EngineAt::Elsewhere(host.to_owned()),
     }
 }

@@ -40,7 +40,11 @@ pub(super) fn cluster_network(desired: &Desired, networks: &[Network], nodes: &[
             .endpoints
             .get_key_value(name)
             .or_else(|| node.endpoints.iter().find(|(name, _)| *name != DEFAULT_BRIDGE));
-        endpoint.and_then(|(_, endpoint)| networks.iter().find(|network| network.id == endpoint.network_id))
+        let is_its = |network: &&Network, name: &str, endpoint: &Endpoint| match endpoint.network_id.as_str() {
+            "" => network.name == name,
+            id => network.id == id,
+        };
+        endpoint.and_then(|(name, endpoint)| networks.iter().find(|network| is_its(network, name, endpoint)))
     };
     let named = || networks.iter().filter(|network| network.name == desired.network).min_by(|a, b| a.id.cmp(&b.id));
     nodes.iter().copied().find_map(of_node).or_else(named).map(to_ref)

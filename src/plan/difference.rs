@@ -3,6 +3,7 @@
 use crate::desired::Mirror;
 use crate::engine::{Container, Image};
 use crate::labels;
+use crate::reference::Reference;
 use crate::registry::{
     HOST_GATEWAY, LIFETIME, Mode, Role, SHAPE, is_proxy_setting, is_served_from_cache, needs_host_gateway,
 };
@@ -33,8 +34,7 @@ impl Difference {
 pub(super) fn difference(mirror: &Mirror, container: &Container, image: Option<&Image>) -> Option<Difference> {
     role(mirror, container)
         .or_else(|| mode(mirror, container))
-        .or_else(|| image_reference(mirror, container))
-        .or_else(|| image_id(container, image))
+        .or_else(|| self::image(mirror, container, image))
         .or_else(|| upstream(mirror, container))
         .or_else(|| proxy(mirror, container, image))
         .or_else(|| authorities(mirror, container))
@@ -69,19 +69,25 @@ fn mode(mirror: &Mirror, container: &Container) -> Option<String> {
     }
 }
 
-fn image_reference(mirror: &Mirror, container: &Container) -> Option<String> {
-    changed("image", &container.image, &mirror.container.image)
+/// Another one is named, or the tag names another one than when the container was created. One image may go by several
+/// names: to Podman, what is called registry:3 may be docker.io/library/registry:3 or localhost/registry:3.
+fn image(mirror: &Mirror, container: &Container, image: Option<&Image>) -> Option<String> {
+    let (found, wanted) = (&container.image, &mirror.container.image);
+    let change = || changed("image", found, wanted).filter(|_| !Reference::are_one(found, wanted));
+    let Some(image) = image else { return change() };
+    let (before, now) = (digits(&container.image_id), digits(&image.id));
+    if before == now {
+        return None;
+    }
+    change().or_else(|| Some(format!("image {found} changed {} -> {}", short(before), short(now))))
 }
 
-/// The tag names another image than when the container was created.
-fn image_id(container: &Container, image: Option<&Image>) -> Option<String> {
-    let image = image?;
-    (image.id != container.image_id)
-        .then(|| format!("image {} changed {} -> {}", container.image, short(&container.image_id), short(&image.id)))
+/// An image's id without the name of what it was computed with, which some engines leave out.
+fn digits(id: &str) -> &str {
+    id.strip_prefix("sha256:").unwrap_or(id)
 }
 
 fn short(id: &str) -> &str {
-    let id = id.strip_prefix("sha256:").unwrap_or(id);
     id.get(..12).unwrap_or(id)
 }
 

@@ -9,6 +9,7 @@ mod behind_a_proxy;
 mod bounds;
 mod broken_manifests;
 mod busy_line;
+mod by_ssh;
 mod earlier;
 mod elsewhere;
 mod engine_lost;

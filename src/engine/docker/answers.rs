@@ -121,7 +121,7 @@ pub(super) fn container(found: models::ContainerInspectResponse) -> Container {
         ports: published(host.port_bindings),
         bound_ports: published(network.ports),
         mounts: found.mounts.unwrap_or_default().into_iter().map(mount).collect(),
-        endpoints: endpoints.map(|(name, settings)| (name, endpoint(settings, &id))).collect(),
+        endpoints: endpoints.map(|(name, settings)| (name.clone(), endpoint(settings, &name, &id))).collect(),
         id,
     }
 }
@@ -135,13 +135,14 @@ fn mount(found: models::MountPoint) -> Mount {
     Mount { volume: found.name.filter(|_| is_volume), target: found.destination.unwrap_or_default() }
 }
 
-fn endpoint(found: models::EndpointSettings, container_id: &str) -> Endpoint {
+/// To Podman, a network's id is its name here.
+fn endpoint(found: models::EndpointSettings, network: &str, container_id: &str) -> Endpoint {
     let short_id = container_id.get(..SHORT_ID);
     let mut aliases = found.aliases.unwrap_or_default();
     aliases.retain(|alias| Some(alias.as_str()) != short_id);
     let mut addresses = [found.ip_address, found.global_ipv6_address].into_iter().flatten();
     Endpoint {
-        network_id: found.network_id.unwrap_or_default(),
+        network_id: found.network_id.filter(|id| id != network).unwrap_or_default(),
         aliases,
         address: addresses.find_map(|address| address.parse().ok()),
     }

@@ -37,8 +37,8 @@ pub(super) struct Link {
 }
 
 impl Link {
-    /// What makes a call whose answer may be as large as `limit`, and counts it. (Engines reached by TLS, ssh or a pipe of
-    /// Windows are bollard's own affair: of those nothing is counted here.)
+    /// What makes a call whose answer may be as large as `limit`, and counts it. (An engine behind a pipe of Windows is
+    /// bollard's own affair: of that one nothing is counted here.)
     pub(super) fn client(&self, limit: Limit) -> (bollard::Docker, Meter) {
         let meter = limit.meter();
         let (of_request, version) = (meter.clone(), self.version.clone());
@@ -182,12 +182,7 @@ struct Way {
 
 impl Way {
     fn open(address: &Address) -> Result<Self, Error> {
-        let endpoint = match address {
-            #[cfg(unix)]
-            Address::Unix(path) => Some(Endpoint::unix(path.clone())),
-            Address::Tcp(host) => Some(Endpoint::tcp(host.clone())),
-            _ => None,
-        };
+        let endpoint = Endpoint::at(address);
         let client = match &endpoint {
             Some(endpoint) => endpoint.client(LONGEST_CALL.as_secs())?,
             None => open(address)?,
@@ -208,22 +203,13 @@ impl Way {
     }
 }
 
+/// What only bollard's own transports reach.
 fn open(address: &Address) -> Result<bollard::Docker, Error> {
-    let seconds = LONGEST_CALL.as_secs();
     match address {
-        Address::Tls { host, certificates } => bollard::Docker::connect_with_ssl(
-            host,
-            &certificates.join("key.pem"),
-            &certificates.join("cert.pem"),
-            &certificates.join("ca.pem"),
-            seconds,
-            API_DEFAULT_VERSION,
-        ),
         #[cfg(windows)]
-        Address::Pipe(path) => bollard::Docker::connect_with_named_pipe(path, seconds, API_DEFAULT_VERSION),
-        #[cfg(feature = "ssh")]
-        Address::Ssh(host) => bollard::Docker::connect_with_ssh(host, seconds, API_DEFAULT_VERSION, None),
-        #[allow(unreachable_patterns)] // Every address is possible somewhere, not every one everywhere.
+        Address::Pipe(path) => {
+            bollard::Docker::connect_with_named_pipe(path, LONGEST_CALL.as_secs(), API_DEFAULT_VERSION)
+        }
         elsewhere => Err(Error::UnsupportedURISchemeError { uri: elsewhere.to_string() }),
     }
 }

@@ -8,6 +8,8 @@ mod events;
 mod exec;
 mod pull;
 mod requests;
+mod ssh;
+mod tls;
 mod transport;
 
 use std::collections::BTreeMap;

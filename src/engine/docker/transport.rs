@@ -4,7 +4,6 @@
 //! bollard collects answers whole, whatever their size, and its own transports make a connection for each request.
 
 use std::io;
-#[cfg(unix)]
 use std::path::PathBuf;
 use std::pin::Pin;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -22,6 +21,9 @@ use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::TcpStream;
 use tokio::time::Instant;
 
+use super::ssh::{self, Complaint};
+use super::tls;
+use crate::engine::locate::{Address, SshTarget};
 use crate::limit::{ENGINE_ANSWER, Meter};
 
 /// Connections that are kept. Whoever asks for more at once makes them for that.
@@ -37,9 +39,13 @@ enum Place {
     Unix(PathBuf),
     /// `host:port`.
     Tcp(String),
+    /// The same, with a directory of certificates.
+    Tls(String, PathBuf),
+    /// Through ssh.
+    Ssh(SshTarget),
 }
 
-/// An engine that is reached without encryption. Clones share its connections.
+/// An engine, and the connections to it. Clones share them.
 #[derive(Debug, Clone)]
 pub(super) struct Endpoint {
     place: Place,
@@ -52,6 +58,8 @@ struct Kept {
     sender: SendRequest<<BollardRequest as Message>::Body>,
     meter: Current,
     used: Instant,
+    /// What the program that carries it has to say.
+    carrier: Option<Complaint>,
 }
 
 /// What counts the bytes of the answer that a connection is at.
@@ -67,19 +75,17 @@ impl<B> Message for Request<B> {
 }
 
 impl Endpoint {
-    /// A Unix socket.
-    #[cfg(unix)]
-    pub(super) fn unix(path: PathBuf) -> Self {
-        Self::of(Place::Unix(path))
-    }
-
-    /// `host:port`.
-    pub(super) fn tcp(host: String) -> Self {
-        Self::of(Place::Tcp(host))
-    }
-
-    fn of(place: Place) -> Self {
-        Self { place, kept: Arc::default() }
+    /// What is at an address, if that can be reached from here.
+    pub(super) fn at(address: &Address) -> Option<Self> {
+        let place = match address {
+            #[cfg(unix)]
+            Address::Unix(path) => Place::Unix(path.clone()),
+            Address::Tcp(host) => Place::Tcp(host.clone()),
+            Address::Tls { host, certificates } => Place::Tls(host.clone(), certificates.clone()),
+            Address::Ssh(target) => Place::Ssh(target.clone()),
+            _ => return None,
+        };
+        Some(Self { place, kept: Arc::default() })
     }
 
     /// A client of the engine there. Nothing is contacted yet.
@@ -106,7 +112,8 @@ impl Endpoint {
         match &self.place {
             #[cfg(unix)]
             Place::Unix(_) => "localhost",
-            Place::Tcp(host) => host,
+            Place::Tcp(host) | Place::Tls(host, _) => host,
+            Place::Ssh(_) => "docker",
         }
     }
 
@@ -130,9 +137,18 @@ impl Endpoint {
             }
         }
         let mut new = self.connect(meter).await?;
-        let response = new.sender.send_request(request).await?;
-        self.keep(new);
-        Ok(response)
+        match new.sender.send_request(request).await {
+            Ok(response) => {
+                self.keep(new);
+                Ok(response)
+            }
+            Err(error) => Err(match new.carrier {
+                Some(carrier) => {
+                    carrier.heard().await.map_or_else(|| error.into(), |said| other(format!("ssh: {said}")))
+                }
+                None => error.into(),
+            }),
+        }
     }
 
     async fn connect(&self, meter: Meter) -> Result<Kept, Error> {
@@ -140,6 +156,13 @@ impl Endpoint {
             #[cfg(unix)]
             Place::Unix(path) => shake_hands(tokio::net::UnixStream::connect(path).await?, meter).await,
             Place::Tcp(host) => shake_hands(TcpStream::connect(host).await?, meter).await,
+            Place::Tls(host, certificates) => {
+                shake_hands(tls::connect(host, certificates).await.map_err(other)?, meter).await
+            }
+            Place::Ssh(target) => {
+                let (tunnel, complaint) = ssh::dial(target)?;
+                Ok(Kept { carrier: Some(complaint), ..shake_hands(tunnel, meter).await? })
+            }
         }
     }
 
@@ -162,6 +185,10 @@ impl Endpoint {
     }
 }
 
+fn other(reason: String) -> Error {
+    Error::IOError { err: io::Error::other(reason) }
+}
+
 /// Gives a request the form in which it goes to this one engine.
 fn address(request: &mut BollardRequest) -> Result<(), Error> {
     if let Some(host) = request.uri().authority().and_then(|host| HeaderValue::from_str(host.as_str()).ok()) {
@@ -182,7 +209,7 @@ where
     let (sender, connection) = http1::handshake(TokioIo::new(metered)).await?;
     // It ends when nobody keeps it and nobody waits for its answer. How, whoever reads the answer is told.
     tokio::spawn(async { drop(connection.with_upgrades().await) });
-    Ok(Kept { sender, meter, used: Instant::now() })
+    Ok(Kept { sender, meter, used: Instant::now(), carrier: None })
 }
 
 /// A connection that ends with an error when more comes than may.

@@ -26,8 +26,34 @@ pub enum Address {
     },
     /// A named pipe of Windows, `//./pipe/…`.
     Pipe(String),
-    /// `[user@]host[:port]`, reached by ssh.
-    Ssh(String),
+    /// Another machine, reached by ssh.
+    Ssh(SshTarget),
+}
+
+/// What follows `ssh://`: `[user@]host[:port][/socket]`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct SshTarget {
+    /// Who logs in; otherwise whom ssh's own configuration names.
+    pub user: Option<String>,
+    /// A name or address, or what ssh's configuration calls a machine.
+    pub host: String,
+    /// Otherwise ssh's own.
+    pub port: Option<u16>,
+    /// Path of the engine's socket over there; otherwise the docker CLI over there finds it.
+    pub socket: Option<String>,
+}
+
+impl fmt::Display for SshTarget {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if let Some(user) = &self.user {
+            write!(f, "{user}@")?;
+        }
+        f.write_str(&self.host)?;
+        if let Some(port) = self.port {
+            write!(f, ":{port}")?;
+        }
+        f.write_str(self.socket.as_deref().unwrap_or_default())
+    }
 }
 
 impl fmt::Display for Address {
@@ -37,7 +63,7 @@ impl fmt::Display for Address {
             Self::Tcp(host) => write!(f, "tcp://{host}"),
             Self::Tls { host, .. } => write!(f, "https://{host}"),
             Self::Pipe(path) => write!(f, "npipe://{path}"),
-            Self::Ssh(host) => write!(f, "ssh://{host}"),
+            Self::Ssh(target) => write!(f, "ssh://{target}"),
         }
     }
 }
@@ -62,12 +88,7 @@ impl Address {
             "unix" => Err(bad("Unix sockets do not exist here; write npipe:////./pipe/docker_engine")),
             "npipe" if cfg!(windows) => Ok(Self::Pipe(rest.to_owned())),
             "npipe" => Err(bad("named pipes exist on Windows only; write unix:///var/run/docker.sock")),
-            "ssh" if cfg!(not(feature = "ssh")) => Err(bad(
-                "this ksail was built without ssh; build it with `--features ssh`, or forward the socket with \
-                 `ssh -L /tmp/docker.sock:/var/run/docker.sock HOST` and write unix:///tmp/docker.sock",
-            )),
-            "ssh" if rest.is_empty() => Err(bad("write ssh://USER@HOST")),
-            "ssh" => Ok(Self::Ssh(rest.trim_end_matches('/').to_owned())),
+            "ssh" => ssh_target(rest).map(Self::Ssh).map_err(|problem| bad(&problem)),
             "tcp" | "http" | "https" if rest.starts_with('/') => Err(bad("for a socket, write unix:///PATH")),
             "tcp" | "http" | "https" => {
                 let tls = scheme == "https" || (scheme == "tcp" && certificates.is_some());
@@ -100,6 +121,31 @@ fn host_and_port(text: &str, default_port: u16) -> Result<String, String> {
         None | Some("") => Ok(format!("localhost:{}", url.port().unwrap_or(default_port))),
         Some(host) => Ok(format!("{host}:{}", url.port().unwrap_or(default_port))),
     }
+}
+
+fn ssh_target(text: &str) -> Result<SshTarget, String> {
+    let hint = "write ssh://[USER@]HOST[:PORT]";
+    let url = Url::parse(&format!("ssh://{text}")).map_err(|error| format!("{error}; {hint}"))?;
+    if url.password().is_some() {
+        return Err(format!("a password is not possible here, ssh needs a key; {hint}"));
+    }
+    if url.query().is_some() || url.fragment().is_some() {
+        return Err(hint.to_owned());
+    }
+    // It would be an option of ssh's.
+    let host = url.host_str().filter(|host| !host.is_empty() && !host.starts_with('-')).ok_or(hint)?;
+    let socket = Some(url.path()).filter(|path| !matches!(*path, "" | "/"));
+    // A shell over there reads it.
+    let is_plain = |path: &str| path.chars().all(|c| c.is_ascii_alphanumeric() || "/._-".contains(c));
+    if let Some(path) = socket.filter(|path| !is_plain(path)) {
+        return Err(format!("`{path}` is no path of a socket; {hint}[/SOCKET]"));
+    }
+    Ok(SshTarget {
+        user: Some(url.username()).filter(|user| !user.is_empty()).map(str::to_owned),
+        host: host.trim_start_matches('[').trim_end_matches(']').to_owned(),
+        port: url.port(),
+        socket: socket.map(str::to_owned),
+    })
 }
 
 /// Not every engine wants to know who asks; half of an answer to that is none.

@@ -8,7 +8,7 @@ mod context;
 
 use std::path::{Path, PathBuf};
 
-pub use self::address::Address;
+pub use self::address::{Address, SshTarget};
 pub use crate::docker_config::directory as docker_config_directory;
 
 /// The socket the docker CLI uses when nobody tells it otherwise.

@@ -183,18 +183,24 @@ fn a_named_pipe_is_for_windows() {
     insta::assert_snapshot!(machine.complaint(), @"DOCKER_HOST: `npipe:////./pipe/docker_engine` is not an address of an engine: named pipes exist on Windows only; write unix:///var/run/docker.sock");
 }
 
-#[cfg(not(feature = "ssh"))]
 #[test]
-fn without_the_feature_ssh_says_what_to_do() {
-    let machine = Machine::new().set("DOCKER_HOST", "ssh://me@example.com");
-    insta::assert_snapshot!(machine.complaint(), @"DOCKER_HOST: `ssh://me@example.com` is not an address of an engine: this ksail was built without ssh; build it with `--features ssh`, or forward the socket with `ssh -L /tmp/docker.sock:/var/run/docker.sock HOST` and write unix:///tmp/docker.sock");
-}
-
-#[cfg(feature = "ssh")]
-#[test]
-fn with_the_feature_ssh_is_an_address() {
-    let machine = Machine::new().set("DOCKER_HOST", "ssh://me@example.com:2222/");
-    assert_eq!(machine.found(), "ssh://me@example.com:2222");
+fn another_machine_is_reached_by_ssh() {
+    let found = |host: &str| Machine::new().locate_with(Some(host)).unwrap().to_string();
+    for whole in ["ssh://build", "ssh://me@build.example:2222", "ssh://me@build/run/user/1000/docker.sock"] {
+        assert_eq!(found(whole), whole);
+    }
+    assert_eq!(found("ssh://me@build:2222/"), "ssh://me@build:2222");
+    let complaint = |host: &str| Machine::new().set("DOCKER_HOST", host).complaint();
+    for refused in [
+        "ssh://",
+        "ssh://-oProxyCommand=x",
+        "ssh://me:secret@build",
+        "ssh://build/a;b",
+        "ssh://build?x",
+        "ssh://build:port",
+    ] {
+        assert!(complaint(refused).contains("write ssh://[USER@]HOST[:PORT]"), "{refused}: {}", complaint(refused));
+    }
 }
 
 #[test]
