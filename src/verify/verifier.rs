@@ -143,7 +143,12 @@ impl<E: Engine> Verifier<'_, E> {
         let unwired = unwired(node, mirror, self.desired).map(|why| told(node, why));
         match unwired {
             Some(broken @ Outcome::Broken { .. }) => Some(broken),
-            not_tried => self.wrong_mirror(mirror).map(|message| Outcome::broken(Hop::Mirror, message)).or(not_tried),
+            not_tried => {
+                let wrong = self.wrong_mirror(mirror).map(|message| Outcome::broken(Hop::Mirror, message));
+                wrong
+                    .or_else(|| self.unknown_name(mirror).map(|message| Outcome::broken(Hop::Dns, message)))
+                    .or(not_tried)
+            }
         }
     }
 
@@ -159,6 +164,18 @@ impl<E: Engine> Verifier<'_, E> {
             }
             (state, _) => Some(format!("container {name} is {state}; 'ksail apply' mends that")),
         }
+    }
+
+    /// Where a mirror is not on the cluster's network nobody there can say what its name means, and who is asked in turn
+    /// may take long to say so.
+    fn unknown_name(&self, mirror: &Mirror) -> Option<String> {
+        let (name, network) = (&mirror.name, self.observed.network.as_ref()?);
+        let endpoint = self.container(mirror).and_then(|found| network.endpoint_of(&found.container));
+        let is_known = endpoint.is_some_and(|endpoint| endpoint.aliases.contains(name));
+        let network = &network.name;
+        (!is_known).then(|| {
+            format!("nodes do not know the name {name}: it is not on network {network}; 'ksail apply' mends that")
+        })
     }
 
     fn container(&self, mirror: &Mirror) -> Option<&OwnContainer> {

@@ -12,7 +12,6 @@ use super::support::manifest::Mirror;
 use super::support::node::Node;
 use super::support::registry::{PASSWORD, USER, Upstream};
 use super::support::scenario::{Finished, Scenario, free_port};
-use super::support::sweep;
 use super::support::token_guard::TokenGuard;
 use super::turns::beside_one;
 
@@ -144,15 +143,14 @@ fn the_hop_that_breaks_is_named() {
     one.scenario.apply();
 
     one.docker(&["network", "disconnect", &one.scenario.network, &container]);
-    breaks_at(&one.verify(&["--image", IMAGE]), "DNS", &container);
-    let squatter = format!("{}-squatter", one.scenario.cluster);
-    let (label, network) = (sweep::label(), &one.scenario.network);
-    let run = ["run", "-d", "--pull=never", "--name", &squatter, "--label", &label, "--network", network];
-    let idle = ["--network-alias", &container, "--entrypoint", "busybox", "ksail-test/silent:1", "sleep", "600"];
-    one.docker(&[run.as_slice(), idle.as_slice()].concat());
-    breaks_at(&one.verify(&["--image", IMAGE]), "connect", "connection refused");
-    one.docker(&["rm", "-f", &squatter]);
+    let words =
+        format!("the name {container}: it is not on network {}; 'ksail apply' mends that", one.scenario.network);
+    breaks_at(&one.verify(&["--image", IMAGE]), "DNS", &words);
     one.scenario.apply();
+    let address = one.scenario.running(&one.mirror).address_on(&one.scenario.network);
+    node.ip(&["route", "add", "unreachable", &address]);
+    breaks_at(&one.verify(&["--image", IMAGE]), "connect", "no route to host");
+    node.ip(&["route", "del", "unreachable", &address]);
 
     let proven = one.verify(&["--image", IMAGE]);
     assert_eq!(proven.code, 0, "all is well again: {proven}");

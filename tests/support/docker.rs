@@ -138,6 +138,13 @@ impl Container {
         pairs.iter().filter_map(|pair| pair.split_once('=')).map(|(k, v)| (k.to_owned(), v.to_owned())).collect()
     }
 
+    /// Its address on a network that it is on.
+    pub(crate) fn address_on(&self, network: &str) -> String {
+        let endpoint = self.inspected.pointer("/NetworkSettings/Networks").and_then(|all| all.get(network));
+        let address = endpoint.and_then(|endpoint| endpoint["IPAddress"].as_str());
+        address.unwrap_or_else(|| panic!("{} is on {network}", self.name())).to_owned()
+    }
+
     pub(crate) fn aliases(&self, network: &str) -> Vec<String> {
         let endpoint = self.inspected.pointer("/NetworkSettings/Networks").and_then(|all| all.get(network));
         serde_json::from_value(endpoint.and_then(|e| e.get("Aliases")).cloned().unwrap_or_default()).unwrap_or_default()

@@ -252,6 +252,14 @@ impl Node {
     }
 
     /// Containerd's process id on the machine; another one after a restart.
+    /// Runs `ip` where the node's network is.
+    pub(crate) fn ip(&self, args: &[&str]) {
+        let place = format!("--net=/proc/{}/ns/net", self.containerd_pid());
+        let done =
+            std::process::Command::new("nsenter").arg(place).arg("ip").args(args).output().expect("nsenter runs");
+        assert!(done.status.success(), "ip {args:?}: {done:?}");
+    }
+
     pub(crate) fn containerd_pid(&self) -> u64 {
         self.container().pid()
     }

@@ -112,7 +112,9 @@ mod tests {
 
     async fn version(host: &str, files: &[(&str, String)]) -> Result<String, String> {
         let directory = tempfile::tempdir().unwrap();
-        files.iter().for_each(|(name, text)| fs::write(directory.path().join(name), text).unwrap());
+        for (name, text) in files {
+            fs::write(directory.path().join(name), text).unwrap();
+        }
         let address = Address::Tls { host: host.to_owned(), certificates: directory.path().to_owned() };
         match Docker::new(address).info().await {
             Ok(info) => Ok(info.version),
