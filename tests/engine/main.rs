@@ -14,6 +14,7 @@ mod earlier;
 mod elsewhere;
 mod engine_lost;
 mod examples;
+mod first_steps;
 mod flaky;
 mod foreign_objects;
 mod free_ports;
