@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use crate::engine::{EngineInfo, PullProgress};
 use crate::exposure::Exposure;
-use crate::outcome::Failure;
+use crate::outcome::{Failure, GivenUp};
 use crate::plan::{Action, Subject};
 use crate::status::Condition;
 
@@ -53,6 +53,11 @@ pub enum Event {
     Waiting {
         /// In words.
         message: String,
+    },
+    /// ksail was told to stop, and finishes what it is at, or takes that back.
+    Stopping {
+        /// What it is at.
+        under_way: Vec<Subject>,
     },
     /// Half of a cluster is there that its creation has made, and ksail ends without having deleted it.
     LeftBehind {
@@ -144,8 +149,8 @@ pub enum ActionResult {
     Done,
     /// It failed.
     Failed(Failure),
-    /// It was given up because ksail was told to stop.
-    Cancelled,
+    /// It was given up.
+    Cancelled(GivenUp),
 }
 
 impl ActionReport {
@@ -198,7 +203,7 @@ impl Event {
             Self::EngineFound(_) | Self::EngineLost { .. } | Self::EngineRefuses { .. } => newest(None, "engine"),
             Self::Waiting { .. } => newest(None, "lock"),
             Self::Removing { .. } => newest(None, "removal"),
-            Self::LeftBehind { .. } | Self::Exposed(_) => Importance::Always,
+            Self::LeftBehind { .. } | Self::Exposed(_) | Self::Stopping { .. } => Importance::Always,
             Self::Watching { .. }
             | Self::PassStarted { .. }
             | Self::PassFinished { .. }

@@ -1,6 +1,10 @@
 //! How a sequence ended, and why it failed.
 
+use std::fmt;
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
+
+use tokio_util::sync::CancellationToken;
 
 use crate::engine::EngineError;
 use crate::provisioner::ProvisionError;
@@ -29,6 +33,52 @@ pub enum Ended {
     Failed(Failure),
     /// It was told to stop; those that can be taken back were.
     Cancelled,
+}
+
+/// Why what is under way is given up.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum GivenUp {
+    /// ksail was told to stop.
+    Stopped,
+    /// The time that a command was given is over.
+    TimeIsUp,
+    /// The file asks for something else by now.
+    Outdated,
+}
+
+impl fmt::Display for GivenUp {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Stopped => "ksail was told to stop",
+            Self::TimeIsUp => "time is up",
+            Self::Outdated => "ksail.yaml asks for something else by now",
+        })
+    }
+}
+
+/// What ends a sequence before its end, and says why. Clones end together.
+#[derive(Debug, Clone, Default)]
+pub struct Cancel {
+    token: CancellationToken,
+    why: Arc<OnceLock<GivenUp>>,
+}
+
+impl Cancel {
+    /// Ends it; the first reason counts.
+    pub fn cancel(&self, why: GivenUp) {
+        let _ = self.why.set(why);
+        self.token.cancel();
+    }
+
+    /// What whoever is to end listens to.
+    pub fn token(&self) -> &CancellationToken {
+        &self.token
+    }
+
+    /// Why, once it is ended.
+    pub fn why(&self) -> Option<GivenUp> {
+        self.why.get().copied()
+    }
 }
 
 /// Why a step failed.
@@ -111,6 +161,17 @@ impl Failure {
     /// Whether it is the upstream's fault that a registry does not run.
     pub fn is_of_upstream(&self) -> bool {
         matches!(self, Self::Exits { said: Some(LastWords { of_upstream: true, .. }), .. })
+    }
+
+    /// In one line, where what a program said may be many.
+    pub fn in_a_line(&self) -> String {
+        match self {
+            Self::Provisioner(error) => error.in_a_line(),
+            Self::Remains { created, left } => {
+                format!("{}; what it left could not be deleted: {}", created.in_a_line(), left.in_a_line())
+            }
+            other => other.to_string(),
+        }
     }
 
     /// Whether it says nothing about the mirror, only that the engine is away.

@@ -143,6 +143,15 @@ impl ProvisionError {
         short.to_string()
     }
 
+    /// With no more than the last line of the program's output.
+    pub fn in_a_line(&self) -> String {
+        let last = match self {
+            Self::Failed { last_words, .. } | Self::TookTooLong { last_words, .. } => last_words.last(),
+            _ => None,
+        };
+        last.map_or_else(|| self.in_short(), |last| format!("{}: {last}", self.in_short()))
+    }
+
     /// Whether the program was at work, so that it may have made some of what it was to make.
     pub fn may_leave_something(&self) -> bool {
         match self {
@@ -152,9 +161,13 @@ impl ProvisionError {
     }
 
     /// Whether the program refused because somebody else has created the cluster meanwhile, in the words of kind
-    /// ("node(s) already exist for a cluster with the name") and of k3d ("a cluster with that name already exists").
+    /// ("node(s) already exist for a cluster with the name") and of k3d ("a cluster with that name already exists"), or of
+    /// Docker, of whoever came first to a node's name ("The container name "/dev-control-plane" is already in use").
     pub fn says_it_exists(&self) -> bool {
-        let says = |line: &String| line.contains("already exist") && line.contains("cluster");
+        let says = |line: &String| {
+            (line.contains("already exist") && line.contains("cluster"))
+                || (line.contains("container name") && line.contains("is already in use"))
+        };
         matches!(self, Self::Failed { last_words, .. } if last_words.iter().any(says))
     }
 }

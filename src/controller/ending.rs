@@ -15,7 +15,7 @@ use crate::engine::Engine;
 use crate::event::Event;
 use crate::labels::HOST;
 use crate::observed::{Link, OwnContainer};
-use crate::outcome::{Ended, Outcome};
+use crate::outcome::{Ended, GivenUp, Outcome};
 use crate::plan::Subject;
 use crate::probe::Probe;
 use crate::provisioner::ProvisionError;
@@ -44,15 +44,20 @@ impl<E: Engine, P: Probe> Reconciler<E, P> {
 
     /// Lets what is under way finish or take itself back, and deletes what a creation has left, as long as there is time.
     /// What could not end in time is cut off; that it was is told.
-    pub(super) async fn wind_up(&mut self, learned: &mut watch::Receiver<u64>) -> Vec<String> {
+    pub(super) async fn wind_up(&mut self, why: GivenUp, learned: &mut watch::Receiver<u64>) -> Vec<String> {
         self.is_stopping = true;
         self.is_due = true;
         self.give_back();
         for run in self.subjects.values().filter_map(Tracked::run) {
             // A deletion is gone through with.
             if !(run.kind.deletes_cluster() && self.subjects.values().any(Tracked::has_left)) {
-                run.cancel.cancel();
+                run.cancel.cancel(why);
             }
+        }
+        let under_way = || self.subjects.iter().filter(|(_, tracked)| tracked.run().is_some());
+        if why == GivenUp::Stopped && under_way().next().is_some() {
+            let under_way = under_way().map(|(subject, _)| subject.clone()).collect();
+            self.reporter.report(&Event::Stopping { under_way });
         }
         let mut idle_since = Instant::now();
         let by = self.bound().map(|bound| bound.has_undone);

@@ -17,6 +17,7 @@ use crate::event::Event;
 use crate::execute::Milestones;
 use crate::manifest::shown;
 use crate::observed::{Cluster, Link, Observed, Seen};
+use crate::outcome::GivenUp;
 use crate::plan::{Plan, Sequence, Subject, deletion, plan};
 use crate::probe::{Probe, Serving};
 use crate::status::{Evidence, Status};
@@ -228,7 +229,7 @@ impl<E: Engine, P: Probe> Reconciler<E, P> {
 
     pub(super) fn cancel_outdated(&self) {
         let outdated = self.subjects.values().filter(|tracked| tracked.is_outdated());
-        outdated.filter_map(Tracked::run).for_each(|run| run.cancel.cancel());
+        outdated.filter_map(Tracked::run).for_each(|run| run.cancel.cancel(GivenUp::Outdated));
     }
 
     fn readiness<'a>(&'a self, view: &'a View) -> Readiness<'a> {

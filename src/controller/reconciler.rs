@@ -26,7 +26,7 @@ use crate::execute::Executor;
 use crate::exposure::{Exposure, exposures};
 use crate::names;
 use crate::observed::{Link, Observer, Spoken, Store};
-use crate::outcome::{Ended, Outcome};
+use crate::outcome::{Ended, GivenUp, Outcome};
 use crate::plan::{Plan, Subject};
 use crate::probe::{Ask, Probe, Prober, RouteKey, UpstreamAnswer};
 use crate::status::Status;
@@ -264,9 +264,14 @@ impl<E: Engine, P: Probe> Reconciler<E, P> {
             }
             raise_panics(&mut tasks);
         };
-        let cut_off = self.wind_up(&mut learned).await;
+        let why = if matches!(verdict, Verdict::TimedOut(_)) { GivenUp::TimeIsUp } else { GivenUp::Stopped };
+        let cut_off = self.wind_up(why, &mut learned).await;
         let verdict = match verdict {
             Verdict::TimedOut(mut waited_for) => {
+                // What was cut off is no longer under way.
+                let begins = |words: &str| words.rsplit_once(" (").map_or(words, |(what, _)| what).to_owned();
+                let ended: BTreeSet<String> = cut_off.iter().map(|words| begins(words)).collect();
+                waited_for.retain(|words| !ended.contains(&begins(words)));
                 waited_for.extend(cut_off);
                 Verdict::TimedOut(waited_for)
             }

@@ -13,14 +13,13 @@ use std::hash::{DefaultHasher, Hash, Hasher};
 use std::time::Duration;
 
 use tokio::time::Instant;
-use tokio_util::sync::CancellationToken;
 
 use super::backoff::delay;
 use crate::desired::{Desired, Provisioning};
 use crate::distribution::registry_hosting::RegistryHosting;
 use crate::engine::ContainerSpec;
 use crate::manifest::{Distribution, Host, Lifecycle, State as Wanted, VolumePolicy};
-use crate::outcome::{Ended, Failure, Outcome};
+use crate::outcome::{Cancel, Ended, Failure, Outcome};
 use crate::plan::Subject;
 use crate::provisioner::ProvisionError;
 use crate::registry::{FilesDigest, SecretFiles};
@@ -140,7 +139,7 @@ impl Kind {
 /// A sequence under way.
 #[derive(Debug)]
 pub(super) struct Run {
-    pub(super) cancel: CancellationToken,
+    pub(super) cancel: Cancel,
     pub(super) kind: Kind,
     pub(super) cause: String,
     spec: Spec,
@@ -331,7 +330,7 @@ impl Tracked {
     }
 
     /// A sequence begins: what ends it before its time, and whether it was counted.
-    pub(super) fn start(&mut self, cause: &str, kind: Kind, now: Instant) -> (CancellationToken, bool) {
+    pub(super) fn start(&mut self, cause: &str, kind: Kind, now: Instant) -> (Cancel, bool) {
         if self.has_been_idle(now) {
             self.tries = 0;
         }
@@ -341,7 +340,7 @@ impl Tracked {
             let (runs, counted) = self.runs_left(now);
             (self.runs, self.counted) = (runs.saturating_sub(1), counted.or(Some(now)));
         }
-        let cancel = CancellationToken::new();
+        let cancel = Cancel::default();
         let run = Run { cancel: cancel.clone(), kind, cause: cause.to_owned(), spec: self.spec.clone() };
         self.state = State::Running(run);
         (cancel, is_counted)

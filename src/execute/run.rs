@@ -12,7 +12,7 @@ use super::executor::Executor;
 use super::milestones::Milestones;
 use crate::engine::{Container, ContainerState, Engine, LogPart};
 use crate::event::{ActionReport, ActionResult, Event};
-use crate::outcome::{Ended, Failure, Outcome, SERVE_WITHIN};
+use crate::outcome::{Cancel, Ended, Failure, GivenUp, Outcome, SERVE_WITHIN};
 use crate::plan::{Action, Sequence, Step, Subject, Target};
 use crate::probe::{Probe, Uptime};
 use crate::provisioner::ProvisionError;
@@ -31,14 +31,15 @@ impl<E: Engine, P: Probe> Executor<E, P> {
         subject: &Subject,
         sequence: &Sequence,
         milestones: &Milestones,
-        cancel: &CancellationToken,
+        cancel: &Cancel,
     ) -> Outcome {
         let _reached_at_the_end = milestones.when_ended(subject, sequence);
         let mut run = Run {
             executor: self,
             subject,
             milestones,
-            cancel,
+            given_up: cancel,
+            cancel: cancel.token(),
             created: HashMap::new(),
             undo: Vec::new(),
             serves: false,
@@ -57,6 +58,7 @@ struct Run<'a, E, P> {
     executor: &'a Executor<E, P>,
     subject: &'a Subject,
     milestones: &'a Milestones,
+    given_up: &'a Cancel,
     cancel: &'a CancellationToken,
     /// Ids of the containers this run created, by name.
     created: HashMap<String, String>,
@@ -146,7 +148,7 @@ impl<E: Engine, P: Probe> Run<'_, E, P> {
         report.duration = started.elapsed();
         report.result = match &outcome {
             Ok(()) | Err(Ended::Done) => ActionResult::Done,
-            Err(Ended::Cancelled) => ActionResult::Cancelled,
+            Err(Ended::Cancelled) => ActionResult::Cancelled(self.given_up.why().unwrap_or(GivenUp::Stopped)),
             Err(Ended::Failed(failure)) => ActionResult::Failed(failure.clone()),
         };
         self.executor.reporter.report(&Event::Action(report));

@@ -67,6 +67,10 @@ fn object(event: &Event) -> Option<Value> {
         Event::EngineLost { message } => json!({"event": "engineLost", "message": message}),
         Event::EngineRefuses { message } => json!({"event": "engineRefuses", "message": message}),
         Event::Waiting { message } => json!({"event": "waiting", "message": message}),
+        Event::Stopping { under_way } => {
+            let under_way: Vec<String> = under_way.iter().map(ToString::to_string).collect();
+            json!({"event": "stopping", "underWay": under_way})
+        }
         Event::LeftBehind { subject } => json!({"event": "leftBehind", subject.kind(): subject.name()}),
         Event::Exposed(shown @ Exposure::ProxyPassword(hosts)) => {
             let mirrors: Vec<&str> = hosts.iter().map(crate::manifest::Host::as_str).collect();
@@ -107,7 +111,7 @@ fn action(report: &ActionReport) -> Value {
     let (result, message) = match &report.result {
         ActionResult::Done => ("done", None),
         ActionResult::Failed(failure) => ("failed", Some(failure.to_string())),
-        ActionResult::Cancelled => ("cancelled", None),
+        ActionResult::Cancelled(why) => ("cancelled", Some(why.to_string())),
     };
     let (kind, name) = (report.subject.kind(), report.subject.name());
     let mut object = json!({"event": "action", kind: name, "action": report.action, "object": report.object,

@@ -80,6 +80,12 @@ fn line(event: &Event) -> Option<Line> {
             Line::default().bad("engine refuses").then(format!(": {message}; trying again"))
         }
         Event::Waiting { message } => Line::of(message),
+        Event::Stopping { under_way } => {
+            let what: Vec<String> = under_way.iter().map(ToString::to_string).collect();
+            let what = what.join(", ");
+            let when = format!("once what is under way for {what} is finished or taken back");
+            Line::of(format!("stopping {when}; Ctrl-C again ends at once"))
+        }
         Event::LeftBehind { subject } => Line::default()
             .bad(format!("{subject}: what its creation left may be there still"))
             .then("; `ksail cluster delete` deletes it"),
@@ -117,7 +123,7 @@ fn action(report: &ActionReport) -> Option<Line> {
         ActionResult::Failed(failure) => {
             Some(about.bad(format!("could not {text}")).then(": ").then(why(failure, text)))
         }
-        ActionResult::Cancelled => Some(about.then(format!("gave up: {text}: told to stop, or the file changed"))),
+        ActionResult::Cancelled(why) => Some(about.then(format!("gave up: {text}: {why}"))),
     }
 }
 

@@ -33,7 +33,7 @@ fn cluster_ready(evidence: &Evidence<'_>) -> Option<Verdict> {
     let failure = evidence.failures.get(&subject).filter(|failure| is_of_program(failure));
     match (obstacle, failure, observed.cluster) {
         (Some(obstacle), ..) => verdict(False, Reason::of_obstacle(obstacle), obstacle.to_string()),
-        (None, Some(failure), _) => verdict(False, Reason::of(failure), failure.to_string()),
+        (None, Some(failure), _) => verdict(False, Reason::of(failure), failure.in_a_line()),
         (None, None, _) if !is_wanted => {
             verdict(False, Reason::ClusterLeft, format!("cluster {} is still there", desired.cluster))
         }

@@ -10,7 +10,7 @@ use crate::distribution::containerd::RegistryConfig;
 use crate::engine::ContainerState;
 use crate::observed::{Node, OwnContainer, Shadow, Unwired, unwired};
 use crate::outcome::Failure;
-use crate::plan::{Obstacle, Sequence, Subject};
+use crate::plan::{Action, Obstacle, Sequence, Subject};
 use crate::probe::{Serving, UpstreamAnswer};
 use crate::registry::{Role, SecretFiles, Word, is_served_from_cache};
 
@@ -244,7 +244,11 @@ fn ready(from_cache: bool, conditions: &[Verdict], sequence: Option<&Sequence>, 
         return verdict(False, Reason::of(failure), failure.to_string());
     }
     if let Some(step) = pending {
-        return verdict(False, Reason::Progressing, step.cause.clone());
+        let message = match &step.action {
+            Action::PullImage { image } => format!("image {image} is {}", step.cause),
+            _ => step.cause.clone(),
+        };
+        return verdict(False, Reason::Progressing, message);
     }
     let counts = |verdict: &&Verdict| {
         verdict.kind != ConditionType::UpstreamReachable

@@ -7,11 +7,11 @@ use ksail::controller::survey;
 use ksail::event::Silent;
 use ksail::execute::{DEFAULT_CONCURRENCY, Executor, Milestones};
 use ksail::observed::Observer;
+use ksail::outcome::Cancel;
 use ksail::plan::{Obstacle, Plan};
 use ksail::probe::Prober;
 use ksail::provisioner::Provisioner;
 use proptest::prelude::*;
-use tokio_util::sync::CancellationToken;
 
 use crate::world::World;
 
@@ -32,7 +32,7 @@ pub(crate) async fn run_once(world: &World) {
     let (engine, prober) = (world.engine.clone(), Prober::new(world.probe()));
     let executor = Executor::new(engine, prober, Provisioner::default(), DEFAULT_CONCURRENCY, Arc::new(Silent));
     let milestones = Milestones::of(plan.sequences.iter());
-    let cancel = CancellationToken::new();
+    let cancel = Cancel::default();
     let sequences = plan.sequences.iter();
     join_all(sequences.map(|(subject, sequence)| executor.run(subject, sequence, &milestones, &cancel))).await;
 }

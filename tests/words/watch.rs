@@ -13,7 +13,7 @@ use ksail::event::{ActionReport, ActionResult, Event, Reporter};
 use ksail::exposure::{Exposure, Reachable};
 use ksail::manifest::{Distribution, parse};
 use ksail::observed::{Foreign, NetworkRef};
-use ksail::outcome::Failure;
+use ksail::outcome::{Failure, GivenUp};
 use ksail::plan::{Action, ClusterSpec, Obstacle, Postponed, Subject, Target};
 use ksail::provisioner::ProvisionError;
 use ksail::report::{Text, Writer, left_out_as_text};
@@ -241,6 +241,7 @@ fn others() -> Vec<Event> {
         },
         Event::EngineRefuses { message: "cannot list containers: permission denied".to_owned() },
         Event::Waiting { message: "another ksail (pid 812) works on this cluster; waiting for it".to_owned() },
+        Event::Stopping { under_way: vec![mirror(), Subject::Cluster("dev".to_owned())] },
         Event::LeftBehind { subject: Subject::Cluster("dev".to_owned()) },
         exposed(false, false),
         exposed(true, false),
@@ -347,7 +348,8 @@ fn what_can_happen_is_told_in_lines_of_80_columns() {
     let (subject, start, cause) = &actions[6];
     let failed: Vec<_> =
         failures().into_iter().map(|failure| report(subject, start, cause, ActionResult::Failed(failure))).collect();
-    let given_up = report(subject, start, cause, ActionResult::Cancelled);
+    let given_up = [GivenUp::Stopped, GivenUp::TimeIsUp, GivenUp::Outdated]
+        .map(|why| report(subject, start, cause, ActionResult::Cancelled(why)));
     let retry = Event::Retry { subject: subject.clone(), after: Duration::from_millis(500) };
     let blocked: Vec<_> = obstacles()
         .iter()
@@ -358,7 +360,7 @@ fn what_can_happen_is_told_in_lines_of_80_columns() {
     let text = [
         ("the file and the engine", told(&others())),
         ("what was done", told(&done)),
-        ("what failed, and was given up", told(&[failed, vec![given_up]].concat())),
+        ("what failed, and was given up", told(&[failed, given_up.to_vec()].concat())),
         ("conditions", told(&conditions())),
         ("what only somebody else can remove (its reason is PortInUse for all of them here)", told(&blocked)),
     ];

@@ -3,6 +3,8 @@
 use super::played::Act::{Fails, FailsWithout, MakesNode, NeverEnds, RemovesNode, Says, WaitsFor};
 use super::played::*;
 use super::*;
+use crate::event::{ActionReport, ActionResult};
+use crate::outcome::GivenUp;
 
 /// What `apply` says of a bound that was not enough, and how much of it has passed.
 async fn timed_out(kind: &Kind, bound: Duration) -> (String, Duration) {
@@ -22,6 +24,43 @@ async fn what_is_half_done_when_time_is_almost_up_is_undone_within_the_bound() {
     assert_eq!((kind.said(MADE), kind.said(REMOVED), kind.has_node()), (1, 1, false));
     assert!(waited_for.contains("under way") && !waited_for.contains("half-way"), "{waited_for}");
     assert!(!kind.is_told_to_be_left_behind());
+    assert_eq!(given_up(&kind), [GivenUp::TimeIsUp]);
+}
+
+/// Why creations were given up.
+fn given_up(kind: &Kind) -> Vec<GivenUp> {
+    let events = kind.world.recorder.0.lock().unwrap();
+    let why = |event: &Event| match event {
+        Event::Action(ActionReport { action: "CreateCluster", result: ActionResult::Cancelled(why), .. }) => Some(*why),
+        _ => None,
+    };
+    events.iter().filter_map(why).collect()
+}
+
+#[tokio::test(start_paused = true)]
+async fn who_tells_a_watch_to_stop_hears_at_once_what_it_finishes_and_then_why_it_was_given_up() {
+    let kind = Kind::new(&[MakesNode, NeverEnds], &[RemovesNode]);
+    let watch = kind.watch();
+    kind.world.until("the node is wired", |_| kind.wired(NODE)).await;
+    kind.world.stop.cancel();
+    let stopped = Instant::now();
+    let is_told = |event: &Event| matches!(event, Event::Stopping { under_way } if under_way == &[Subject::Cluster("dev".to_owned())]);
+    kind.world.until("what is under way is told", |world| world.recorder.has(is_told)).await;
+    assert!(stopped.elapsed() < Duration::from_millis(100), "{:?}", stopped.elapsed());
+    watch.await.unwrap();
+    assert_eq!(given_up(&kind), [GivenUp::Stopped]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_creation_that_the_file_does_not_ask_for_any_more_is_not_said_to_be_given_up_for_a_signal() {
+    let kind = Kind::new(&[MakesNode, NeverEnds], &[RemovesNode]);
+    let watch = kind.watch();
+    kind.world.until("the node is wired", |_| kind.wired(NODE)).await;
+    kind.asks_for("Absent");
+    kind.world.until("it is given up", |_| !given_up(&kind).is_empty()).await;
+    assert_eq!(given_up(&kind), [GivenUp::Outdated]);
+    kind.world.stop.cancel();
+    watch.await.unwrap();
 }
 
 #[tokio::test(start_paused = true)]
@@ -40,7 +79,9 @@ async fn half_a_cluster_does_not_pass_for_a_whole_one_because_time_is_up() {
     // So short that not even what comes after the program's end is waited for.
     let applied = kind.controller().apply(desired, Duration::from_secs(5), &kind.world.stop).await;
     assert!(kind.has_node() && kind.is_told_to_be_left_behind());
-    let Applied::TimedOut { status: Some(status), .. } = applied else { panic!("{applied:?}") };
+    let Applied::TimedOut { status: Some(status), waited_for } = applied else { panic!("{applied:?}") };
+    let of_cluster: Vec<_> = waited_for.iter().filter(|line| line.starts_with("cluster dev: ")).collect();
+    assert!(matches!(&of_cluster[..], [once] if once.contains("half-way")), "{waited_for:?}");
     assert_eq!(cluster_ready(&status).0, ConditionStatus::False, "{status:?}");
 }
 
