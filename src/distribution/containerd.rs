@@ -42,6 +42,16 @@ pub enum RegistryConfig {
     Unknown(String),
 }
 
+impl RegistryConfig {
+    /// Whether it is known that files are not read, or not as they should be.
+    pub fn is_known_to_be_wrong(&self) -> bool {
+        match self {
+            Self::Directory(_) | Self::Unknown(_) => false,
+            Self::Unset { .. } | Self::List { .. } | Self::MirrorsSet { .. } => true,
+        }
+    }
+}
+
 /// What containerd is told about registries. What it makes of that may depend on its version.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Settings {

@@ -12,6 +12,7 @@ pub(super) const NODE: NodeLayout = NodeLayout {
     hosts_directory: "/var/lib/rancher/k3s/agent/etc/containerd/certs.d",
     config: "/var/lib/rancher/k3s/agent/etc/containerd/config.toml",
     config_is_partial: false,
+    set_up: &[],
     socket: "/run/k3s/containerd/containerd.sock",
     kubectl: &["kubectl"],
 };

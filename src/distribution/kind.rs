@@ -12,6 +12,8 @@ pub(super) const NODE: NodeLayout = NodeLayout {
     hosts_directory: "/etc/containerd/certs.d",
     config: "/etc/containerd/config.toml",
     config_is_partial: true,
+    // kubeadm writes them. kind patches containerd's configuration before, when the container runs already.
+    set_up: &["/etc/kubernetes/kubelet.conf", "/etc/kubernetes/admin.conf"],
     socket: "/run/containerd/containerd.sock",
     kubectl: &["kubectl", "--kubeconfig=/etc/kubernetes/admin.conf"],
 };

@@ -60,6 +60,9 @@ pub struct NodeLayout {
     pub config: &'static str,
     /// Whether containerd itself has to be asked for its settings: the file says only some of them.
     pub config_is_partial: bool,
+    /// Files that are there once the distribution has set a node up: what containerd is told may change until one of them
+    /// is. None where it is told everything before it starts.
+    pub set_up: &'static [&'static str],
     /// containerd's socket.
     pub socket: &'static str,
     /// `kubectl` on a node that has an API server.

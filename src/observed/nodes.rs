@@ -20,9 +20,12 @@ use crate::distribution::registry_hosting::Advertised;
 use crate::distribution::{NodeLayout, node_layout};
 use crate::engine::{Container, Engine, EngineError, Exec, PathStat, Result};
 use crate::limit::ARCHIVE;
+use crate::probe::Uptime;
 
 /// A node that did not say all is asked again after this long, then after twice as long: it may just be starting.
 const ASK_AGAIN: Duration = Duration::from_secs(3);
+/// A node that is not set up after this long will not be.
+const YOUNG: Duration = Duration::from_secs(30);
 /// Stands for a link in the place of a file or directory: it is somebody's, wherever it leads, and no text of ours
 /// begins like this.
 const NOT_OURS: &str = "not a file";
@@ -198,7 +201,7 @@ impl<E: Engine> Reader<'_, E> {
         };
         let registry_config = match as_before.map(|before| &before.node.registry_config) {
             Some(config) if !matches!(config, RegistryConfig::Unknown(_)) => config.clone(),
-            _ => self.registry_config().await?,
+            _ => self.final_registry_config(container).await?,
         };
         let directory = match &registry_config {
             RegistryConfig::Directory(directory) => directory.clone(),
@@ -233,6 +236,29 @@ impl<E: Engine> Reader<'_, E> {
 
     fn is_in_the_way(&self, proxy: &ProxySettings) -> bool {
         self.desired.mirrors.values().any(|mirror| proxy.asked_for(&mirror.name).is_some())
+    }
+
+    /// What containerd is told about registries, once it is: whatever a node says of that before is no cause for alarm. It
+    /// is asked again.
+    async fn final_registry_config(&self, container: &Container) -> Result<RegistryConfig> {
+        let config = self.registry_config().await?;
+        if config.is_known_to_be_wrong() && self.is_young(container) && !self.is_set_up().await? {
+            return Ok(RegistryConfig::Unknown("the node has just started, and is not set up yet".to_owned()));
+        }
+        Ok(config)
+    }
+
+    fn is_young(&self, container: &Container) -> bool {
+        container.started_at.is_some_and(|started| Uptime::of(started, self.engine.now()).so_far() < YOUNG)
+    }
+
+    async fn is_set_up(&self) -> Result<bool> {
+        for file in self.layout.set_up {
+            if mark(self.engine, self.id, file).await?.is_some() {
+                return Ok(true);
+            }
+        }
+        Ok(self.layout.set_up.is_empty())
     }
 
     /// What containerd is told about registries.

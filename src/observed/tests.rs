@@ -1,6 +1,7 @@
 //! What the store makes of lists, events and answers: what is to be read, who is held, and what is known.
 
 mod version;
+mod young;
 
 use std::path::Path;
 use std::slice;

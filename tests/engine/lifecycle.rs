@@ -275,6 +275,35 @@ fn is_output(event: &Value) -> bool {
     event["event"] == "output"
 }
 
+/// Of kind in every run; of k3d, which goes the same way, in the long tier.
+macro_rules! of_kind_and_k3d {
+    ($($name:ident)*) => {$(
+        mod $name {
+            #[test]
+            fn of_kind() {
+                super::$name(super::KIND);
+            }
+
+            #[test]
+            #[ignore = "long: tests/run --long"]
+            fn of_k3d() {
+                super::$name(super::K3D);
+            }
+        }
+    )*};
+}
+
+of_kind_and_k3d! {
+    what_the_program_says_is_shown_line_by_line_and_volumes_go_when_they_are_to
+    a_cluster_whose_nodes_are_gone_already_can_be_deleted
+    a_creation_that_fails_is_told_of_and_taken_back_and_the_registries_serve
+    a_file_that_says_absent_stops_a_creation_that_is_under_way
+    a_cluster_that_cannot_be_deleted_keeps_its_registries
+    without_the_program_the_registries_come_and_go_and_the_cluster_is_left_as_it_is
+    somebody_elses_cluster_is_neither_created_nor_deleted
+    a_cluster_that_is_there_is_not_made_anew_because_something_differs
+}
+
 #[test]
 fn kinds_cluster_is_created_when_the_registries_serve_and_deleted_before_they_go() {
     from_nothing_to_nothing(KIND);
@@ -340,30 +369,27 @@ fn from_nothing_to_nothing(distribution: Distribution) {
     assert_eq!(managed.calls().len(), 2, "what is gone is not deleted");
 }
 
-#[test]
-fn what_the_program_says_is_shown_line_by_line_and_volumes_go_when_they_are_to() {
+fn what_the_program_says_is_shown_line_by_line_and_volumes_go_when_they_are_to(distribution: Distribution) {
     let _turn = beside_one();
-    for distribution in [KIND, K3D] {
-        let managed = Managed::new("text", distribution);
-        let cluster = managed.cluster();
-        let created = managed.succeeds(&["cluster", "create"]);
-        let said = format!("cluster {cluster}: {}\n", (distribution.begins)(cluster));
-        assert!(created.stdout.contains(&said), "{created}");
-        let done = format!("cluster {cluster}: created with {}: ", distribution.program);
-        assert!(created.stdout.contains(&done), "{created}");
-        assert!(created.stdout.contains(&format!("cluster {cluster}: ClusterReady\n")), "{created}");
-        assert!(created.stdout.contains("2 mirrors are Ready"), "{created}");
-        assert_eq!(managed.calls(), [managed.create_call()], "no argument that nobody asked for");
+    let managed = Managed::new("text", distribution);
+    let cluster = managed.cluster();
+    let created = managed.succeeds(&["cluster", "create"]);
+    let said = format!("cluster {cluster}: {}\n", (distribution.begins)(cluster));
+    assert!(created.stdout.contains(&said), "{created}");
+    let done = format!("cluster {cluster}: created with {}: ", distribution.program);
+    assert!(created.stdout.contains(&done), "{created}");
+    assert!(created.stdout.contains(&format!("cluster {cluster}: ClusterReady\n")), "{created}");
+    assert!(created.stdout.contains("2 mirrors are Ready"), "{created}");
+    assert_eq!(managed.calls(), [managed.create_call()], "no argument that nobody asked for");
 
-        let deleted = managed.succeeds(&["cluster", "delete", "--delete-registry-volumes"]);
-        let done = format!("cluster {cluster}: deleted with {}: ", distribution.program);
-        assert!(deleted.stdout.contains(&done), "{deleted}");
-        managed.cluster_is_gone();
-        managed.registries_are_gone();
-        assert_eq!(managed.volumes(), Vec::<String>::new());
-        managed.succeeds(&["cluster", "delete", "--delete-registry-volumes"]);
-        assert_eq!(managed.calls(), [managed.create_call(), managed.delete_call()]);
-    }
+    let deleted = managed.succeeds(&["cluster", "delete", "--delete-registry-volumes"]);
+    let done = format!("cluster {cluster}: deleted with {}: ", distribution.program);
+    assert!(deleted.stdout.contains(&done), "{deleted}");
+    managed.cluster_is_gone();
+    managed.registries_are_gone();
+    assert_eq!(managed.volumes(), Vec::<String>::new());
+    managed.succeeds(&["cluster", "delete", "--delete-registry-volumes"]);
+    assert_eq!(managed.calls(), [managed.create_call(), managed.delete_call()]);
 }
 
 #[test]
@@ -392,56 +418,49 @@ fn no_cluster_is_created_whose_nodes_would_run_no_container() {
     managed.is_up();
 }
 
-#[test]
-fn a_cluster_whose_nodes_are_gone_already_can_be_deleted() {
+fn a_cluster_whose_nodes_are_gone_already_can_be_deleted(distribution: Distribution) {
     let _turn = beside_one();
-    for distribution in [KIND, K3D] {
-        let managed = Managed::new("gone", distribution);
-        managed.succeeds(&["apply"]);
-        managed.scenario.docker.run(&[vec!["rm".to_owned(), "-fv".to_owned()], managed.wired_nodes()].concat());
-        managed.succeeds(&["cluster", "delete", "--delete-registry-volumes"]);
-        managed.cluster_is_gone();
-        managed.registries_are_gone();
-        // The load balancer of k3d is still the cluster's; of kind's there is nothing left to delete.
-        let deletions = managed.calls().len() - 1;
-        assert_eq!(deletions, usize::from(distribution.program == "k3d"), "{:?}", managed.calls());
-    }
+    let managed = Managed::new("gone", distribution);
+    managed.succeeds(&["apply"]);
+    managed.scenario.docker.run(&[vec!["rm".to_owned(), "-fv".to_owned()], managed.wired_nodes()].concat());
+    managed.succeeds(&["cluster", "delete", "--delete-registry-volumes"]);
+    managed.cluster_is_gone();
+    managed.registries_are_gone();
+    // The load balancer of k3d is still the cluster's; of kind's there is nothing left to delete.
+    let deletions = managed.calls().len() - 1;
+    assert_eq!(deletions, usize::from(distribution.program == "k3d"), "{:?}", managed.calls());
 }
 
-#[test]
-fn a_creation_that_fails_is_told_of_and_taken_back_and_the_registries_serve() {
+fn a_creation_that_fails_is_told_of_and_taken_back_and_the_registries_serve(distribution: Distribution) {
     let _turn = beside_one();
-    for distribution in [KIND, K3D] {
-        let managed = Managed::new("fail", distribution);
-        let words = "failed to create cluster: the first node is up, and the stand-in was told to fail";
-        let failed = managed.ksail(&["apply", "-o", "json"], "fail");
-        assert_eq!(failed.code, 1, "{failed}");
-        let told = events(&failed);
-        let action = told.iter().find(|event| event["action"] == "CreateCluster").expect("the creation is reported");
-        assert_eq!(action["result"], "failed");
-        assert!(action["message"].as_str().is_some_and(|message| message.contains(words)), "{action}");
-        let condition = told.iter().rfind(|event| event["event"] == "condition" && event["type"] == "ClusterReady");
-        let condition = condition.expect("the cluster's condition is told");
-        assert_eq!((&condition["status"], &condition["reason"]), (&"False".into(), &"ProvisionerFailed".into()));
-        assert!(condition["message"].as_str().is_some_and(|message| message.contains(words)), "{condition}");
-        assert_eq!(managed.calls(), [managed.create_call(), managed.delete_call()], "tried once, and taken back");
-        managed.cluster_is_gone();
-        managed.registries_serve();
+    let managed = Managed::new("fail", distribution);
+    let words = "failed to create cluster: the first node is up, and the stand-in was told to fail";
+    let failed = managed.ksail(&["apply", "-o", "json"], "fail");
+    assert_eq!(failed.code, 1, "{failed}");
+    let told = events(&failed);
+    let action = told.iter().find(|event| event["action"] == "CreateCluster").expect("the creation is reported");
+    assert_eq!(action["result"], "failed");
+    assert!(action["message"].as_str().is_some_and(|message| message.contains(words)), "{action}");
+    let condition = told.iter().rfind(|event| event["event"] == "condition" && event["type"] == "ClusterReady");
+    let condition = condition.expect("the cluster's condition is told");
+    assert_eq!((&condition["status"], &condition["reason"]), (&"False".into(), &"ProvisionerFailed".into()));
+    assert!(condition["message"].as_str().is_some_and(|message| message.contains(words)), "{condition}");
+    assert_eq!(managed.calls(), [managed.create_call(), managed.delete_call()], "tried once, and taken back");
+    managed.cluster_is_gone();
+    managed.registries_serve();
 
-        let failed = managed.ksail(&["cluster", "create"], "fail");
-        assert_eq!(failed.code, 1, "{failed}");
-        let cluster = managed.cluster();
-        // A line is broken where the window's edge would break it.
-        let told = failed.stdout.replace("\n    ", " ");
-        let could_not =
-            format!("cluster {cluster}: could not create cluster {cluster} with {}: ", distribution.program);
-        assert!(told.contains(&could_not) && told.contains(words), "{failed}");
-        assert!(failed.stdout.contains("ClusterReady=False: ProvisionerFailed"), "{failed}");
-        managed.cluster_is_gone();
+    let failed = managed.ksail(&["cluster", "create"], "fail");
+    assert_eq!(failed.code, 1, "{failed}");
+    let cluster = managed.cluster();
+    // A line is broken where the window's edge would break it.
+    let told = failed.stdout.replace("\n    ", " ");
+    let could_not = format!("cluster {cluster}: could not create cluster {cluster} with {}: ", distribution.program);
+    assert!(told.contains(&could_not) && told.contains(words), "{failed}");
+    assert!(failed.stdout.contains("ClusterReady=False: ProvisionerFailed"), "{failed}");
+    managed.cluster_is_gone();
 
-        managed.succeeds(&["cluster", "create"]);
-        managed.is_up();
-    }
+    managed.succeeds(&["cluster", "create"]);
+    managed.is_up();
 }
 
 #[test]
@@ -487,130 +506,113 @@ fn await_attached(managed: &Managed) {
     });
 }
 
-#[test]
-fn a_file_that_says_absent_stops_a_creation_that_is_under_way() {
+fn a_file_that_says_absent_stops_a_creation_that_is_under_way(distribution: Distribution) {
     let _turn = beside_one();
-    for distribution in [KIND, K3D] {
-        let managed = Managed::new("absent", distribution);
-        let mut running = managed.hanging(&["watch"]);
-        await_attached(&managed);
-        managed.write("Managed", "Absent", "");
-        eventually("cluster and registries are gone", SOON, || {
-            let left = [managed.nodes(), managed.scenario.containers()].concat();
-            holds(left.is_empty(), format!("{left:?}; {:#?}", running.since(0)))
-        });
-        running.settled_since(0, Duration::from_secs(1));
-        managed.cluster_is_gone();
-        assert_eq!(managed.calls(), [managed.create_call(), managed.delete_call()]);
-        assert_eq!(running.stop(), Some(0));
-    }
+    let managed = Managed::new("absent", distribution);
+    let mut running = managed.hanging(&["watch"]);
+    await_attached(&managed);
+    managed.write("Managed", "Absent", "");
+    eventually("cluster and registries are gone", SOON, || {
+        let left = [managed.nodes(), managed.scenario.containers()].concat();
+        holds(left.is_empty(), format!("{left:?}; {:#?}", running.since(0)))
+    });
+    running.settled_since(0, Duration::from_secs(1));
+    managed.cluster_is_gone();
+    assert_eq!(managed.calls(), [managed.create_call(), managed.delete_call()]);
+    assert_eq!(running.stop(), Some(0));
 }
 
-#[test]
-fn a_cluster_that_cannot_be_deleted_keeps_its_registries() {
+fn a_cluster_that_cannot_be_deleted_keeps_its_registries(distribution: Distribution) {
     let _turn = beside_one();
-    for distribution in [KIND, K3D] {
-        let managed = Managed::new("stays", distribution);
-        managed.succeeds(&["apply"]);
-        let up: Vec<_> = managed.mirrors.iter().map(|mirror| managed.scenario.running(mirror).identity()).collect();
-        let failed = managed.ksail(&["cluster", "delete"], "fail-delete");
-        assert_eq!(failed.code, 1, "{failed}");
-        assert!(failed.stdout.contains("failed to delete cluster"), "{failed}");
-        assert!(failed.stdout.contains("ClusterReady=False: ProvisionerFailed"), "{failed}");
-        managed.is_up();
-        let now: Vec<_> = managed.mirrors.iter().map(|mirror| managed.scenario.running(mirror).identity()).collect();
-        assert_eq!(now, up, "they went on serving it");
-        assert_eq!(managed.calls(), [managed.create_call(), managed.delete_call()], "tried once");
+    let managed = Managed::new("stays", distribution);
+    managed.succeeds(&["apply"]);
+    let up: Vec<_> = managed.mirrors.iter().map(|mirror| managed.scenario.running(mirror).identity()).collect();
+    let failed = managed.ksail(&["cluster", "delete"], "fail-delete");
+    assert_eq!(failed.code, 1, "{failed}");
+    assert!(failed.stdout.contains("failed to delete cluster"), "{failed}");
+    assert!(failed.stdout.contains("ClusterReady=False: ProvisionerFailed"), "{failed}");
+    managed.is_up();
+    let now: Vec<_> = managed.mirrors.iter().map(|mirror| managed.scenario.running(mirror).identity()).collect();
+    assert_eq!(now, up, "they went on serving it");
+    assert_eq!(managed.calls(), [managed.create_call(), managed.delete_call()], "tried once");
 
-        managed.succeeds(&["cluster", "delete"]);
-        managed.cluster_is_gone();
-        managed.registries_are_gone();
-    }
+    managed.succeeds(&["cluster", "delete"]);
+    managed.cluster_is_gone();
+    managed.registries_are_gone();
 }
 
-#[test]
-fn without_the_program_the_registries_come_and_go_and_the_cluster_is_left_as_it_is() {
+fn without_the_program_the_registries_come_and_go_and_the_cluster_is_left_as_it_is(distribution: Distribution) {
     let _turn = beside_one();
-    for distribution in [KIND, K3D] {
-        let managed = Managed::new("no-program", distribution);
-        let tells = |finished: &Finished, to: &str| {
-            assert_eq!(finished.code, 1, "{finished}");
-            let cannot = format!("cannot {to} the cluster: {} is not on the PATH", distribution.program);
-            for words in ["ClusterReady=False: ProvisionerNotFound", &cannot, distribution.install, "External"] {
-                assert!(finished.stdout.contains(words), "{words:?} is in: {finished}");
-            }
-        };
-        tells(&managed.without_programs(&["apply"]), "create");
-        managed.registries_serve();
-        assert_eq!(managed.nodes(), Vec::<String>::new());
-        tells(&managed.without_programs(&["apply"]), "create");
-
-        managed.succeeds(&["apply"]);
-        managed.is_up();
-        tells(&managed.without_programs(&["cluster", "delete"]), "delete");
-        managed.registries_are_gone();
-        assert_eq!(managed.nodes(), managed.whole());
-        for (node, mirror) in
-            managed.wired_nodes().iter().flat_map(|node| managed.mirrors.iter().map(move |m| (node, m)))
-        {
-            assert_eq!(managed.hosts_toml(node, &mirror.host), None, "{} on {node}", mirror.host);
+    let managed = Managed::new("no-program", distribution);
+    let tells = |finished: &Finished, to: &str| {
+        assert_eq!(finished.code, 1, "{finished}");
+        let cannot = format!("cannot {to} the cluster: {} is not on the PATH", distribution.program);
+        for words in ["ClusterReady=False: ProvisionerNotFound", &cannot, distribution.install, "External"] {
+            assert!(finished.stdout.contains(words), "{words:?} is in: {finished}");
         }
-        assert_eq!(managed.calls(), [managed.create_call()]);
+    };
+    tells(&managed.without_programs(&["apply"]), "create");
+    managed.registries_serve();
+    assert_eq!(managed.nodes(), Vec::<String>::new());
+    tells(&managed.without_programs(&["apply"]), "create");
 
-        managed.succeeds(&["cluster", "delete"]);
-        managed.cluster_is_gone();
+    managed.succeeds(&["apply"]);
+    managed.is_up();
+    tells(&managed.without_programs(&["cluster", "delete"]), "delete");
+    managed.registries_are_gone();
+    assert_eq!(managed.nodes(), managed.whole());
+    for (node, mirror) in managed.wired_nodes().iter().flat_map(|node| managed.mirrors.iter().map(move |m| (node, m))) {
+        assert_eq!(managed.hosts_toml(node, &mirror.host), None, "{} on {node}", mirror.host);
     }
+    assert_eq!(managed.calls(), [managed.create_call()]);
+
+    managed.succeeds(&["cluster", "delete"]);
+    managed.cluster_is_gone();
 }
 
-#[test]
-fn somebody_elses_cluster_is_neither_created_nor_deleted() {
+fn somebody_elses_cluster_is_neither_created_nor_deleted(distribution: Distribution) {
     let _turn = beside_one();
-    for distribution in [KIND, K3D] {
-        let managed = Managed::new("external", distribution);
-        managed.write("External", "Present", "");
-        managed.succeeds(&["cluster", "create"]);
-        managed.registries_serve();
-        assert_eq!(managed.calls(), Vec::<String>::new());
+    let managed = Managed::new("external", distribution);
+    managed.write("External", "Present", "");
+    managed.succeeds(&["cluster", "create"]);
+    managed.registries_serve();
+    assert_eq!(managed.calls(), Vec::<String>::new());
 
-        let words = (distribution.create)(managed.cluster());
-        let words: Vec<&str> = words.split(' ').collect();
-        let made = managed.stand_in.command(words[0], &words[1..], "").output().expect("the stand-in runs");
-        assert!(made.status.success(), "{made:?}");
-        managed.succeeds(&["apply"]);
-        managed.is_up();
-        managed.succeeds(&["cluster", "delete", "--delete-registry-volumes"]);
-        managed.registries_are_gone();
-        assert_eq!(managed.nodes(), managed.whole());
-        assert_eq!(managed.calls(), [managed.create_call()], "the one call is not ksail's");
-    }
+    let words = (distribution.create)(managed.cluster());
+    let words: Vec<&str> = words.split(' ').collect();
+    let made = managed.stand_in.command(words[0], &words[1..], "").output().expect("the stand-in runs");
+    assert!(made.status.success(), "{made:?}");
+    managed.succeeds(&["apply"]);
+    managed.is_up();
+    managed.succeeds(&["cluster", "delete", "--delete-registry-volumes"]);
+    managed.registries_are_gone();
+    assert_eq!(managed.nodes(), managed.whole());
+    assert_eq!(managed.calls(), [managed.create_call()], "the one call is not ksail's");
 }
 
-#[test]
-fn a_cluster_that_is_there_is_not_made_anew_because_something_differs() {
+fn a_cluster_that_is_there_is_not_made_anew_because_something_differs(distribution: Distribution) {
     let _turn = beside_one();
-    for distribution in [KIND, K3D] {
-        let managed = Managed::new("differs", distribution);
-        managed.succeeds(&["apply"]);
-        let made = managed.node(&managed.first_node()).id();
-        managed.write("Managed", "Present", SETTINGS);
-        managed.succeeds(&["apply"]);
+    let managed = Managed::new("differs", distribution);
+    managed.succeeds(&["apply"]);
+    let made = managed.node(&managed.first_node()).id();
+    managed.write("Managed", "Present", SETTINGS);
+    managed.succeeds(&["apply"]);
 
-        managed.scenario.docker.run(&[&["stop", "-t", "1"][..], &to_words(&managed.whole())].concat());
-        let stopped = managed.ksail(&["apply"], "");
-        assert_eq!(stopped.code, 1, "{stopped}");
-        assert!(stopped.stdout.contains("ClusterReady=False: ClusterStopped"), "{stopped}");
-        let hint = stopped.stdout.split('\'').find(|words| words.starts_with("docker start"));
-        let hint = hint.unwrap_or_else(|| panic!("it says how to start it: {stopped}"));
-        let started = Command::new("sh").args(["-c", hint]).stdin(Stdio::null()).output().expect("sh runs");
-        assert!(started.status.success(), "{hint}: {started:?}");
-        eventually("with its nodes started it is as it should be", SOON, || {
-            let applied = managed.ksail(&["apply"], "");
-            holds(applied.code == 0, applied.to_string())
-        });
-        managed.is_up();
-        assert_eq!(managed.node(&managed.first_node()).id(), made);
-        assert_eq!(managed.calls(), [managed.create_call()]);
-    }
+    managed.scenario.docker.run(&[&["stop", "-t", "1"][..], &to_words(&managed.whole())].concat());
+    let stopped = managed.ksail(&["apply"], "");
+    assert_eq!(stopped.code, 1, "{stopped}");
+    assert!(stopped.stdout.contains("ClusterReady=False: ClusterStopped"), "{stopped}");
+    let hint = stopped.stdout.split('\'').find(|words| words.starts_with("docker start"));
+    let hint = hint.unwrap_or_else(|| panic!("it says how to start it: {stopped}"));
+    let started = Command::new("sh").args(["-c", hint]).stdin(Stdio::null()).output().expect("sh runs");
+    assert!(started.status.success(), "{hint}: {started:?}");
+    eventually("with its nodes started it is as it should be", SOON, || {
+        let applied = managed.ksail(&["apply"], "");
+        holds(applied.code == 0, applied.to_string())
+    });
+    managed.is_up();
+    assert_eq!(managed.node(&managed.first_node()).id(), made);
+    assert_eq!(managed.calls(), [managed.create_call()]);
 }
 
 fn to_words(names: &[String]) -> Vec<&str> {
