@@ -240,8 +240,7 @@ impl Readiness<'_> {
 
     /// Whether only somebody else can have something done for it.
     fn is_blocked(&self, subject: &Subject) -> bool {
-        let sequence = self.plan.sequences.get(subject);
-        sequence.is_some_and(|sequence| sequence.steps.is_empty() && !sequence.obstacles.is_empty())
+        self.plan.sequences.get(subject).is_some_and(Sequence::is_blocked)
     }
 
     fn runs(&self, subject: &Subject) -> bool {

@@ -1,6 +1,7 @@
 //! The loop on the engine in memory, with a real file and a real clock: what is waited for is always a condition.
 
 #[cfg(unix)]
+mod advertised;
 mod bound;
 #[cfg(unix)]
 mod cluster;

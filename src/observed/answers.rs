@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
-use super::contents::{Answer, Contents, Inspected, Record};
+use super::contents::{Answer, Contents, Inspected, Record, Run};
 use super::nodes::NodeReading;
 use super::object::Object;
 use super::ownership;
@@ -69,7 +69,9 @@ impl Contents {
                 let is_silent = matches!(hosting.advertised, Advertised::Unknown(_));
                 self.unanswered = if is_silent { self.unanswered + 1 } else { 0 };
                 if is_silent {
-                    self.marks.at(object.clone(), Instant::now() + unreadable_for(self.unanswered));
+                    let pause = unreadable_for(self.unanswered);
+                    let pause = if self.comes_up(&run) { pause.min(COMES_UP) } else { pause };
+                    self.marks.at(object.clone(), Instant::now() + pause);
                 }
                 self.hosting = Some((run, hosting));
             }
@@ -79,6 +81,12 @@ impl Contents {
             (Object::Glance(_), Answer::Glance { looked_at, .. }) => self.glance_again(object.clone(), looked_at),
             _ => {}
         }
+    }
+
+    /// Whether a run of a node is so young that its API server may be about to answer for the first time.
+    fn comes_up(&self, (id, _): &Run) -> bool {
+        let inspected = self.containers.get(id).and_then(|record| record.inspected.as_ref());
+        inspected.and_then(|found| found.up.as_ref()).is_some_and(|up| up.so_far() < YOUNG_CLUSTER)
     }
 
     fn mirror_on(&self, port: (IpAddr, u16)) -> Option<Subject> {
@@ -194,6 +202,11 @@ fn summary_of(container: &Container) -> ContainerSummary {
         endpoints: BTreeMap::new(),
     }
 }
+
+/// An API server that is about to answer for the first time is asked again after this long at most: tools wait for it.
+const COMES_UP: Duration = Duration::from_secs(3);
+/// A cluster comes up within this.
+const YOUNG_CLUSTER: Duration = Duration::from_secs(5 * 60);
 
 /// How long what could not be read so often in a row is left alone.
 fn unreadable_for(tries: u32) -> Duration {

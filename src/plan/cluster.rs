@@ -7,7 +7,7 @@ use super::removal::{attached, cause_of_removal, host_of};
 use super::{Milestone, Obstacle, Sequence, Subject};
 use crate::desired::Desired;
 use crate::distribution::provisioner;
-use crate::distribution::registry_hosting::Advertised;
+use crate::distribution::registry_hosting::{Advertised, RegistryHosting};
 use crate::manifest::{Lifecycle, State};
 use crate::observed::{Cluster, Observed};
 
@@ -15,14 +15,21 @@ use crate::observed::{Cluster, Observed};
 ///
 /// A cluster is created when the `mirrors` that are about to be brought up serve, so that its own images come through
 /// them. It is deleted when all have left its network: k3d leaves a network behind that somebody is on.
-pub(super) fn sequence(desired: &Desired, observed: &Observed, mirrors: Vec<Subject>) -> Sequence {
+///
+/// It is told of `hosting`, a registry that people can push to.
+pub(super) fn sequence(
+    desired: &Desired,
+    observed: &Observed,
+    hosting: Option<&RegistryHosting>,
+    mirrors: Vec<Subject>,
+) -> Sequence {
     let is_managed = desired.lifecycle == Lifecycle::Managed;
     let (wanted, found) = (desired.state == State::Present, observed.cluster);
     if is_managed && wanted == (found == Cluster::Missing) {
         let Some(program) = observed.provisioner.clone() else {
             return Sequence {
                 obstacles: vec![provisioner_not_found(desired, observed)],
-                ..hosting(desired, observed)
+                ..advertising(desired, observed, hosting)
             };
         };
         let cluster = Box::new(spec(desired, observed, program));
@@ -35,7 +42,7 @@ pub(super) fn sequence(desired: &Desired, observed: &Observed, mirrors: Vec<Subj
         };
         return Sequence { steps: vec![step], ..Sequence::default() };
     }
-    hosting(desired, observed)
+    advertising(desired, observed, hosting)
 }
 
 /// The deletion of a cluster that is there, if there is a program to do it.
@@ -72,11 +79,11 @@ fn provisioner_not_found(desired: &Desired, observed: &Observed) -> Obstacle {
 }
 
 /// The `ConfigMap` of KEP-1755, for the first registry to push to.
-fn hosting(desired: &Desired, observed: &Observed) -> Sequence {
+fn advertising(desired: &Desired, observed: &Observed, hosting: Option<&RegistryHosting>) -> Sequence {
     let Some(found) = &observed.hosting else { return Sequence::default() };
     let node = Target { name: found.node.clone(), id: Some(found.node_id.clone()) };
     let distribution = desired.distribution;
-    let step = match (&desired.hosting, &found.advertised) {
+    let step = match (hosting, &found.advertised) {
         (Some(hosting), Advertised::Nothing) => {
             let action = Action::AdvertiseRegistry { node, distribution, hosting: hosting.clone() };
             Step::new(action, "the cluster was not told yet")
@@ -87,6 +94,7 @@ fn hosting(desired: &Desired, observed: &Observed) -> Sequence {
         }
         (None, Advertised::Ours(_)) => {
             let cause = match desired.state {
+                State::Present if desired.hosting.is_some() => "the registry to push to cannot run",
                 State::Present => "no registry to push to is in ksail.yaml",
                 State::Absent | State::Purged => cause_of_removal(desired),
             };

@@ -72,6 +72,11 @@ impl Sequence {
         self.postponed.is_some() || self.obstacles.iter().any(is_upstream)
     }
 
+    /// Whether only somebody else can have something done.
+    pub fn is_blocked(&self) -> bool {
+        self.steps.is_empty() && !self.obstacles.is_empty()
+    }
+
     /// Whether there is nothing to do and nothing in the way.
     pub fn is_empty(&self) -> bool {
         self.steps.is_empty() && self.obstacles.is_empty() && self.postponed.is_none()
@@ -186,7 +191,11 @@ pub fn plan(desired: &Desired, observed: &Observed) -> Plan {
     let removals = removal::sequences(desired, observed, &sequences, &unwired);
     sequences.extend(removals);
     let mirrors = sequences.keys().filter(|subject| subject.host().is_some());
-    let cluster = cluster::sequence(desired, observed, mirrors.cloned().collect());
+    let hosting = desired.hosting.as_ref().filter(|hosting| {
+        let sequence = sequences.get(&Subject::mirror(hosting.mirror()));
+        sequence.is_none_or(|sequence| !sequence.is_blocked())
+    });
+    let cluster = cluster::sequence(desired, observed, hosting, mirrors.cloned().collect());
     sequences.insert(Subject::Cluster(desired.cluster.to_string()), cluster);
     sequences.retain(|_, sequence| !sequence.is_empty());
     let shadows = observed.shadows(desired).map(|(host, shadow)| (host.to_owned(), shadow)).collect();

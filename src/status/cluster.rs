@@ -67,16 +67,21 @@ fn registry_advertised(evidence: &Evidence<'_>) -> Option<Verdict> {
     let (wanted, found) = (evidence.desired.hosting.as_ref()?, evidence.observed.hosting.as_ref()?);
     let failure = evidence.failures.get(&Subject::Cluster(evidence.desired.cluster.to_string()));
     let failure = failure.filter(|failure| !is_of_program(failure));
-    match (&found.advertised, failure) {
-        (advertised, _) if advertised.says(wanted) => {
+    let sequence = evidence.plan.sequences.get(&Subject::mirror(wanted.mirror()));
+    let obstacle = sequence.filter(|sequence| sequence.is_blocked()).and_then(|sequence| sequence.obstacles.first());
+    match (&found.advertised, obstacle, failure) {
+        (Advertised::Nothing | Advertised::Ours(_), Some(obstacle), _) => {
+            verdict(False, Reason::NotAdvertised, format!("nobody can push to {}: {obstacle}", wanted.host()))
+        }
+        (advertised, ..) if advertised.says(wanted) => {
             verdict(True, Reason::Advertised, format!("local-registry-hosting says {}", wanted.host()))
         }
-        (Advertised::Foreign, _) => {
+        (Advertised::Foreign, ..) => {
             let message = "local-registry-hosting in kube-public was not written by ksail and is left alone";
             verdict(False, Reason::AdvertisedByOthers, message.to_owned())
         }
-        (Advertised::Unknown(why), _) => verdict(Unknown, Reason::ApiUnreachable, format!("{}: {why}", found.node)),
-        (_, Some(failure)) => verdict(False, Reason::ApiUnreachable, failure.to_string()),
+        (Advertised::Unknown(why), ..) => verdict(Unknown, Reason::ApiUnreachable, format!("{}: {why}", found.node)),
+        (_, _, Some(failure)) => verdict(False, Reason::ApiUnreachable, failure.to_string()),
         _ => verdict(False, Reason::NotAdvertised, "local-registry-hosting is not written yet".to_owned()),
     }
 }
