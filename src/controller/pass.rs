@@ -243,6 +243,7 @@ impl<E: Engine, P: Probe> Reconciler<E, P> {
             ending: &view.ending,
             cluster_is_asked: store.asks_cluster(),
             removals: self.intent.borrow().removals,
+            cluster_went: store.cluster_went(),
             nodes_are_read: store.reads_nodes(),
             gives_up: self.until != Until::Stopped,
             is_stopping: self.is_stopping,

@@ -21,6 +21,10 @@ pub(super) const STABLE: Duration = Duration::from_secs(1);
 /// And for this long before content goes, the cluster, or everything at once.
 const STABLE_FOR_GOOD: Duration = Duration::from_secs(10);
 
+/// Whoever deletes a cluster by hand may be about to make it anew, and has begun to by then: two programs that make one at
+/// the same time undo each other's work.
+const MADE_ANEW_WITHIN: Duration = Duration::from_secs(2);
+
 /// Everything that the answer depends on.
 #[expect(clippy::struct_excessive_bools, reason = "four facts that have nothing to do with each other")]
 pub(super) struct Readiness<'a> {
@@ -35,6 +39,8 @@ pub(super) struct Readiness<'a> {
     pub(super) removals: Removals,
     /// Nodes that are about to end, by id.
     pub(super) ending: &'a BTreeSet<String>,
+    /// When the last container of the cluster went.
+    pub(super) cluster_went: Option<Instant>,
     /// Somebody looks into one of the cluster's nodes.
     pub(super) nodes_are_read: bool,
     /// What was tried often enough is not tried again.
@@ -94,6 +100,10 @@ impl Readiness<'_> {
             Decision::Wait { until: Some(until), .. } => until,
             Decision::Wait { until: None, why } => return Err(why),
             Decision::Rest | Decision::Cancel => return Err(Why::Needs),
+        };
+        let due = match self.cluster_went {
+            Some(went) if kind.to_cluster == Some(ToCluster::Creates) => due.max(went + MADE_ANEW_WITHIN),
+            _ => due,
         };
         let is_of_the_end = (kind.deletes_cluster() && self.has_left(subject)) || self.goes_back.contains(subject);
         if self.is_stopping && !is_of_the_end {

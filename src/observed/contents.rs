@@ -58,6 +58,10 @@ pub(super) struct Contents {
     pub(super) is_excluded: bool,
     /// Nodes are looked at once a second: what changes in them raises no event.
     pub(super) patrols: bool,
+    /// A container of the cluster is there.
+    pub(super) has_cluster: bool,
+    /// When the last one went.
+    pub(super) cluster_went: Option<Instant>,
     /// Since when nodes are told to end, by id; those that have ended included.
     pub(super) ending: BTreeMap<String, Instant>,
     /// Who wants to know that a container has ended.

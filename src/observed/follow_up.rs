@@ -10,6 +10,7 @@ use super::contents::{Contents, Record};
 use super::object::Object;
 use super::{StartsAgain, addresses_clash, is_node};
 use crate::desired::{Desired, Mirror};
+use crate::distribution::is_of_cluster;
 use crate::engine::ContainerState;
 use crate::labels::{HOST, Labels, ROLE};
 use crate::names;
@@ -95,6 +96,11 @@ impl Contents {
         let Some(desired) = self.desired.clone() else { return };
         if !self.is_complete() {
             return;
+        }
+        let is_of_it = |record: &Record| is_of_cluster(&record.summary.labels, desired.distribution, &desired.cluster);
+        let had_cluster = std::mem::replace(&mut self.has_cluster, self.containers.values().any(is_of_it));
+        if had_cluster && !self.has_cluster {
+            self.cluster_went = Some(Instant::now());
         }
         let ids: Vec<String> = self.containers.keys().cloned().collect();
         let wants_nodes = self.wants_nodes();

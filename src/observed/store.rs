@@ -179,6 +179,11 @@ impl Store {
         contents.marks.is_due(&Object::Hosting) || contents.error(&Object::Hosting).is_some()
     }
 
+    /// When the last container of the cluster went, if one was seen to be there.
+    pub fn cluster_went(&self) -> Option<Instant> {
+        self.contents().cluster_went
+    }
+
     /// When the next node need no longer be left alone.
     pub fn left_alone_until(&self) -> Option<Instant> {
         self.contents().left_alone_until(Instant::now())

@@ -112,6 +112,7 @@ impl Scene {
             cluster_is_asked: self.cluster_is_asked,
             removals: self.removals,
             ending: &self.ending,
+            cluster_went: None,
             nodes_are_read: self.nodes_are_read,
             gives_up: self.gives_up,
             is_stopping: self.is_stopping,

@@ -482,3 +482,41 @@ fn asked_of_k3d() -> Desired {
     let text = manifest_text(&MIRRORS).replace("lifecycle: External", "lifecycle: Managed\n  distribution: K3d");
     asking_in_words(text)
 }
+
+#[tokio::test(start_paused = true)]
+async fn a_cluster_that_somebody_deletes_and_makes_anew_by_hand_is_theirs_to_make() {
+    let kind = Kind::that_works();
+    let watch = kind.watch();
+    kind.world.until("it is there", |_| kind.wired(NODE)).await;
+    for round in 1..=2 {
+        kind.settles().await;
+        let outsider = kind.world.engine.outsider();
+        outsider.remove_container(NODE).await.unwrap();
+        // As long as kind takes to get to it.
+        sleep(Duration::from_millis(1_500)).await;
+        assert!(!kind.has_node(), "round {round}: ksail was as quick as they");
+        kind.stage.make_node();
+        kind.world.until("the new node is wired", |_| kind.wired(NODE)).await;
+        assert_eq!(kind.mirrors().len(), MIRRORS.len());
+    }
+    assert_eq!(kind.said(MADE), 1, "what ksail made");
+    let gone = Instant::now();
+    kind.world.engine.outsider().remove_container(NODE).await.unwrap();
+    kind.world.until("nobody makes it, so that ksail does", |_| kind.said(MADE) == 2).await;
+    assert!(gone.elapsed() < Duration::from_secs(4), "{:?}", gone.elapsed());
+    kind.ends(watch).await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_creation_that_finds_a_nodes_name_taken_deletes_nothing() {
+    const TAKEN: &str = "docker: Error response from daemon: Conflict. The container name \"/dev-control-plane\" is already in use by container \"0123\".";
+    let kind = Kind::new(&[Fails(TAKEN)], &[RemovesNode]);
+    let watch = kind.watch();
+    kind.world.until("it was tried", |_| kind.said(TAKEN) == 1).await;
+    // Theirs comes into being.
+    kind.stage.make_node();
+    kind.world.until("it is wired", |_| kind.wired(NODE)).await;
+    sleep(Duration::from_secs(90)).await;
+    assert_eq!((kind.said(TAKEN), kind.said(REMOVED), kind.has_node()), (1, 0, true));
+    kind.ends(watch).await;
+}
