@@ -13,7 +13,7 @@ use super::support::secrets::{Search, Secret};
 use super::support::stand_in::StandIn;
 use super::support::tls_front::TlsFront;
 use super::support::token_guard::{NEW_PASSWORD, NEW_TOKEN, TokenGuard};
-use super::turns::beside_one;
+use super::turns::beside_others;
 
 /// What the proxy alone knows the upstream by.
 const NAME: &str = "registry.ksail.test";
@@ -65,7 +65,7 @@ impl Office {
 
 #[test]
 fn a_proxy_of_all_mirrors_is_gone_through_by_registry_and_ksail_and_that_its_password_can_be_seen_is_told_once() {
-    let _turn = beside_one();
+    let _turn = beside_others();
     let office = Office::new("proxy-all", "http");
     let proxy = ForwardProxy::with_password(&[(NAME, &office.upstream())], office.upstream.gateway());
     let url = proxy.url(&format!("{PROXY_USER}:${{PROXY_PASSWORD}}@"));
@@ -83,7 +83,7 @@ fn a_proxy_of_all_mirrors_is_gone_through_by_registry_and_ksail_and_that_its_pas
 #[test]
 #[ignore = "long: tests/run --long"]
 fn a_mirrors_own_proxy_is_gone_through_in_place_of_that_of_all() {
-    let _turn = beside_one();
+    let _turn = beside_others();
     let mut office = Office::new("proxy-own", "http");
     let gateway = office.upstream.gateway();
     let proxy = ForwardProxy::to(&[(NAME, &office.upstream())], gateway);
@@ -99,7 +99,7 @@ fn a_mirrors_own_proxy_is_gone_through_in_place_of_that_of_all() {
 #[test]
 #[ignore = "long: tests/run --long"]
 fn what_docker_says_of_proxies_is_gone_through_and_no_drift_when_it_changes() {
-    let _turn = beside_one();
+    let _turn = beside_others();
     let mut office = Office::new("proxy-docker", "http");
     let proxy = ForwardProxy::with_password(&[(NAME, &office.upstream())], office.upstream.gateway());
     let url = proxy.url(&format!("{PROXY_USER}:{PROXY_PASSWORD}@"));
@@ -126,7 +126,7 @@ fn what_docker_says_of_proxies_is_gone_through_and_no_drift_when_it_changes() {
 #[test]
 #[ignore = "long: tests/run --long"]
 fn through_a_tunnel_the_proxy_learns_neither_password_nor_token() {
-    let _turn = beside_one();
+    let _turn = beside_others();
     let mut office = Office::new("proxy-tunnel", "https");
     let gateway = office.upstream.gateway();
     let guarded = TokenGuard::before(&office.upstream);
@@ -157,7 +157,7 @@ fn through_a_tunnel_the_proxy_learns_neither_password_nor_token() {
 
 #[test]
 fn kind_is_told_to_ask_no_proxy_for_the_mirrors_and_for_its_network() {
-    let _turn = beside_one();
+    let _turn = beside_others();
     let scenario = Scenario::new("proxy-of-kind");
     is_told_of_its_network(&scenario, "kind");
 }
@@ -165,7 +165,7 @@ fn kind_is_told_to_ask_no_proxy_for_the_mirrors_and_for_its_network() {
 #[test]
 #[ignore = "long: tests/run --long"]
 fn k3d_is_told_to_ask_no_proxy_for_the_mirrors_and_for_its_network() {
-    let _turn = beside_one();
+    let _turn = beside_others();
     let mut scenario = Scenario::of_k3d("proxy-of-k3d");
     scenario.network = format!("k3d-{}", scenario.cluster);
     is_told_of_its_network(&scenario, "k3d");

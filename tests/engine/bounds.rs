@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use super::support::deadline::eventually;
 use super::support::scenario::{Finished, Scenario, text};
-use super::turns::beside_one;
+use super::turns::beside_others;
 
 const BOUND: Duration = Duration::from_secs(10);
 /// To start, to write the last lines and to end takes this long at most on a machine that is busy.
@@ -25,7 +25,7 @@ fn has_ended(process: &str) -> bool {
 
 #[test]
 fn an_apply_ends_within_its_bound_although_kind_does_not_and_takes_kind_along() {
-    let _turn = beside_one();
+    let _turn = beside_others();
     let scenario = Scenario::new("bounds");
     scenario.write_text(&scenario.text(&[]).replace("lifecycle: External", "lifecycle: Managed"));
     let programs = tempfile::TempDir::new().expect("a temporary directory");

@@ -5,7 +5,7 @@ use std::time::Duration;
 use super::support::deadline::eventually;
 use super::support::manifest::Mirror;
 use super::support::scenario::{Scenario, free_port};
-use super::turns::beside_one;
+use super::turns::beside_others;
 
 /// What a slip of the hand makes of a good manifest. `HOST` is a host in it, `PORT` its port.
 fn broken(good: &str) -> Vec<(&'static str, String)> {
@@ -50,7 +50,7 @@ fn broken(good: &str) -> Vec<(&'static str, String)> {
 
 #[test]
 fn twenty_broken_manifests_remove_nothing_and_the_next_good_one_converges() {
-    let _turn = beside_one();
+    let _turn = beside_others();
     let scenario = Scenario::new("broken");
     let (one, two, three) = (Mirror::push(free_port()), Mirror::push(free_port()), Mirror::push(free_port()));
     scenario.write(&[one.clone(), two.clone()]);

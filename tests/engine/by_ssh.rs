@@ -5,7 +5,7 @@ use std::fs;
 
 use super::support::manifest::Mirror;
 use super::support::scenario::{Scenario, free_port};
-use super::turns::beside_one;
+use super::turns::beside_others;
 
 const ENGINE: &str = "ssh://me@localhost:2222";
 
@@ -17,7 +17,7 @@ fn stand_in(ends: &str) -> String {
 
 #[test]
 fn an_engine_behind_ssh_is_worked_over_connections_that_are_kept() {
-    let _turn = beside_one();
+    let _turn = beside_others();
     let mut scenario = Scenario::new("by-ssh");
     // ssh takes no variables along.
     let engine = std::env::var("DOCKER_HOST").unwrap_or_default();
@@ -36,7 +36,7 @@ fn an_engine_behind_ssh_is_worked_over_connections_that_are_kept() {
 
 #[test]
 fn what_ssh_complains_of_is_told() {
-    let _turn = beside_one();
+    let _turn = beside_others();
     let mut scenario = Scenario::new("no-ssh");
     scenario.program("ssh", &stand_in("echo 'me@localhost: Permission denied (publickey).' >&2; exit 255"));
     scenario.write(&[Mirror::push(free_port())]);

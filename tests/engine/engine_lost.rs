@@ -8,14 +8,14 @@ use super::support::private_engine::PrivateEngine;
 use super::support::recorder::Recorder;
 use super::support::scenario::{Scenario, free_port};
 use super::support::watch::Watch;
-use super::turns::beside_one;
+use super::turns::beside_others;
 
 const NOTICED: Duration = Duration::from_secs(20);
 const REPAIRED: Duration = Duration::from_secs(3);
 
 #[test]
 fn an_engine_stopped_and_started_again_is_waited_for_and_repaired() {
-    let _turn = beside_one();
+    let _turn = beside_others();
     let mut engine = PrivateEngine::start(&["registry:3"]);
     let mut scenario = Scenario::on(engine.docker(), "engine");
     scenario.within = engine.within();
@@ -48,7 +48,7 @@ fn an_engine_stopped_and_started_again_is_waited_for_and_repaired() {
 
 #[test]
 fn what_happens_while_the_engine_cannot_be_reached_is_found_afterwards() {
-    let _turn = beside_one();
+    let _turn = beside_others();
     let scenario = Scenario::new("unreached");
     let mirrors = [Mirror::push(free_port()), Mirror::push(free_port())];
     scenario.write(&mirrors);
@@ -77,7 +77,7 @@ fn what_happens_while_the_engine_cannot_be_reached_is_found_afterwards() {
 
 #[test]
 fn watch_waits_for_an_engine_that_is_not_there_yet() {
-    let _turn = beside_one();
+    let _turn = beside_others();
     let scenario = Scenario::new("not-yet");
     let mirror = Mirror::push(free_port());
     scenario.write(std::slice::from_ref(&mirror));

@@ -7,14 +7,14 @@ use std::process::{Command, Stdio};
 
 use super::support::docker::Docker;
 use super::support::private_engine::PrivateEngine;
-use super::turns::beside_one;
+use super::turns::beside_others;
 
 /// What a run of the quickstart ends with, whatever it runs on.
 const SHOWN: [&str; 4] = ["the same image came back", "library/hello-world@sha256:", "localhost:5005", "docker.io"];
 
 #[test]
 fn the_quickstart_runs_twice_and_cleans_up_after_itself() {
-    let _turn = beside_one();
+    let _turn = beside_others();
     let docker = Docker::default();
     for round in ["first", "second"] {
         let printed = finished(quickstart(&[]));
@@ -32,7 +32,7 @@ fn the_quickstart_runs_twice_and_cleans_up_after_itself() {
 
 #[test]
 fn where_registry_3_cannot_be_pulled_the_quickstart_says_so_and_goes_on_with_one_it_builds() {
-    let _turn = beside_one();
+    let _turn = beside_others();
     // An engine without images or a way out.
     let engine = PrivateEngine::start(&[]);
     let docker = engine.docker();

@@ -8,7 +8,7 @@ use super::support::image::Image;
 use super::support::manifest::Mirror;
 use super::support::registry::Upstream;
 use super::support::scenario::{Scenario, free_port};
-use super::turns::beside_one;
+use super::turns::beside_others;
 
 const REPOSITORY: &str = "team/app";
 /// So long it is there, and so long it is not.
@@ -57,7 +57,7 @@ fn gaps(pulls: &[Pull]) -> Vec<Duration> {
 }
 
 fn comes_and_goes(name: &str, away: Manner) {
-    let _turn = beside_one();
+    let _turn = beside_others();
     let scenario = Scenario::new(name);
     let upstream = Upstream::start(&scenario.docker, &format!("{name}-up"));
     let image = Image::containing(name);

@@ -5,11 +5,11 @@ use super::support::manifest::{Mirror, manifest_in_state};
 use super::support::registry::Upstream;
 use super::support::scenario::{Scenario, free_port};
 use super::support::sweep;
-use super::turns::beside_one;
+use super::turns::beside_others;
 
 #[test]
 fn objects_of_others_stay_byte_for_byte_what_they_were() {
-    let _turn = beside_one();
+    let _turn = beside_others();
     let neighbour = Scenario::new("foreign-neighbour");
     let upstream = Upstream::start(&neighbour.docker, "foreign-up");
     let neighbours = [Mirror::push(free_port()), Mirror::of("docker.io", upstream.url(), free_port())];
@@ -88,7 +88,7 @@ fn condition(status: &serde_json::Value, host: &str, kind: &str) -> serde_json::
 
 #[test]
 fn leaving_the_list_removes_the_container_and_keeps_the_volume_unless_told() {
-    let _turn = beside_one();
+    let _turn = beside_others();
     let scenario = Scenario::new("leaving");
     let (stays, leaves) = (Mirror::push(free_port()), Mirror::push(free_port()));
     let cluster = format!("ksail.dev/cluster={}", scenario.cluster);

@@ -5,7 +5,7 @@ use std::net::TcpListener;
 
 use super::support::manifest::Mirror;
 use super::support::scenario::{Scenario, free_port};
-use super::turns::beside_one;
+use super::turns::beside_others;
 
 /// Ports in a row that nobody else holds.
 fn in_a_row(count: u16) -> Vec<TcpListener> {
@@ -17,7 +17,7 @@ fn in_a_row(count: u16) -> Vec<TcpListener> {
 
 #[test]
 fn a_port_that_is_offered_as_free_is_held_by_nobody_and_offered_once() {
-    let _turn = beside_one();
+    let _turn = beside_others();
     let scenario = Scenario::new("offered");
     let held = in_a_row(6);
     let ports: Vec<u16> = held.iter().map(|held| held.local_addr().expect("it is bound").port()).collect();

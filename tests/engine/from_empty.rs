@@ -8,7 +8,7 @@ use super::support::registry::{PASSWORD, USER, Upstream};
 use super::support::scenario::{Scenario, free_port};
 use super::support::sweep;
 use super::support::token_guard::TokenGuard;
-use super::turns::beside_one;
+use super::turns::beside_others;
 
 /// Three pull-through mirrors with an upstream each, and a push registry, applied.
 struct Applied {
@@ -42,7 +42,7 @@ impl Applied {
 
 #[test]
 fn apply_ends_when_all_four_answer_and_they_are_what_the_design_says() {
-    let _turn = beside_one();
+    let _turn = beside_others();
     let applied = Applied::new("empty", |_| ());
     // At once, without polling: that is what the exit code promises.
     for mirror in applied.all() {
@@ -90,7 +90,7 @@ fn is_as_designed(scenario: &Scenario, mirror: &Mirror) {
 
 #[test]
 fn an_image_pulled_through_each_mirror_is_the_upstreams_and_stays_when_the_upstream_stops() {
-    let _turn = beside_one();
+    let _turn = beside_others();
     let image = Image::containing(&format!("pulled through {}", sweep::prefix()));
     let applied = Applied::new("pull", |upstream| upstream.push(&image, "team/tool", "1.0"));
     let docker = &applied.scenario.docker;
@@ -109,7 +109,7 @@ fn an_image_pulled_through_each_mirror_is_the_upstreams_and_stays_when_the_upstr
 
 #[test]
 fn the_push_registry_takes_an_image_and_gives_it_back_and_a_mirror_refuses_it() {
-    let _turn = beside_one();
+    let _turn = beside_others();
     let image = Image::containing(&format!("pushed {}", sweep::prefix()));
     let applied = Applied::new("push", |upstream| upstream.push(&image, "team/app", "dev"));
     let docker = &applied.scenario.docker;
@@ -142,7 +142,7 @@ fn pull_digest(docker: &Docker, port: u16, image: &str) -> String {
 
 #[test]
 fn an_image_that_cannot_be_pulled_is_reported_in_the_engines_words() {
-    let _turn = beside_one();
+    let _turn = beside_others();
     let scenario = Scenario::new("no-image");
     let mirror = Mirror::push(free_port());
     // Nothing listens on port 1: the engine is refused at once, wherever this runs.
@@ -159,7 +159,7 @@ fn an_image_that_cannot_be_pulled_is_reported_in_the_engines_words() {
 
 #[test]
 fn an_image_without_a_shell_or_programs_is_enough_for_a_mirror_with_credentials() {
-    let _turn = beside_one();
+    let _turn = beside_others();
     let scenario = Scenario::new("bare");
     let open = Upstream::start(&scenario.docker, "bare-up");
     let image = Image::containing("bare");

@@ -5,7 +5,7 @@ use serde_json::Value;
 use super::support::manifest::Mirror;
 use super::support::node::Node;
 use super::support::scenario::{Scenario, free_port};
-use super::turns::beside_one;
+use super::turns::beside_others;
 
 /// Where the stand-in for `kubectl` keeps it.
 const CONFIG_MAP: &str = "/run/kubectl/kube-public.local-registry-hosting";
@@ -30,7 +30,7 @@ fn says(node: &Node) -> Option<String> {
 
 #[test]
 fn the_first_registry_to_push_to_is_advertised_followed_and_withdrawn() {
-    let _turn = beside_one();
+    let _turn = beside_others();
     let scenario = Scenario::new("hosting-followed");
     let help = "https://kind.sigs.k8s.io/docs/user/local-registry/";
     let mut ports = [free_port(), free_port(), free_port()];
@@ -63,7 +63,7 @@ fn the_first_registry_to_push_to_is_advertised_followed_and_withdrawn() {
 
 #[test]
 fn what_others_advertise_is_left_and_reported_and_stops_nothing() {
-    let _turn = beside_one();
+    let _turn = beside_others();
     let scenario = Scenario::of_k3d("hosting-others");
     let push = Mirror::push(free_port());
     let node = Node::k3s(&scenario, "server");
@@ -88,7 +88,7 @@ fn what_others_advertise_is_left_and_reported_and_stops_nothing() {
 
 #[test]
 fn an_api_server_that_is_away_fails_nothing_and_is_told_later() {
-    let _turn = beside_one();
+    let _turn = beside_others();
     let scenario = Scenario::new("hosting-away");
     let push = Mirror::push(free_port());
     let node = Node::kind_next(&scenario, "control-plane");

@@ -8,7 +8,7 @@ use super::support::image::Image;
 use super::support::manifest::Mirror;
 use super::support::registry::Upstream;
 use super::support::scenario::{Scenario, free_port};
-use super::turns::beside_one;
+use super::turns::beside_others;
 
 /// So often a registry is asked that nothing happens to.
 const EVERY: Duration = Duration::from_secs(5);
@@ -56,7 +56,7 @@ fn a_registry_that_nothing_happens_to_writes_less_than_two_kilobytes_a_minute_in
 
 #[test]
 fn the_debug_port_is_closed_to_all_but_the_container_and_its_counters_are_read_there() {
-    let _turn = beside_one();
+    let _turn = beside_others();
     let scenario = Scenario::new("counters");
     let upstream = Upstream::start(&scenario.docker, "counters-up");
     let image = Image::containing("counted");

@@ -10,11 +10,11 @@ use super::support::manifest::Mirror;
 use super::support::registry::Upstream;
 use super::support::scenario::{Scenario, free_port};
 use super::support::sweep;
-use super::turns::beside_one;
+use super::turns::beside_others;
 
 #[test]
 fn sigterm_during_a_recreate_leaves_a_mirror_that_serves() {
-    let _turn = beside_one();
+    let _turn = beside_others();
     let scenario = Scenario::new("sigterm");
     let upstream = Upstream::start(&scenario.docker, "sigterm-up");
     let mut mirror = Mirror::of("docker.io", upstream.url(), free_port());
@@ -44,7 +44,7 @@ fn sigterm_during_a_recreate_leaves_a_mirror_that_serves() {
 
 #[test]
 fn sigkill_in_the_middle_of_an_apply_is_made_good_by_the_next() {
-    let _turn = beside_one();
+    let _turn = beside_others();
     let killed = Killed::new("sigkill");
     for (turn, changes) in [1, 7].into_iter().enumerate() {
         assert!(killed.after(changes, turn), "it makes more changes than {changes}");
@@ -57,7 +57,7 @@ fn sigkill_in_the_middle_of_an_apply_is_made_good_by_the_next() {
 fn sigkill_after_any_change_of_an_apply_is_made_good_by_the_next() {
     /// More than an apply makes.
     const MOST_CHANGES: usize = 60;
-    let _turn = beside_one();
+    let _turn = beside_others();
     let killed = Killed::new("sigkills");
     let whole = (0..MOST_CHANGES).find(|changes| !killed.after(*changes, *changes));
     assert!(whole.is_some_and(|changes| changes > 8), "it ends, and not at once: {whole:?}");
@@ -121,7 +121,7 @@ impl Killed {
 
 #[test]
 fn a_second_signal_ends_watch_at_once() {
-    let _turn = beside_one();
+    let _turn = beside_others();
     let scenario = Scenario::new("twice");
     let mirror = Mirror::push(free_port());
     // Stopping this one takes the whole grace period: it does not hear SIGTERM while it is stopped.

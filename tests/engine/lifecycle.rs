@@ -19,7 +19,7 @@ use super::support::scenario::{Finished, Scenario, free_port, text};
 use super::support::stand_in::{StandIn, real_kind};
 use super::support::sweep;
 use super::support::watch::{Event, Watch};
-use super::turns::beside_one;
+use super::turns::beside_others;
 
 /// A stand-in makes and removes its nodes within this.
 const SOON: Duration = Duration::from_secs(30);
@@ -315,7 +315,7 @@ fn k3ds_cluster_is_created_when_the_registries_serve_and_deleted_before_they_go(
 }
 
 fn from_nothing_to_nothing(distribution: Distribution) {
-    let _turn = beside_one();
+    let _turn = beside_others();
     let managed = Managed::new("life", distribution);
     managed.write("Managed", "Present", SETTINGS);
     let count = managed.mirrors.len();
@@ -370,7 +370,7 @@ fn from_nothing_to_nothing(distribution: Distribution) {
 }
 
 fn what_the_program_says_is_shown_line_by_line_and_volumes_go_when_they_are_to(distribution: Distribution) {
-    let _turn = beside_one();
+    let _turn = beside_others();
     let managed = Managed::new("text", distribution);
     let cluster = managed.cluster();
     let created = managed.succeeds(&["cluster", "create"]);
@@ -394,7 +394,7 @@ fn what_the_program_says_is_shown_line_by_line_and_volumes_go_when_they_are_to(d
 
 #[test]
 fn no_cluster_is_created_whose_nodes_would_run_no_container() {
-    let _turn = beside_one();
+    let _turn = beside_others();
     let managed = Managed::new("dead", KIND);
     managed.write("Managed", "Present", SETTINGS);
     let table = "[plugins.\"io.containerd.grpc.v1.cri\".registry";
@@ -419,7 +419,7 @@ fn no_cluster_is_created_whose_nodes_would_run_no_container() {
 }
 
 fn a_cluster_whose_nodes_are_gone_already_can_be_deleted(distribution: Distribution) {
-    let _turn = beside_one();
+    let _turn = beside_others();
     let managed = Managed::new("gone", distribution);
     managed.succeeds(&["apply"]);
     managed.scenario.docker.run(&[vec!["rm".to_owned(), "-fv".to_owned()], managed.wired_nodes()].concat());
@@ -432,7 +432,7 @@ fn a_cluster_whose_nodes_are_gone_already_can_be_deleted(distribution: Distribut
 }
 
 fn a_creation_that_fails_is_told_of_and_taken_back_and_the_registries_serve(distribution: Distribution) {
-    let _turn = beside_one();
+    let _turn = beside_others();
     let managed = Managed::new("fail", distribution);
     let words = "failed to create cluster: the first node is up, and the stand-in was told to fail";
     let failed = managed.ksail(&["apply", "-o", "json"], "fail");
@@ -486,7 +486,7 @@ fn an_interrupted_watch_stops_k3d_and_takes_back_what_it_did() {
 }
 
 fn interrupted(distribution: Distribution, command: &str, code: i32) {
-    let _turn = beside_one();
+    let _turn = beside_others();
     let managed = Managed::new(command, distribution);
     let mut running = managed.hanging(&[command]);
     if command == "watch" {
@@ -507,7 +507,7 @@ fn await_attached(managed: &Managed) {
 }
 
 fn a_file_that_says_absent_stops_a_creation_that_is_under_way(distribution: Distribution) {
-    let _turn = beside_one();
+    let _turn = beside_others();
     let managed = Managed::new("absent", distribution);
     let mut running = managed.hanging(&["watch"]);
     await_attached(&managed);
@@ -523,7 +523,7 @@ fn a_file_that_says_absent_stops_a_creation_that_is_under_way(distribution: Dist
 }
 
 fn a_cluster_that_cannot_be_deleted_keeps_its_registries(distribution: Distribution) {
-    let _turn = beside_one();
+    let _turn = beside_others();
     let managed = Managed::new("stays", distribution);
     managed.succeeds(&["apply"]);
     let up: Vec<_> = managed.mirrors.iter().map(|mirror| managed.scenario.running(mirror).identity()).collect();
@@ -542,7 +542,7 @@ fn a_cluster_that_cannot_be_deleted_keeps_its_registries(distribution: Distribut
 }
 
 fn without_the_program_the_registries_come_and_go_and_the_cluster_is_left_as_it_is(distribution: Distribution) {
-    let _turn = beside_one();
+    let _turn = beside_others();
     let managed = Managed::new("no-program", distribution);
     let tells = |finished: &Finished, to: &str| {
         assert_eq!(finished.code, 1, "{finished}");
@@ -571,7 +571,7 @@ fn without_the_program_the_registries_come_and_go_and_the_cluster_is_left_as_it_
 }
 
 fn somebody_elses_cluster_is_neither_created_nor_deleted(distribution: Distribution) {
-    let _turn = beside_one();
+    let _turn = beside_others();
     let managed = Managed::new("external", distribution);
     managed.write("External", "Present", "");
     managed.succeeds(&["cluster", "create"]);
@@ -591,7 +591,7 @@ fn somebody_elses_cluster_is_neither_created_nor_deleted(distribution: Distribut
 }
 
 fn a_cluster_that_is_there_is_not_made_anew_because_something_differs(distribution: Distribution) {
-    let _turn = beside_one();
+    let _turn = beside_others();
     let managed = Managed::new("differs", distribution);
     managed.succeeds(&["apply"]);
     let made = managed.node(&managed.first_node()).id();
@@ -621,7 +621,7 @@ fn to_words(names: &[String]) -> Vec<&str> {
 
 #[test]
 fn a_watch_creates_the_cluster_and_tries_again_when_that_fails() {
-    let _turn = beside_one();
+    let _turn = beside_others();
     let managed = Managed::new("retry", KIND);
     let mut watch = Watch::start(managed.command(&["watch", "-o", "json"], "fail"));
     let again = |event: &Event| event.is("retry") && event.text("cluster") == managed.cluster();
@@ -655,7 +655,7 @@ fn the_real_kind_sees_the_clusters_that_ksail_sees_and_takes_the_file_that_init_
     };
     let cluster = managed.cluster();
     {
-        let _turn = beside_one();
+        let _turn = beside_others();
         managed.succeeds(&["apply"]);
         assert!(lines(&["get", "clusters"]).iter().any(|found| found == cluster));
         assert_eq!(lines(&["get", "nodes", "--name", cluster]), managed.whole());

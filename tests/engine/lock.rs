@@ -10,7 +10,7 @@ use super::support::deadline::eventually;
 use super::support::manifest::Mirror;
 use super::support::scenario::{Finished, Scenario, free_port, text};
 use super::support::watch::{Event, Watch};
-use super::turns::beside_one;
+use super::turns::beside_others;
 
 const REPAIRED: Duration = Duration::from_secs(20);
 
@@ -28,7 +28,7 @@ fn directories() -> (TempDir, TempDir) {
 
 #[test]
 fn a_watch_goes_on_when_the_place_of_its_lock_is_removed_and_when_the_runtime_directory_goes_with_a_logout() {
-    let _turn = beside_one();
+    let _turn = beside_others();
     let scenario = Scenario::new("lock-gone");
     let mirrors = [Mirror::push(free_port())];
     scenario.write(&mirrors);
@@ -47,7 +47,7 @@ fn a_watch_goes_on_when_the_place_of_its_lock_is_removed_and_when_the_runtime_di
 
 #[test]
 fn another_file_that_names_the_cluster_is_refused_with_both_paths_and_changes_nothing_until_it_is_adopted() {
-    let _turn = beside_one();
+    let _turn = beside_others();
     let scenario = Scenario::new("lock-other");
     let mirrors = [Mirror::push(free_port())];
     scenario.write(&mirrors);
@@ -83,7 +83,7 @@ fn another_file_that_names_the_cluster_is_refused_with_both_paths_and_changes_no
 
 #[test]
 fn a_watch_whose_cluster_another_file_takes_over_says_so_and_undoes_nothing() {
-    let _turn = beside_one();
+    let _turn = beside_others();
     let scenario = Scenario::new("lock-taken");
     let (mine, theirs) = ([Mirror::push(free_port())], [Mirror::push(free_port())]);
     scenario.write(&mine);
@@ -105,7 +105,7 @@ fn a_watch_whose_cluster_another_file_takes_over_says_so_and_undoes_nothing() {
 
 #[test]
 fn two_ksails_that_do_not_see_each_others_lock_converge() {
-    let _turn = beside_one();
+    let _turn = beside_others();
     let scenario = Scenario::new("lock-two");
     let mirrors = [Mirror::push(free_port()), Mirror::push(free_port())];
     scenario.write(&mirrors);

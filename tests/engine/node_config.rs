@@ -7,7 +7,7 @@ use super::support::manifest::Mirror;
 use super::support::node::Node;
 use super::support::scenario::{Scenario, free_port};
 use super::support::watch::Watch;
-use super::turns::beside_one;
+use super::turns::beside_others;
 
 const NOTICED: Duration = Duration::from_secs(4);
 const OLD_TABLE: &str = "plugins.\"io.containerd.grpc.v1.cri\".registry";
@@ -41,7 +41,7 @@ fn is_named_with_the_fix(
     config: &str,
     table: &str,
 ) {
-    let _turn = beside_one();
+    let _turn = beside_others();
     let mirror = Mirror::push(free_port());
     let node = start(scenario, role);
     let healthy = node.read(config).expect("containerd is configured");
@@ -92,7 +92,7 @@ fn is_named_with_the_fix(
 
 #[test]
 fn a_containerd_that_reads_the_files_without_being_told_is_wired() {
-    let _turn = beside_one();
+    let _turn = beside_others();
     let scenario = Scenario::new("config-default");
     let node = Node::kind(&scenario, "control-plane");
     let mirror = Mirror::push(free_port());

@@ -7,7 +7,7 @@ use super::support::node::Node;
 use super::support::registry::Upstream;
 use super::support::scenario::Scenario;
 use super::support::stand_in::real_kind;
-use super::turns::beside_one;
+use super::turns::beside_others;
 
 const REFERENCE: &str = "docker.io/team/app:1";
 
@@ -28,7 +28,7 @@ fn a_node_of_k3d_pulls_by_its_hosts_toml() {
 }
 
 fn pulls_by_its_hosts_toml(name: &str, start: fn(&Scenario) -> Node) {
-    let _turn = beside_one();
+    let _turn = beside_others();
     let scenario = Scenario::new(name);
     let upstream = Upstream::start(&scenario.docker, name);
     upstream.push(&Image::containing(name), "team/app", "1");
@@ -68,7 +68,7 @@ fn hosts_toml(server: &str) -> String {
 
 #[test]
 fn a_nodes_kubectl_keeps_what_is_applied() {
-    let _turn = beside_one();
+    let _turn = beside_others();
     let scenario = Scenario::new("node-kubectl");
     let node = Node::kind(&scenario, "control-plane");
     let get = ["get", "configmap", "hosting", "--namespace", "kube-public", "--ignore-not-found", "-o", "json"];
@@ -101,7 +101,7 @@ fn a_nodes_kubectl_keeps_what_is_applied() {
 #[test]
 fn the_real_kind_takes_the_nodes_for_its_own() {
     let Some(kind) = real_kind() else { return };
-    let _turn = beside_one();
+    let _turn = beside_others();
     let scenario = Scenario::new("node-names");
     let nodes =
         [Node::kind(&scenario, "control-plane"), Node::kind(&scenario, "worker"), Node::kind_next(&scenario, "worker")];

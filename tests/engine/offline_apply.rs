@@ -20,7 +20,7 @@ use super::support::node::Node;
 use super::support::registry::Upstream;
 use super::support::scenario::{Finished, Scenario, free_port, text};
 use super::support::sweep;
-use super::turns::beside_one;
+use super::turns::beside_others;
 
 const STARTED: Duration = Duration::from_secs(20);
 const EXITS: Duration = Duration::from_secs(5);
@@ -42,7 +42,7 @@ fn apply_offline(scenario: &Scenario, mirror: &Mirror) -> Finished {
 
 #[test]
 fn what_cannot_run_offline_is_served_read_only_by_an_apply_stays_so_after_a_watch_and_the_next_apply_brings_it_back() {
-    let _turn = beside_one();
+    let _turn = beside_others();
     let scenario = Scenario::new("cache-apply");
     let cached = Cached::of(&scenario, "docker.io", "applied");
     // Nothing of it was ever cached.
@@ -88,7 +88,7 @@ fn says_why(applied: &Finished) {
 #[test]
 #[ignore = "long: tests/run --long"]
 fn a_pull_from_a_mirror_that_is_served_from_its_cache_is_proven_and_one_that_goes_around_it_is_not() {
-    let _turn = beside_one();
+    let _turn = beside_others();
     let scenario = Scenario::new("cache-verify");
     let cached = Cached::of(&scenario, "docker.io", "verified");
     let _node = Node::kind(&scenario, "control-plane");
@@ -207,7 +207,7 @@ fn asks_its_upstream(container: &Container, upstream: &Upstream) -> bool {
 #[test]
 #[ignore = "long: tests/run --long"]
 fn a_registry_that_starts_without_its_upstream_is_left_to_ask_it_by_an_apply_offline() {
-    let _turn = beside_one();
+    let _turn = beside_others();
     let scenario = Scenario::new("three-apply");
     let cached = Cached::of(&scenario, "docker.io", "three-applied");
     let three = AsThree::of(&scenario, &cached.upstream);
@@ -230,7 +230,7 @@ fn a_registry_that_starts_without_its_upstream_is_left_to_ask_it_by_an_apply_off
 
 #[test]
 fn a_watch_that_is_interrupted_offline_has_a_registry_that_starts_without_its_upstream_ask_it() {
-    let _turn = beside_one();
+    let _turn = beside_others();
     let scenario = Scenario::new("three-watch");
     let cached = Cached::of(&scenario, "docker.io", "three-watched");
     let three = AsThree::of(&scenario, &cached.upstream);

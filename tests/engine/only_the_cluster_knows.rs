@@ -7,13 +7,13 @@ use super::support::image::Image;
 use super::support::manifest::Mirror;
 use super::support::registry::Upstream;
 use super::support::scenario::{Scenario, free_port};
-use super::turns::beside_one;
+use super::turns::beside_others;
 
 const HOST: &str = "registry.internal";
 
 #[test]
 fn what_its_registry_has_logged_says_whether_an_upstream_answers_that_cannot_be_asked_from_here() {
-    let _turn = beside_one();
+    let _turn = beside_others();
     let scenario = Scenario::new("only-cluster");
     scenario.create_network();
     let upstream = Upstream::start(&scenario.docker, "only-cluster-up");

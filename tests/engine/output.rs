@@ -10,7 +10,7 @@ use super::support::manifest::Mirror;
 use super::support::pipe;
 use super::support::process::{Process, signal};
 use super::support::scenario::{Scenario, free_port};
-use super::turns::{alone, beside_one};
+use super::turns::{alone, beside_others};
 
 /// A registry that was killed is back.
 const REPAIRED: Duration = Duration::from_secs(5);
@@ -80,7 +80,7 @@ fn watch_works_on_a_full_disk_and_says_once_that_its_output_cannot_be_written() 
 
 #[test]
 fn apply_on_a_full_disk_does_its_work_and_fails() {
-    let _turn = beside_one();
+    let _turn = beside_others();
     let (scenario, mirror) = one_mirror("apply-disk");
     let mut apply = Process::start(scenario.command(&["apply"]).stdout(full_disk()).stderr(Stdio::piped()));
     assert_eq!(apply.await_exit(PATIENCE), Some(1));
@@ -90,7 +90,7 @@ fn apply_on_a_full_disk_does_its_work_and_fails() {
 
 #[test]
 fn apply_ends_when_nobody_reads_its_output() {
-    let _turn = beside_one();
+    let _turn = beside_others();
     let (scenario, mirror) = one_mirror("apply");
     let (_reader, full) = pipe::full();
     let both = full.try_clone().expect("a pipe's end can be had twice");
@@ -120,7 +120,7 @@ fn apply_hears_sigterm_when_nobody_reads_its_output() {
 
 #[test]
 fn a_second_signal_ends_watch_at_once_when_nobody_reads_its_output() {
-    let _turn = beside_one();
+    let _turn = beside_others();
     let (scenario, mirror) = one_mirror("second");
     let (_reader, full) = pipe::full();
     let mut watch = Process::start(scenario.command(&["watch"]).stdout(full).stderr(Stdio::null()));
@@ -135,7 +135,7 @@ fn a_second_signal_ends_watch_at_once_when_nobody_reads_its_output() {
 
 #[test]
 fn watch_ends_quietly_when_its_reader_has_seen_enough() {
-    let _turn = beside_one();
+    let _turn = beside_others();
     let (scenario, _) = one_mirror("head");
     let mut watch = piped(&scenario, &["watch"]);
     let lines = lines(&mut watch).take(3).count();
@@ -145,7 +145,7 @@ fn watch_ends_quietly_when_its_reader_has_seen_enough() {
 
 #[test]
 fn an_idle_watch_ends_quietly_when_its_reader_is_gone() {
-    let _turn = beside_one();
+    let _turn = beside_others();
     let (scenario, mirror) = one_mirror("idle");
     let mut watch = piped(&scenario, &["watch"]);
     let mut lines = lines(&mut watch);
@@ -157,7 +157,7 @@ fn an_idle_watch_ends_quietly_when_its_reader_is_gone() {
 
 #[test]
 fn apply_whose_reader_has_seen_enough_leaves_nothing_half_done_and_ends_quietly() {
-    let _turn = beside_one();
+    let _turn = beside_others();
     let scenario = Scenario::new("output-apply-head");
     let mirrors: Vec<Mirror> = (0..3).map(|_| Mirror::push(free_port())).collect();
     scenario.write(&mirrors);

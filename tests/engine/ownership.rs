@@ -11,7 +11,7 @@ use super::support::manifest::Mirror;
 use super::support::registry::Upstream;
 use super::support::scenario::{Scenario, free_port};
 use super::support::sweep;
-use super::turns::beside_one;
+use super::turns::beside_others;
 
 /// An image made from a container, with its labels; removed with all that was made from it when dropped.
 struct Committed {
@@ -90,7 +90,7 @@ fn leaves_alone(scenario: &Scenario, mirror: &Mirror, stranger: &Stranger) {
 
 #[test]
 fn a_container_from_an_image_that_was_made_of_a_mirror_is_left_alone() {
-    let _turn = beside_one();
+    let _turn = beside_others();
     let scenario = Scenario::new("committed");
     let mirror = Mirror::push(free_port());
     scenario.write(std::slice::from_ref(&mirror));
@@ -103,7 +103,7 @@ fn a_container_from_an_image_that_was_made_of_a_mirror_is_left_alone() {
 
 #[test]
 fn a_container_from_such_an_image_keeps_even_a_mirrors_name_and_the_conflict_is_told() {
-    let _turn = beside_one();
+    let _turn = beside_others();
     let scenario = Scenario::new("committed-name");
     let mirror = Mirror::push(free_port());
     let name = scenario.container_name(&mirror);
@@ -124,7 +124,7 @@ fn a_container_from_such_an_image_keeps_even_a_mirrors_name_and_the_conflict_is_
 
 #[test]
 fn a_container_with_a_mirrors_labels_under_another_name_and_on_another_volume_is_left_alone() {
-    let _turn = beside_one();
+    let _turn = beside_others();
     let scenario = Scenario::new("labelled");
     let mirror = Mirror::push(free_port());
     scenario.write(std::slice::from_ref(&mirror));
@@ -140,7 +140,7 @@ fn a_container_with_a_mirrors_labels_under_another_name_and_on_another_volume_is
 
 #[test]
 fn a_mirrors_container_that_is_renamed_gets_its_name_back() {
-    let _turn = beside_one();
+    let _turn = beside_others();
     let scenario = Scenario::new("renamed");
     let mirror = Mirror::push(free_port());
     scenario.write(std::slice::from_ref(&mirror));
@@ -158,7 +158,7 @@ fn a_mirrors_container_that_is_renamed_gets_its_name_back() {
 
 #[test]
 fn a_host_that_would_have_the_same_name_takes_nothing_from_the_one_that_has_it() {
-    let _turn = beside_one();
+    let _turn = beside_others();
     let scenario = Scenario::new("same-slug");
     let upstream = Upstream::start(&scenario.docker, "same-slug-up");
     let image = Image::containing("same slug");
@@ -209,7 +209,7 @@ fn is_suffixed(name: &str, plain: &str) -> bool {
 
 #[test]
 fn a_name_that_an_earlier_ksail_gave_stays_whatever_today_s_rule_says() {
-    let _turn = beside_one();
+    let _turn = beside_others();
     let scenario = Scenario::new("old-name");
     scenario.create_network();
     let upstream = Upstream::start(&scenario.docker, "old-name-up");

@@ -9,11 +9,11 @@ use super::support::manifest::Mirror;
 use super::support::registry::Upstream;
 use super::support::scenario::{Scenario, free_port};
 use super::support::sweep;
-use super::turns::beside_one;
+use super::turns::beside_others;
 
 #[test]
 fn another_port_recreates_that_mirror_alone_and_keeps_its_content() {
-    let _turn = beside_one();
+    let _turn = beside_others();
     let scenario = Scenario::new("port");
     let image = Image::containing(&format!("kept over a move {}", sweep::prefix()));
     let upstream = Upstream::start(&scenario.docker, "port-up");
@@ -44,7 +44,7 @@ fn another_port_recreates_that_mirror_alone_and_keeps_its_content() {
 
 #[test]
 fn a_port_that_is_taken_leaves_the_old_one_serving_and_is_used_once_it_is_free() {
-    let _turn = beside_one();
+    let _turn = beside_others();
     let scenario = Scenario::new("taken-later");
     let upstream = Upstream::start(&scenario.docker, "taken-up");
     let (mirror, bystander) = (Mirror::of("docker.io", upstream.url(), free_port()), Mirror::push(free_port()));
@@ -82,7 +82,7 @@ fn a_port_that_is_taken_leaves_the_old_one_serving_and_is_used_once_it_is_free()
 
 #[test]
 fn a_port_taken_by_a_program_is_reported_with_the_next_free_one() {
-    let _turn = beside_one();
+    let _turn = beside_others();
     let scenario = Scenario::new("taken-new");
     let taken = free_port();
     let holder = std::net::TcpListener::bind(("127.0.0.1", taken)).expect("it was free");

@@ -10,7 +10,7 @@ use super::support::image::Image;
 use super::support::manifest::Mirror;
 use super::support::registry::Upstream;
 use super::support::scenario::{Scenario, free_port};
-use super::turns::beside_one;
+use super::turns::beside_others;
 
 /// More than a recreate takes.
 const MOST_CHANGES: usize = 30;
@@ -18,7 +18,7 @@ const MOST_CHANGES: usize = 30;
 #[test]
 #[ignore = "long: tests/run --long"]
 fn a_recreate_that_is_cut_off_at_any_call_has_one_container_that_the_engine_would_start_and_is_finished() {
-    let _turn = beside_one();
+    let _turn = beside_others();
     let scenario = Scenario::new("power");
     scenario.create_network();
     let upstream = Upstream::start(&scenario.docker, "power-up");

@@ -9,7 +9,7 @@ use super::support::manifest::Mirror;
 use super::support::registry::Upstream;
 use super::support::scenario::{Scenario, free_port};
 use super::support::tls_front::TlsFront;
-use super::turns::beside_one;
+use super::turns::beside_others;
 
 const REPOSITORY: &str = "team/app";
 
@@ -48,7 +48,7 @@ impl Private {
 
 #[test]
 fn an_upstream_of_a_private_authority_is_not_trusted_until_that_is_given_and_then_pulled_from() {
-    let _turn = beside_one();
+    let _turn = beside_others();
     let private = Private::new("private-ca");
     let (scenario, mirror) = (&private.scenario, private.trusting());
     scenario.write(std::slice::from_ref(&private.mirror));
@@ -72,7 +72,7 @@ fn an_upstream_of_a_private_authority_is_not_trusted_until_that_is_given_and_the
 #[test]
 #[ignore = "long: tests/run --long"]
 fn an_authority_that_changes_under_a_watch_is_taken_and_pulls_go_on() {
-    let _turn = beside_one();
+    let _turn = beside_others();
     let mut private = Private::new("changed-ca");
     let mirror = private.trusting();
     private.give_authority();

@@ -4,11 +4,11 @@ use super::support::image::Image;
 use super::support::manifest::Mirror;
 use super::support::node::Node;
 use super::support::scenario::{Scenario, free_port};
-use super::turns::beside_one;
+use super::turns::beside_others;
 
 #[test]
 fn what_was_pushed_is_pulled_by_a_node_under_both_names_of_this_machine_and_the_alias() {
-    let _turn = beside_one();
+    let _turn = beside_others();
     let scenario = Scenario::new("both-names");
     let node = Node::kind(&scenario, "control-plane");
     let push = Mirror::push(free_port());

@@ -9,7 +9,7 @@ use super::support::manifest::Mirror;
 use super::support::private_engine::{PrivateEngine, WayOut};
 use super::support::registry::Upstream;
 use super::support::scenario::{Scenario, free_port};
-use super::turns::beside_one;
+use super::turns::beside_others;
 
 const REPOSITORY: &str = "team/app";
 /// What is cached is pulled so long after the engine's return at the latest.
@@ -89,7 +89,7 @@ impl Machine {
 #[test]
 #[ignore = "long: tests/run --long"]
 fn after_a_restart_of_the_engine_offline_an_apply_serves_what_is_cached_and_another_brings_new_images() {
-    let _turn = beside_one();
+    let _turn = beside_others();
     let mut machine = Machine::new("reboot-apply");
     machine.scenario.apply();
     machine.fill();
@@ -108,7 +108,7 @@ fn after_a_restart_of_the_engine_offline_an_apply_serves_what_is_cached_and_anot
 #[test]
 #[ignore = "long: tests/run --long"]
 fn after_a_restart_of_the_engine_offline_a_watch_serves_what_is_cached_and_brings_new_images() {
-    let _turn = beside_one();
+    let _turn = beside_others();
     let mut machine = Machine::new("reboot-watch");
     let mut watch = machine.scenario.watch();
     machine.fill();

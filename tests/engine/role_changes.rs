@@ -8,7 +8,7 @@ use super::support::image::Image;
 use super::support::manifest::Mirror;
 use super::support::registry::Upstream;
 use super::support::scenario::{Scenario, free_port};
-use super::turns::beside_one;
+use super::turns::beside_others;
 
 /// Names of the volumes of a scenario's mirrors.
 fn volumes(scenario: &Scenario) -> Vec<String> {
@@ -21,7 +21,7 @@ fn volumes(scenario: &Scenario) -> Vec<String> {
 
 #[test]
 fn a_role_that_changes_and_changes_back_finds_what_it_had_and_the_other_role_never_sees_it() {
-    let _turn = beside_one();
+    let _turn = beside_others();
     let scenario = Scenario::new("roles");
     let upstream = Upstream::start(&scenario.docker, "roles-up");
     let (fetched, pushed) = (Image::containing("fetched"), Image::containing("pushed"));
@@ -57,7 +57,7 @@ fn a_role_that_changes_and_changes_back_finds_what_it_had_and_the_other_role_nev
 
 #[test]
 fn a_volume_that_the_engine_made_goes_with_a_mirror_whose_container_was_recreated_on_it() {
-    let _turn = beside_one();
+    let _turn = beside_others();
     let scenario = Scenario::new("recreated");
     let mirror = Mirror::push(free_port());
     scenario.write(std::slice::from_ref(&mirror));
@@ -88,7 +88,7 @@ fn a_volume_that_the_engine_made_goes_with_a_mirror_whose_container_was_recreate
 
 #[test]
 fn a_mirror_is_recreated_on_a_volume_that_was_adopted_and_has_nothing_in_it() {
-    let _turn = beside_one();
+    let _turn = beside_others();
     let scenario = Scenario::new("empty");
     let mirror = Mirror::push(free_port());
     let name = scenario.container_name(&mirror);

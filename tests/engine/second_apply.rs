@@ -9,11 +9,11 @@ use super::support::node::Node;
 use super::support::recorder::{Call, Recorder};
 use super::support::registry::Upstream;
 use super::support::scenario::{Scenario, free_port};
-use super::turns::beside_one;
+use super::turns::beside_others;
 
 #[test]
 fn a_second_apply_only_reads_and_diff_finds_nothing() {
-    let _turn = beside_one();
+    let _turn = beside_others();
     let scenario = Scenario::new("second");
     scenario.create_network();
     let upstream = Upstream::start(&scenario.docker, "second-up");
@@ -49,7 +49,7 @@ fn a_second_apply_only_reads_and_diff_finds_nothing() {
 
 #[test]
 fn a_second_apply_changes_nothing_on_nodes_that_are_wired() {
-    let _turn = beside_one();
+    let _turn = beside_others();
     let scenario = Scenario::new("again-nodes");
     let upstream = Upstream::start(&scenario.docker, "again-nodes-up");
     let nodes = [Node::kind(&scenario, "control-plane"), Node::kind_next(&scenario, "worker")];
@@ -113,7 +113,7 @@ fn everything_below(directory: &Path) -> Vec<Entry> {
 
 #[test]
 fn diff_prints_what_apply_would_do_and_does_nothing() {
-    let _turn = beside_one();
+    let _turn = beside_others();
     let scenario = Scenario::new("diff");
     let mirror = Mirror::push(free_port());
     scenario.write(std::slice::from_ref(&mirror));

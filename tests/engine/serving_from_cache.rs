@@ -9,7 +9,7 @@ use super::support::manifest::Mirror;
 use super::support::registry::Upstream;
 use super::support::scenario::{Scenario, free_port};
 use super::support::watch::Watch;
-use super::turns::beside_one;
+use super::turns::beside_others;
 
 pub(crate) const REPOSITORY: &str = "team/app";
 /// A loss is noticed within this; of an upstream that says nothing only its silence tells.
@@ -84,7 +84,7 @@ pub(crate) fn await_loss(watch: &mut Watch, mark: usize, mirror: &Mirror) -> Ins
 
 #[test]
 fn while_watch_runs_upstreams_that_refuse_or_say_nothing_hold_no_pull_up_and_new_images_come_afterwards() {
-    let turn = beside_one();
+    let turn = beside_others();
     let scenario = Scenario::new("cache-watch");
     let refusing = Cached::of(&scenario, "docker.io", "refusing");
     let silent = Cached::of(&scenario, "ghcr.io", "silent");
@@ -122,7 +122,7 @@ fn while_watch_runs_upstreams_that_refuse_or_say_nothing_hold_no_pull_up_and_new
 #[test]
 #[ignore = "long: tests/run --long"]
 fn an_upstream_that_was_silent_is_asked_again_when_it_speaks() {
-    let _turn = beside_one();
+    let _turn = beside_others();
     let scenario = Scenario::new("cache-speaks");
     let cached = Cached::of(&scenario, "docker.io", "speaks");
     scenario.write(std::slice::from_ref(&cached.mirror));

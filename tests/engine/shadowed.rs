@@ -4,11 +4,11 @@ use super::ownership::Stranger;
 use super::support::manifest::Mirror;
 use super::support::scenario::{Scenario, free_port};
 use super::support::sweep;
-use super::turns::beside_one;
+use super::turns::beside_others;
 
 #[test]
 fn a_container_named_like_an_upstream_is_told_by_diff_apply_and_status_and_never_touched() {
-    let _turn = beside_one();
+    let _turn = beside_others();
     let scenario = Scenario::new("shadowed");
     scenario.create_network();
     let (docker, name, label) = (&scenario.docker, format!("{}.example", scenario.cluster), sweep::label());

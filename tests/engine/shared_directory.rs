@@ -6,11 +6,11 @@ use super::support::manifest::Mirror;
 use super::support::node::Node;
 use super::support::registry::Upstream;
 use super::support::scenario::{Scenario, free_port};
-use super::turns::beside_one;
+use super::turns::beside_others;
 
 #[test]
 fn two_clusters_whose_nodes_share_a_directory_leave_each_others_files_alone_and_say_so() {
-    let _turn = beside_one();
+    let _turn = beside_others();
     let shared = TempDir::with_prefix("ksail-test-").expect("a temporary directory");
     let [first, second] = ["shared-a", "shared-b"].map(Scenario::new);
     let upstream = Upstream::start(&first.docker, "shared-up");

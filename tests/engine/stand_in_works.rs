@@ -8,13 +8,13 @@ use super::support::scenario::Scenario;
 use super::support::stand_in::{StandIn, real_kind};
 use super::support::sweep;
 use super::support::watch::signal;
-use super::turns::beside_one;
+use super::turns::beside_others;
 
 const ENDS: Duration = Duration::from_secs(10);
 
 #[test]
 fn kinds_clusters_come_and_go() {
-    let _turn = beside_one();
+    let _turn = beside_others();
     let scenario = Scenario::new("stand-kind");
     let kind = StandIn::new(&scenario);
     let cluster = scenario.cluster.as_str();
@@ -52,7 +52,7 @@ fn kinds_clusters_come_and_go() {
 
 #[test]
 fn k3ds_network_stays_while_a_stranger_is_on_it() {
-    let _turn = beside_one();
+    let _turn = beside_others();
     let scenario = Scenario::new("stand-k3d");
     let k3d = StandIn::new(&scenario);
     let cluster = scenario.cluster.as_str();
@@ -78,7 +78,7 @@ fn k3ds_network_stays_while_a_stranger_is_on_it() {
 
 #[test]
 fn a_creation_that_fails_or_is_stopped_leaves_a_node() {
-    let _turn = beside_one();
+    let _turn = beside_others();
     let scenario = Scenario::new("stand-half");
     let kind = StandIn::new(&scenario);
     let cluster = scenario.cluster.as_str();

@@ -6,7 +6,7 @@ use std::os::unix::fs::PermissionsExt;
 use super::support::manifest::Mirror;
 use super::support::recorder::Recorder;
 use super::support::scenario::{Finished, Scenario, free_port};
-use super::turns::beside_one;
+use super::turns::beside_others;
 
 /// What some terminals take for another title, another colour and another direction.
 const TITLE: &str = "boom \u{1b}]0;title\u{7}\u{9b}31m\u{202e}";
@@ -24,7 +24,7 @@ fn assert_is_shown_and_not_obeyed(finished: &Finished) {
 
 #[test]
 fn escape_sequences_of_the_engine_are_shown_and_not_obeyed() {
-    let _turn = beside_one();
+    let _turn = beside_others();
     let scenario = Scenario::new("told-engine");
     scenario.write(&[Mirror::push(free_port())]);
     let recorder = Recorder::start();
@@ -42,7 +42,7 @@ fn escape_sequences_of_the_engine_are_shown_and_not_obeyed() {
 
 #[test]
 fn escape_sequences_of_kind_are_shown_and_not_obeyed() {
-    let _turn = beside_one();
+    let _turn = beside_others();
     let scenario = Scenario::new("told-kind");
     scenario.write_text(&scenario.text(&[]).replace("lifecycle: External", "lifecycle: Managed"));
     let kind = scenario.directory().join("kind");
@@ -57,7 +57,7 @@ fn escape_sequences_of_kind_are_shown_and_not_obeyed() {
 
 #[test]
 fn the_last_that_apply_says_is_what_its_exit_code_stands_for() {
-    let _turn = beside_one();
+    let _turn = beside_others();
     let scenario = Scenario::new("told-end");
     let mirrors = [Mirror::push(free_port()), Mirror::push(free_port())];
     scenario.write(&mirrors);
@@ -80,7 +80,7 @@ fn the_last_that_apply_says_is_what_its_exit_code_stands_for() {
 
 #[test]
 fn what_is_left_to_be_removed_is_in_every_output_of_a_status_that_exits_1_for_it() {
-    let _turn = beside_one();
+    let _turn = beside_others();
     let scenario = Scenario::new("told-leftover");
     let mirrors = [Mirror::push(free_port()), Mirror::push(free_port())];
     scenario.write(&mirrors);

@@ -13,7 +13,7 @@ use super::support::scenario::{Finished, Scenario, free_port};
 use super::support::stand_in::StandIn;
 use super::support::sweep;
 use super::support::watch::{Event, Watch};
-use super::turns::beside_one;
+use super::turns::beside_others;
 
 /// Longest wait for what is to happen.
 const PATIENCE: Duration = Duration::from_secs(30);
@@ -79,7 +79,7 @@ fn is_repaired(scenario: &Scenario, mirror: &Mirror, limit: Duration) {
 
 #[test]
 fn an_engine_that_always_says_another_image_than_was_asked_for_makes_four_containers_at_most() {
-    let _turn = beside_one();
+    let _turn = beside_others();
     let scenario = Scenario::new("odd-image");
     let mirror = Mirror::push(free_port());
     scenario.write(std::slice::from_ref(&mirror));
@@ -104,7 +104,7 @@ fn an_engine_that_always_says_another_image_than_was_asked_for_makes_four_contai
 
 #[test]
 fn a_call_that_is_cut_off_every_time_is_tried_less_and_less_often_and_does_not_count_as_the_loss_of_the_engine() {
-    let _turn = beside_one();
+    let _turn = beside_others();
     let scenario = Scenario::new("odd-create");
     let [mirror, other] = [Mirror::push(free_port()), Mirror::push(free_port())];
     scenario.write(&[mirror.clone(), other.clone()]);
@@ -156,7 +156,7 @@ fn an_engine_that_refuses_to_tell_its_events_is_listed_instead_and_that_is_told_
 #[test]
 fn a_container_that_cannot_be_looked_at_is_told_of_and_holds_up_no_other() {
     const WORDS: &str = "the disk below it has gone";
-    let _turn = beside_one();
+    let _turn = beside_others();
     let scenario = Scenario::new("odd-inspect");
     let mirrors = [Mirror::push(free_port()), Mirror::push(free_port())];
     scenario.write(&mirrors);
@@ -182,7 +182,7 @@ fn a_container_that_cannot_be_looked_at_is_told_of_and_holds_up_no_other() {
 
 #[test]
 fn who_waits_for_the_port_of_a_mirror_that_cannot_move_is_left_as_it_is() {
-    let _turn = beside_one();
+    let _turn = beside_others();
     let scenario = Scenario::new("odd-port");
     let upstream = Upstream::start(&scenario.docker, "odd-port-up");
     let [first, second] = ["docker.io", "ghcr.io"].map(|host| Mirror::of(host, upstream.url(), free_port()));
@@ -256,7 +256,7 @@ fn write_managed(scenario: &Scenario, mirrors: &[Mirror]) {
 
 #[test]
 fn a_program_that_ends_well_and_makes_no_cluster_is_run_three_times_at_most_and_the_engine_is_named() {
-    let _turn = beside_one();
+    let _turn = beside_others();
     let scenario = Scenario::new("odd-kind");
     let mirror = Mirror::push(free_port());
     write_managed(&scenario, std::slice::from_ref(&mirror));
@@ -302,7 +302,7 @@ fn await_quiet(recorders: &[&Recorder], quiet: Duration) {
 fn two_watches_that_do_not_see_each_others_lock_lead_mirrors_round_a_ring_of_ports() {
     /// Longer than either waits before what has failed once or twice is tried again.
     const QUIET: Duration = Duration::from_secs(5);
-    let _turn = beside_one();
+    let _turn = beside_others();
     let scenario = Scenario::new("odd-two");
     let upstream = Upstream::start(&scenario.docker, "odd-two-up");
     let (hosts, ports) = (["docker.io", "ghcr.io", "quay.io"], [(); 3].map(|()| free_port()));
@@ -345,7 +345,7 @@ fn is_error(event: &Event) -> bool {
 
 #[test]
 fn apply_and_cluster_delete_beside_a_watch_converge_with_it_and_make_it_tell_no_error() {
-    let _turn = beside_one();
+    let _turn = beside_others();
     let scenario = Scenario::new("odd-beside");
     let upstream = Upstream::start(&scenario.docker, "odd-beside-up");
     let stand_in = StandIn::new(&scenario);

@@ -18,7 +18,7 @@ use super::support::registry::{PASSWORD, USER, Upstream};
 use super::support::scenario::{Scenario, free_port};
 use super::support::token_guard::TokenGuard;
 use super::support::watch::{Event, Watch};
-use super::turns::beside_one;
+use super::turns::beside_others;
 
 const CAUSE: &str = "made by an earlier ksail: log capped, debug port closed; cache kept";
 /// Registry 2, which asks its upstream for `/v2/` when it starts, whatever `registry:3` is here.
@@ -206,7 +206,7 @@ fn told_once(actions: &[Value], mirrors: usize) {
 
 #[test]
 fn apply_renews_what_an_earlier_ksail_made_one_after_the_other_and_keeps_what_is_in_it() {
-    let _turn = beside_one();
+    let _turn = beside_others();
     let before = Before::new("upgrade-apply", "registry:3");
     let content = before.content();
     let diff = before.scenario.ksail(&["diff"]);
@@ -227,7 +227,7 @@ fn apply_renews_what_an_earlier_ksail_made_one_after_the_other_and_keeps_what_is
 #[test]
 #[ignore = "long: tests/run --long"]
 fn watch_renews_what_an_earlier_ksail_made_one_after_the_other_and_keeps_what_is_in_it() {
-    let _turn = beside_one();
+    let _turn = beside_others();
     let before = Before::new("upgrade-watch", "registry:3");
     let content = before.content();
     let callers = Callers::of(before.ports());
@@ -244,7 +244,7 @@ fn watch_renews_what_an_earlier_ksail_made_one_after_the_other_and_keeps_what_is
 
 #[test]
 fn a_cache_whose_upstream_is_away_goes_on_as_it_is_and_is_renewed_when_the_upstream_is_back() {
-    let _turn = beside_one();
+    let _turn = beside_others();
     let before = Before::new("upgrade-away", REGISTRY_2);
     let (scenario, caches) = (&before.scenario, &before.caches);
     let untouched = before.identities(caches);
@@ -273,7 +273,7 @@ fn a_cache_whose_upstream_is_away_goes_on_as_it_is_and_is_renewed_when_the_upstr
 #[test]
 #[ignore = "long: tests/run --long"]
 fn a_cache_whose_upstream_takes_connections_and_says_nothing_is_left_alone_too() {
-    let _turn = beside_one();
+    let _turn = beside_others();
     let before = Before::new("upgrade-silent", REGISTRY_2);
     let untouched = before.identities(&before.caches);
     before.upstream.fall_silent();
@@ -290,7 +290,7 @@ fn a_cache_whose_upstream_takes_connections_and_says_nothing_is_left_alone_too()
 
 #[test]
 fn a_cache_whose_upstream_is_away_keeps_its_port_until_the_upstream_is_back() {
-    let _turn = beside_one();
+    let _turn = beside_others();
     let scenario = Scenario::new("port-away");
     let upstream = Upstream::start(&scenario.docker, "port-away-up");
     let image = Image::containing("port-away");
@@ -327,7 +327,7 @@ fn a_cache_whose_upstream_is_away_keeps_its_port_until_the_upstream_is_back() {
 #[test]
 #[ignore = "long: tests/run --long"]
 fn a_mirror_with_credentials_is_renewed_with_them() {
-    let _turn = beside_one();
+    let _turn = beside_others();
     let scenario = Scenario::new("upgrade-login");
     scenario.create_network();
     let open = Upstream::start(&scenario.docker, "upgrade-login-up");

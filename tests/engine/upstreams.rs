@@ -6,13 +6,13 @@ use super::support::broken::{Broken, FAILS};
 use super::support::manifest::Mirror;
 use super::support::registry::Upstream;
 use super::support::scenario::{Scenario, free_port};
-use super::turns::beside_one;
+use super::turns::beside_others;
 
 const TOLD_WITHIN: Duration = Duration::from_secs(5);
 
 #[test]
 fn an_upstream_that_is_broken_is_told_within_seconds_of_the_start_of_watch_and_of_a_change_of_the_file() {
-    let _turn = beside_one();
+    let _turn = beside_others();
     let scenario = Scenario::new("upstreams");
     let registry = Upstream::start(&scenario.docker, "upstreams");
     let guarded = registry.guarded();
@@ -49,7 +49,7 @@ fn an_upstream_that_is_broken_is_told_within_seconds_of_the_start_of_watch_and_o
 
 #[test]
 fn apply_converges_and_warns_of_an_upstream_that_is_broken_and_says_nothing_of_one_that_is_not() {
-    let _turn = beside_one();
+    let _turn = beside_others();
     let scenario = Scenario::new("upstreams-apply");
     let registry = Upstream::start(&scenario.docker, "upstreams-apply");
     let failing = Broken::being(FAILS, &registry);

@@ -13,7 +13,7 @@ use super::support::node::Node;
 use super::support::registry::{PASSWORD, USER, Upstream};
 use super::support::scenario::{Finished, Scenario, free_port};
 use super::support::token_guard::TokenGuard;
-use super::turns::beside_one;
+use super::turns::beside_others;
 
 const IMAGE: &str = "docker.io/team/app:1";
 
@@ -68,7 +68,7 @@ fn breaks_at(verified: &Finished, hop: &str, words: &str) {
 
 #[test]
 fn a_pull_that_comes_through_is_proven_and_leaves_nothing_on_the_node() {
-    let _turn = beside_one();
+    let _turn = beside_others();
     let one = OneNode::applied("proven-pull");
     let nothing_cached = one.verify(&[]);
     assert_eq!(nothing_cached.code, 1, "{nothing_cached}");
@@ -100,7 +100,7 @@ fn a_pull_that_comes_through_is_proven_and_leaves_nothing_on_the_node() {
 
 #[test]
 fn an_image_that_was_pushed_proves_a_registry_to_push_to() {
-    let _turn = beside_one();
+    let _turn = beside_others();
     let scenario = Scenario::new("proven-push");
     let push = Mirror::push(free_port());
     let _node = Node::kind_next(&scenario, "control-plane");
@@ -121,7 +121,7 @@ fn an_image_that_was_pushed_proves_a_registry_to_push_to() {
 
 #[test]
 fn the_hop_that_breaks_is_named() {
-    let _turn = beside_one();
+    let _turn = beside_others();
     let one = OneNode::applied("hops");
     let (node, container) = (&one.node, one.container());
     let path = node.hosts_toml_path("docker.io");
@@ -166,7 +166,7 @@ fn the_hop_that_breaks_is_named() {
 
 #[test]
 fn credentials_that_are_missing_or_wrong_are_named_and_the_right_ones_are_proven() {
-    let _turn = beside_one();
+    let _turn = beside_others();
     let scenario = Scenario::new("credentials");
     let open = Upstream::start(&scenario.docker, "credentials-up");
     open.push(&Image::containing("guarded"), "team/app", "1");
@@ -226,7 +226,7 @@ fn with_probes_after_the_pull(node: &Node, port: u16, verify: impl Fn() -> Finis
 
 #[test]
 fn a_pull_that_goes_around_the_mirror_is_not_proven_whatever_its_log_is_full_of_and_an_honest_one_is() {
-    let _turn = beside_one();
+    let _turn = beside_others();
     let scenario = Scenario::new("around");
     let content = Upstream::start(&scenario.docker, "around-up");
     content.push(&Image::containing("around"), "team/app", "1");
@@ -262,7 +262,7 @@ fn a_pull_that_goes_around_the_mirror_is_not_proven_whatever_its_log_is_full_of_
 
 #[test]
 fn an_upstream_that_says_nothing_does_not_keep_a_command_for_longer_than_it_was_given() {
-    let _turn = beside_one();
+    let _turn = beside_others();
     let one = OneNode::applied("short-time");
     one.upstream.fall_silent();
     let verified = one.verify(&["--image", IMAGE, "--timeout", "6s"]);
@@ -276,7 +276,7 @@ fn an_upstream_that_says_nothing_does_not_keep_a_command_for_longer_than_it_was_
 #[test]
 fn a_node_that_asks_a_proxy_in_place_of_the_mirror_is_named_with_the_line_to_write() {
     const PROXY: &str = "HTTP_PROXY=http://me:hunter2@127.0.0.1:9";
-    let _turn = beside_one();
+    let _turn = beside_others();
     let scenario = Scenario::new("node-proxy");
     let upstream = Upstream::start(&scenario.docker, "node-proxy-up");
     upstream.push(&Image::containing("proxied"), "team/app", "1");

@@ -9,7 +9,7 @@ use super::support::docker::Docker;
 use super::support::manifest::Mirror;
 use super::support::scenario::{Scenario, free_port};
 use super::support::sweep;
-use super::turns::beside_one;
+use super::turns::beside_others;
 
 const ROUNDS: usize = 12;
 
@@ -34,7 +34,7 @@ fn purge(scenario: &Scenario) {
 #[test]
 #[ignore = "long: tests/run --long"]
 fn a_container_and_its_volume_that_are_removed_under_a_watch_come_back_and_are_the_mirrors_own() {
-    let _turn = beside_one();
+    let _turn = beside_others();
     let scenario = Scenario::new("races");
     let mirrors: Vec<Mirror> = (0..3).map(|_| Mirror::push(free_port())).collect();
     scenario.write(&mirrors);
@@ -67,7 +67,7 @@ fn a_container_and_its_volume_that_are_removed_under_a_watch_come_back_and_are_t
 
 #[test]
 fn a_bare_volume_that_was_there_first_is_adopted_with_what_is_in_it_and_stays() {
-    let _turn = beside_one();
+    let _turn = beside_others();
     let scenario = Scenario::new("adopted");
     let mirror = Mirror::push(free_port());
     let (docker, name) = (&scenario.docker, scenario.container_name(&mirror));
@@ -100,7 +100,7 @@ fn is_older_than_what_comes() {
 
 #[test]
 fn a_volume_that_the_engine_made_for_a_mirrors_container_goes_with_it() {
-    let _turn = beside_one();
+    let _turn = beside_others();
     let scenario = Scenario::new("engine-made");
     let mirror = Mirror::push(free_port());
     let (docker, name) = (&scenario.docker, scenario.container_name(&mirror));
@@ -121,7 +121,7 @@ fn a_volume_that_the_engine_made_for_a_mirrors_container_goes_with_it() {
 
 #[test]
 fn a_bare_volume_that_somebody_elses_container_is_on_is_left_alone_and_told() {
-    let _turn = beside_one();
+    let _turn = beside_others();
     let scenario = Scenario::new("in-use");
     let mirror = Mirror::push(free_port());
     let (docker, name) = (&scenario.docker, scenario.container_name(&mirror));

@@ -11,7 +11,7 @@ use super::support::registry::Upstream;
 use super::support::scenario::{Scenario, free_port};
 use super::support::sweep;
 use super::support::watch::signal;
-use super::turns::beside_one;
+use super::turns::beside_others;
 
 const OF_DOCKER: &str = "docker.io/library/app:1";
 const OF_GITHUB: &str = "ghcr.io/team/tool:1";
@@ -79,7 +79,7 @@ impl Wired {
 }
 
 fn pulls_through_the_mirrors(scenario: Scenario, start: Start, [first, second]: [&str; 2]) {
-    let _turn = beside_one();
+    let _turn = beside_others();
     let wired = Wired::new(scenario, start, first);
     let Wired { node, upstream, mirrors, scenario } = &wired;
     let hosts = || mirrors.iter().map(|mirror| mirror.host.as_str());
@@ -113,7 +113,7 @@ fn pulls_through_the_mirrors(scenario: Scenario, start: Start, [first, second]: 
 
 #[test]
 fn what_the_file_says_of_a_mirror_takes_effect_on_the_next_pull_of_a_running_node() {
-    let _turn = beside_one();
+    let _turn = beside_others();
     let scenario = Scenario::new("next-pull");
     let [before, after] = ["before", "after"].map(|what| {
         let upstream = Upstream::start(&scenario.docker, &format!("next-pull-{what}"));
@@ -166,7 +166,7 @@ fn what_the_file_says_of_a_mirror_takes_effect_on_the_next_pull_of_a_running_nod
 
 #[test]
 fn an_image_pushed_to_this_machine_is_pulled_by_a_node_under_the_same_name_and_by_the_alias() {
-    let _turn = beside_one();
+    let _turn = beside_others();
     let scenario = Scenario::new("same-name");
     let push = Mirror::push(free_port());
     let node = Node::kind(&scenario, "control-plane");
@@ -184,7 +184,7 @@ fn an_image_pushed_to_this_machine_is_pulled_by_a_node_under_the_same_name_and_b
 
 #[test]
 fn every_file_is_toml_and_taken_by_containerd_and_a_broken_one_would_be_noticed() {
-    let _turn = beside_one();
+    let _turn = beside_others();
     let scenario = Scenario::new("toml");
     let upstream = Upstream::start(&scenario.docker, "toml-up");
     let image = Image::containing("toml");
@@ -223,7 +223,7 @@ fn every_file_is_toml_and_taken_by_containerd_and_a_broken_one_would_be_noticed(
 
 #[test]
 fn on_a_node_without_rm_the_file_of_a_mirror_that_went_is_emptied() {
-    let _turn = beside_one();
+    let _turn = beside_others();
     let scenario = Scenario::new("no-rm");
     let (stays, leaves) = (Mirror::push(free_port()), Mirror::push(free_port()));
     let node = Node::kind(&scenario, "control-plane");
@@ -255,7 +255,7 @@ fn rendered_by_k3s(server: &str, endpoint: &str) -> String {
 
 #[test]
 fn a_file_that_k3s_made_of_what_ksail_wrote_is_kept_put_right_and_removed_as_ksails_own() {
-    let _turn = beside_one();
+    let _turn = beside_others();
     let scenario = Scenario::of_k3d("of-k3s");
     let upstream = Upstream::start(&scenario.docker, "of-k3s-up");
     upstream.push(&Image::containing("of k3s"), "library/app", "1");

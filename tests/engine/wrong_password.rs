@@ -14,7 +14,7 @@ use super::support::registry::{USER, Upstream};
 use super::support::scenario::{Scenario, free_port};
 use super::support::secrets::{Search, Secret};
 use super::support::token_guard::{NEW_PASSWORD, NEW_TOKEN, TokenGuard};
-use super::turns::beside_one;
+use super::turns::beside_others;
 
 const REPOSITORY: &str = "team/app";
 const WRONG: &str = "not-this-one-4409";
@@ -63,7 +63,7 @@ impl Guarded {
 #[test]
 #[ignore = "long: tests/run --long"]
 fn what_a_helper_of_docker_login_keeps_is_pulled_with_and_shows_nowhere() {
-    let _turn = beside_one();
+    let _turn = beside_others();
     let mut guarded = Guarded::new("helper");
     let answer = json!({"ServerURL": guarded.guard.address(), "Username": USER, "Secret": NEW_PASSWORD});
     let script = format!(
@@ -84,7 +84,7 @@ fn what_a_helper_of_docker_login_keeps_is_pulled_with_and_shows_nowhere() {
 
 #[test]
 fn a_wrong_password_is_told_its_upstream_twice_at_most_however_many_commands_are_run() {
-    let _turn = beside_one();
+    let _turn = beside_others();
     let mut guarded = Guarded::new("wrong");
     let mirror = guarded.mistaken();
     let applied: Vec<_> = (0..3).map(|_| guarded.scenario.apply()).collect();
@@ -108,7 +108,7 @@ fn a_wrong_password_is_told_its_upstream_twice_at_most_however_many_commands_are
 #[test]
 #[ignore = "long: tests/run --long"]
 fn a_wrong_password_is_told_twice_at_most_by_commands_that_do_not_wait_until_it_is_refused() {
-    let _turn = beside_one();
+    let _turn = beside_others();
     let mut guarded = Guarded::new("wrong-slow");
     guarded.guard.think_long();
     guarded.mistaken();
@@ -121,7 +121,7 @@ fn a_wrong_password_is_told_twice_at_most_by_commands_that_do_not_wait_until_it_
 #[test]
 #[ignore = "long: tests/run --long"]
 fn a_wrong_password_is_told_twice_at_most_by_commands_at_the_same_time() {
-    let _turn = beside_one();
+    let _turn = beside_others();
     let mut guarded = Guarded::new("wrong-many");
     guarded.mistaken();
     let mut running: Vec<_> = (0..6)
@@ -136,7 +136,7 @@ fn a_wrong_password_is_told_twice_at_most_by_commands_at_the_same_time() {
 #[test]
 #[ignore = "long: tests/run --long"]
 fn a_watch_with_a_wrong_password_goes_on_asking_without_it() {
-    let _turn = beside_one();
+    let _turn = beside_others();
     let mut guarded = Guarded::new("wrong-watch");
     guarded.mistaken();
     let mut watch = guarded.scenario.watch();
