@@ -58,15 +58,24 @@ pub(super) struct Contents {
     pub(super) is_excluded: bool,
     /// Nodes are looked at once a second: what changes in them raises no event.
     pub(super) patrols: bool,
-    /// A container of the cluster is there.
-    pub(super) has_cluster: bool,
-    /// When the last one went.
-    pub(super) cluster_went: Option<Instant>,
+    pub(super) sighting: Sighting,
     /// Since when nodes are told to end, by id; those that have ended included.
     pub(super) ending: BTreeMap<String, Instant>,
     /// Who wants to know that a container has ended.
     pub(super) on_end: BTreeMap<String, Arc<Notify>>,
     pub(super) triggers: BTreeSet<String>,
+}
+
+/// What was seen of the cluster's containers.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub(super) enum Sighting {
+    /// Not one.
+    #[default]
+    Never,
+    /// There are some.
+    There,
+    /// The last one went.
+    Went(Instant),
 }
 
 /// One run of a container.

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
-use super::contents::{Contents, Record};
+use super::contents::{Contents, Record, Sighting};
 use super::object::Object;
 use super::{StartsAgain, addresses_clash, is_node};
 use crate::desired::{Desired, Mirror};
@@ -98,10 +98,11 @@ impl Contents {
             return;
         }
         let is_of_it = |record: &Record| is_of_cluster(&record.summary.labels, desired.distribution, &desired.cluster);
-        let had_cluster = std::mem::replace(&mut self.has_cluster, self.containers.values().any(is_of_it));
-        if had_cluster && !self.has_cluster {
-            self.cluster_went = Some(Instant::now());
-        }
+        self.sighting = match (self.containers.values().any(is_of_it), self.sighting) {
+            (true, _) => Sighting::There,
+            (false, Sighting::There) => Sighting::Went(Instant::now()),
+            (false, before) => before,
+        };
         let ids: Vec<String> = self.containers.keys().cloned().collect();
         let wants_nodes = self.wants_nodes();
         for id in ids {

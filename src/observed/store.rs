@@ -11,7 +11,7 @@ use futures_util::FutureExt;
 use tokio::sync::{Notify, watch};
 use tokio::time::Instant;
 
-use super::contents::{Answer, Contents};
+use super::contents::{Answer, Contents, Sighting};
 use super::object::Object;
 use crate::desired::Desired;
 use crate::engine::{EngineError, EngineInfo, Event};
@@ -181,7 +181,10 @@ impl Store {
 
     /// When the last container of the cluster went, if one was seen to be there.
     pub fn cluster_went(&self) -> Option<Instant> {
-        self.contents().cluster_went
+        match self.contents().sighting {
+            Sighting::Went(at) => Some(at),
+            Sighting::Never | Sighting::There => None,
+        }
     }
 
     /// When the next node need no longer be left alone.

@@ -1,4 +1,4 @@
-//! The ConfigMap that tells tools of the registry to push to, whoever else has a hand in it.
+//! The `ConfigMap` that tells tools of the registry to push to, whoever else has a hand in it.
 
 use super::played::*;
 use super::uncooperative::asking_in_words;
