@@ -10,6 +10,7 @@ use super::contents::{Answer, Contents, Inspected, Record, Run};
 use super::nodes::NodeReading;
 use super::object::Object;
 use super::ownership;
+use super::programs::NO_KUBECTL;
 use crate::distribution::registry_hosting::Advertised;
 use crate::engine::{Container, ContainerSummary, EngineError};
 use crate::labels::{HOST, is_ours};
@@ -66,11 +67,16 @@ impl Contents {
             (Object::Node(id), Answer::Node(reading)) => self.learn_node(id, *reading),
             (object, Answer::Hosting(run, hosting)) => {
                 // An API server that does not answer is about to come up, or away for long.
-                let is_silent = matches!(hosting.advertised, Advertised::Unknown(_));
+                let silent = match &hosting.advertised {
+                    Advertised::Unknown(why) => Some(why),
+                    _ => None,
+                };
+                let is_silent = silent.is_some();
                 self.unanswered = if is_silent { self.unanswered + 1 } else { 0 };
                 if is_silent {
                     let pause = unreadable_for(self.unanswered);
-                    let pause = if self.comes_up(&run) { pause.min(COMES_UP) } else { pause };
+                    let comes_up = silent.is_some_and(|why| why != NO_KUBECTL) && self.is_young(&run);
+                    let pause = if comes_up { pause.min(COMES_UP) } else { pause };
                     self.marks.at(object.clone(), Instant::now() + pause);
                 }
                 self.hosting = Some((run, hosting));
@@ -84,7 +90,7 @@ impl Contents {
     }
 
     /// Whether a run of a node is so young that its API server may be about to answer for the first time.
-    fn comes_up(&self, (id, _): &Run) -> bool {
+    fn is_young(&self, (id, _): &Run) -> bool {
         let inspected = self.containers.get(id).and_then(|record| record.inspected.as_ref());
         inspected.and_then(|found| found.up.as_ref()).is_some_and(|up| up.so_far() < YOUNG_CLUSTER)
     }

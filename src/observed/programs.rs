@@ -11,6 +11,9 @@ use crate::manifest::Distribution;
 /// A program that only says what a node is like answers at once, or something is wrong with the node.
 pub(super) const ANSWERS_WITHIN: Duration = Duration::from_secs(5);
 
+/// Why a node without that program says nothing. It will not come.
+pub(super) const NO_KUBECTL: &str = "there is no kubectl on the node";
+
 /// What containerd itself is told of proxies, if that can be read: its service may have another environment than the
 /// node's container. By argv and in one run: whose name it is, and then what it was started with.
 pub(crate) async fn containerds_proxy<E: Engine>(engine: &E, node: &str) -> Result<Option<ProxySettings>> {
@@ -32,7 +35,7 @@ pub(crate) async fn advertised<E: Engine>(engine: &E, distribution: Distribution
     let words = layout.kubectl.iter().copied().chain(["--request-timeout=4s"]).chain(get);
     Ok(match engine.exec(node, &Exec::reading(words).within(ANSWERS_WITHIN)).await {
         Ok(done) if done.succeeded() => Advertised::read(&done.stdout),
-        Ok(done) if done.is_missing_program() => Advertised::Unknown("there is no kubectl on the node".to_owned()),
+        Ok(done) if done.is_missing_program() => Advertised::Unknown(NO_KUBECTL.to_owned()),
         Ok(done) => Advertised::Unknown(done.last_words().to_owned()),
         Err(error) if error.is_unavailable() => return Err(error),
         Err(error) => Advertised::Unknown(error.to_string()),
