@@ -5,6 +5,7 @@ use std::process::Command;
 
 use ksail::distribution::{Followed, follow, generate, routes};
 use ksail::manifest::{Host, Outline};
+use serde::Deserialize;
 use serde_yaml::Value;
 
 use crate::on_the_engine::{EXTERNAL, World, free_port};
@@ -27,6 +28,24 @@ fn the_distribution_configs_are_what_ksail_generates_and_follow_their_manifests(
         assert_eq!(follow(outline.distribution, &routes, &written), Followed::Same, "{directory}");
         assert_eq!(written, generate(outline.distribution, &outline.name, &routes), "{directory}");
     }
+}
+
+#[test]
+fn flux_is_told_the_name_by_which_pods_reach_the_registry_of_the_kind_example() {
+    let manifest = repository("examples/kind/ksail.yaml");
+    let manifest = ksail::manifest::load(&manifest, &|_| None).unwrap();
+    let desired = ksail::desired::resolve(&manifest, &ksail::desired::ResolveContext::default());
+    let push = desired.mirrors.values().find(|mirror| mirror.upstream.is_none()).unwrap();
+    let name = format!("{}:5000/", push.name);
+    let mut told = 0;
+    for document in serde_yaml::Deserializer::from_str(&text("examples/flux/sources.yaml")) {
+        let spec = Value::deserialize(document).unwrap()["spec"].clone();
+        let place = spec["url"].as_str().and_then(|url| url.strip_prefix("oci://")).or(spec["image"].as_str());
+        assert!(place.unwrap().starts_with(&name), "{place:?} is at {name}");
+        assert_eq!(spec["insecure"].as_bool(), Some(true));
+        told += 1;
+    }
+    assert_eq!(told, 2);
 }
 
 #[test]

@@ -2,6 +2,7 @@
 
 use serde_json::Value;
 
+use super::support::image::Image;
 use super::support::manifest::Mirror;
 use super::support::node::Node;
 use super::support::scenario::{Scenario, free_port};
@@ -59,6 +60,24 @@ fn the_first_registry_to_push_to_is_advertised_followed_and_withdrawn() {
     scenario.write(&[]);
     scenario.apply();
     assert_eq!(node.read(CONFIG_MAP), None, "withdrawn");
+}
+
+/// A pod's resolver is the cluster's, which asks that of the node: a process in the node that asks by it stands for one. No
+/// `hosts.toml` applies there.
+#[test]
+fn what_pulls_in_a_pod_reaches_the_registry_by_the_name_that_the_config_map_gives() {
+    let _turn = beside_others();
+    let scenario = Scenario::new("hosting-pod");
+    let push = Mirror::push(free_port());
+    let node = Node::kind(&scenario, "control-plane");
+    scenario.write(std::slice::from_ref(&push));
+    scenario.apply();
+    Image::containing(&scenario.cluster).push(push.host_port(), "team/app", "1.0").expect("it takes a push");
+    let said: Value = serde_yaml::from_str(&says(&node).unwrap_or_default()).expect("it is YAML");
+    let name = said["hostFromClusterNetwork"].as_str().expect("it is in it");
+    let asked = node.exec(&["wget", "-q", "-O", "-", &format!("http://{name}/v2/team/app/tags/list")]);
+    let answered = String::from_utf8_lossy(&asked.stdout).into_owned();
+    assert!(asked.status.success() && answered.contains("1.0"), "{asked:?}");
 }
 
 #[test]
