@@ -10,7 +10,7 @@ use super::support::manifest::Mirror;
 use super::support::registry::Upstream;
 use super::support::scenario::{Scenario, free_port};
 use super::support::watch::{Watch, signal};
-use super::turns::beside_others;
+use super::turns::{alone, beside_others};
 
 const REPAIRED: Duration = Duration::from_secs(3);
 /// A resync (30 s, jittered), the two seconds that a registry has to answer in, and a restart of one that hangs.
@@ -139,7 +139,7 @@ fn settings(container: &Container, scenario: &Scenario) -> impl PartialEq + use<
 }
 
 fn repairs_replaced(name: &str, change: impl FnOnce(&mut Impostor)) {
-    let _turn = beside_others();
+    let _turn = alone();
     let watched = Watched::with_upstream(name);
     let broken = watched.replace(change);
     watched.await_repair(broken);
@@ -147,7 +147,7 @@ fn repairs_replaced(name: &str, change: impl FnOnce(&mut Impostor)) {
 
 /// Breaks the target with one docker command.
 fn repairs(name: &str, keeps_container: bool, command: &[&str]) {
-    let _turn = beside_others();
+    let _turn = alone();
     let watched = Watched::new(name);
     let broken = Instant::now();
     let target = watched.name();
@@ -245,7 +245,7 @@ fn another_volume_is_replaced() {
 
 #[test]
 fn a_missing_volume_is_made_again_with_its_container() {
-    let _turn = beside_others();
+    let _turn = alone();
     let watched = Watched::new("no-volume");
     let broken = watched.behind_its_back(|| {
         watched.docker(&["rm", "-f", &watched.name()]);
@@ -259,7 +259,7 @@ fn a_missing_volume_is_made_again_with_its_container() {
 
 #[test]
 fn a_detached_network_is_attached_again() {
-    let _turn = beside_others();
+    let _turn = alone();
     let watched = Watched::new("detached");
     let broken = Instant::now();
     watched.docker(&["network", "disconnect", &watched.scenario.network, &watched.name()]);
@@ -268,7 +268,7 @@ fn a_detached_network_is_attached_again() {
 
 #[test]
 fn a_network_removed_and_made_again_is_attached_again_whatever_stale_endpoint_is_left() {
-    let _turn = beside_others();
+    let _turn = alone();
     let watched = Watched::new("stale");
     let network = watched.scenario.network.clone();
     let docker = watched.scenario.docker.clone();
@@ -297,7 +297,7 @@ fn a_network_removed_and_made_again_is_attached_again_whatever_stale_endpoint_is
 
 #[test]
 fn the_network_is_attached_within_a_second_of_its_appearing() {
-    let _turn = beside_others();
+    let _turn = alone();
     let scenario = Scenario::new("drift-appears");
     let mirror = Mirror::push(free_port());
     scenario.write(std::slice::from_ref(&mirror));
@@ -324,7 +324,7 @@ fn the_network_is_attached_within_a_second_of_its_appearing() {
 
 #[test]
 fn the_leftover_of_an_interrupted_recreate_is_removed() {
-    let _turn = beside_others();
+    let _turn = alone();
     let watched = Watched::new("leftover");
     let mut leftover = Impostor::of(&watched.healthy);
     leftover.name.push_str(".next");
@@ -335,7 +335,7 @@ fn the_leftover_of_an_interrupted_recreate_is_removed() {
 
 #[test]
 fn an_orphan_of_this_cluster_is_removed() {
-    let _turn = beside_others();
+    let _turn = alone();
     let watched = Watched::new("orphan");
     let mut orphan = Impostor::of(&watched.healthy);
     orphan.name = format!("ksail-{}-orphan-example", watched.scenario.cluster);
