@@ -44,6 +44,8 @@ pub enum GivenUp {
     TimeIsUp,
     /// The file asks for something else by now.
     Outdated,
+    /// A command has found that it cannot do what it is to do.
+    CannotGoOn,
 }
 
 impl fmt::Display for GivenUp {
@@ -52,6 +54,7 @@ impl fmt::Display for GivenUp {
             Self::Stopped => "ksail was told to stop",
             Self::TimeIsUp => "time is up",
             Self::Outdated => "ksail.yaml asks for something else by now",
+            Self::CannotGoOn => "ksail cannot go on",
         })
     }
 }

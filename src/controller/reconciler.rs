@@ -70,6 +70,19 @@ pub(super) enum Verdict {
     Rejected(String),
 }
 
+impl Verdict {
+    /// Why what is still under way is given up.
+    const fn gives_up(&self) -> GivenUp {
+        match self {
+            Self::Stopped => GivenUp::Stopped,
+            Self::TimedOut(_) => GivenUp::TimeIsUp,
+            Self::Converged | Self::Failed | Self::EngineAway(_) | Self::NoLock(_) | Self::Rejected(_) => {
+                GivenUp::CannotGoOn
+            }
+        }
+    }
+}
+
 pub(super) struct Reconciler<E, P> {
     pub(super) observer: Observer<E, P>,
     pub(super) prober: Prober<P>,
@@ -264,8 +277,7 @@ impl<E: Engine, P: Probe> Reconciler<E, P> {
             }
             raise_panics(&mut tasks);
         };
-        let why = if matches!(verdict, Verdict::TimedOut(_)) { GivenUp::TimeIsUp } else { GivenUp::Stopped };
-        let cut_off = self.wind_up(why, &mut learned).await;
+        let cut_off = self.wind_up(verdict.gives_up(), &mut learned).await;
         let verdict = match verdict {
             Verdict::TimedOut(mut waited_for) => {
                 // What was cut off is no longer under way.

@@ -77,6 +77,14 @@ impl Sequence {
         self.steps.is_empty() && !self.obstacles.is_empty()
     }
 
+    /// What keeps the registry of a mirror from running, if nothing can be done about it. That one cannot be looked at says
+    /// nothing of that.
+    pub fn cannot_run(&self) -> Option<&Obstacle> {
+        let keeps =
+            |obstacle: &&Obstacle| matches!(obstacle, Obstacle::PortInUse { .. } | Obstacle::NameConflict { .. });
+        self.obstacles.iter().find(keeps).filter(|_| self.steps.is_empty())
+    }
+
     /// Whether there is nothing to do and nothing in the way.
     pub fn is_empty(&self) -> bool {
         self.steps.is_empty() && self.obstacles.is_empty() && self.postponed.is_none()
@@ -193,7 +201,7 @@ pub fn plan(desired: &Desired, observed: &Observed) -> Plan {
     let mirrors = sequences.keys().filter(|subject| subject.host().is_some());
     let hosting = desired.hosting.as_ref().filter(|hosting| {
         let sequence = sequences.get(&Subject::mirror(hosting.mirror()));
-        sequence.is_none_or(|sequence| !sequence.is_blocked())
+        sequence.is_none_or(|sequence| sequence.cannot_run().is_none())
     });
     let cluster = cluster::sequence(desired, observed, hosting, mirrors.cloned().collect());
     sequences.insert(Subject::Cluster(desired.cluster.to_string()), cluster);

@@ -8,7 +8,7 @@ use crate::distribution::registry_hosting::Advertised;
 use crate::manifest::{Lifecycle, State};
 use crate::observed::Cluster;
 use crate::outcome::Failure;
-use crate::plan::Subject;
+use crate::plan::{Sequence, Subject};
 
 /// Those that apply.
 pub(super) fn conditions(evidence: &Evidence<'_>) -> Vec<Condition> {
@@ -68,7 +68,7 @@ fn registry_advertised(evidence: &Evidence<'_>) -> Option<Verdict> {
     let failure = evidence.failures.get(&Subject::Cluster(evidence.desired.cluster.to_string()));
     let failure = failure.filter(|failure| !is_of_program(failure));
     let sequence = evidence.plan.sequences.get(&Subject::mirror(wanted.mirror()));
-    let obstacle = sequence.filter(|sequence| sequence.is_blocked()).and_then(|sequence| sequence.obstacles.first());
+    let obstacle = sequence.and_then(Sequence::cannot_run);
     match (&found.advertised, obstacle, failure) {
         (Advertised::Nothing | Advertised::Ours(_), Some(obstacle), _) => {
             verdict(False, Reason::NotAdvertised, format!("nobody can push to {}: {obstacle}", wanted.host()))

@@ -348,7 +348,7 @@ fn what_can_happen_is_told_in_lines_of_80_columns() {
     let (subject, start, cause) = &actions[6];
     let failed: Vec<_> =
         failures().into_iter().map(|failure| report(subject, start, cause, ActionResult::Failed(failure))).collect();
-    let given_up = [GivenUp::Stopped, GivenUp::TimeIsUp, GivenUp::Outdated]
+    let given_up = [GivenUp::Stopped, GivenUp::TimeIsUp, GivenUp::Outdated, GivenUp::CannotGoOn]
         .map(|why| report(subject, start, cause, ActionResult::Cancelled(why)));
     let retry = Event::Retry { subject: subject.clone(), after: Duration::from_millis(500) };
     let blocked: Vec<_> = obstacles()

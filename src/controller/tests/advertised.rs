@@ -1,9 +1,10 @@
 //! The `ConfigMap` that tells tools of the registry to push to, whoever else has a hand in it.
 
 use super::played::*;
-use super::uncooperative::asking_in_words;
+use super::uncooperative::{asking_in_words, refusal};
 use super::*;
 use crate::distribution::registry_hosting::{Advertised, RegistryHosting};
+use crate::engine::memory::Call;
 use crate::engine::{Executed, PublishedPort};
 
 const THEIRS: &str = r#"{"metadata": {"labels": {"app.kubernetes.io/managed-by": "somebody"}}, "data": {}}"#;
@@ -68,14 +69,20 @@ fn hosting(kind: &Kind) -> RegistryHosting {
     kind.asked.borrow().desired.hosting.clone().unwrap()
 }
 
-#[tokio::test(start_paused = true)]
-async fn what_is_deleted_or_edited_by_hand_is_put_right_at_the_next_resync_and_at_once_by_apply() {
+/// Its node is there, and a watch has told it.
+async fn told() -> (Kind, Api, RegistryHosting, JoinHandle<()>) {
     let kind = external();
     let (api, wanted) = (Api::of(&kind), hosting(&kind));
     api.comes_up();
     kind.stage.make_node();
     let watch = kind.watch();
     kind.world.until("it is told", |_| api.says(&wanted)).await;
+    (kind, api, wanted, watch)
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_is_deleted_or_edited_by_hand_is_put_right_at_the_next_resync_and_at_once_by_apply() {
+    let (kind, api, wanted, watch) = told().await;
     let right = api.text().unwrap();
     for wrong in [None, Some(right.replace("localhost:5009", "localhost:1"))] {
         api.holds(wrong.as_deref());
@@ -95,12 +102,7 @@ async fn what_is_deleted_or_edited_by_hand_is_put_right_at_the_next_resync_and_a
 
 #[tokio::test(start_paused = true)]
 async fn what_another_tool_has_written_meanwhile_is_neither_overwritten_nor_deleted() {
-    let kind = external();
-    let (api, wanted) = (Api::of(&kind), hosting(&kind));
-    api.comes_up();
-    kind.stage.make_node();
-    let watch = kind.watch();
-    kind.world.until("it is told", |_| api.says(&wanted)).await;
+    let (kind, api, _, watch) = told().await;
     // ksail remembers its own.
     api.holds(Some(THEIRS));
     kind.asks(asking_in_words(manifest_text(&[])));
@@ -150,5 +152,21 @@ async fn a_registry_that_cannot_run_is_not_advertised_until_it_can() {
     assert_eq!(api.text(), None);
     outsider.remove_container(&id).await.unwrap();
     kind.world.until("it is told", |_| api.says(&wanted)).await;
+    kind.ends(watch).await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_registry_that_cannot_be_looked_at_stays_advertised() {
+    let (kind, api, wanted, watch) = told().await;
+    let name = "ksail-dev-localhost-5009";
+    let is_it = move |call: &Call| call.name == "inspect_container" && call.container.as_deref() == Some(name);
+    kind.world.engine.fail(is_it, usize::MAX, refusal("layer does not exist"));
+    kind.world.engine.outsider().restart_container(name, 0).await.unwrap();
+    let is_told = |event: &Event| matches!(event, Event::Condition { condition, .. } if condition.message.contains("layer does not exist"));
+    kind.world.until("that is told", |world| world.recorder.has(is_told)).await;
+    sleep(Duration::from_secs(40)).await;
+    assert!(api.says(&wanted), "{:?}", api.text());
+    let withdrawn = kind.places(|event| is_action(event, "WithdrawRegistry"));
+    assert!(withdrawn.is_empty(), "not even for a moment");
     kind.ends(watch).await;
 }

@@ -52,6 +52,19 @@ async fn who_tells_a_watch_to_stop_hears_at_once_what_it_finishes_and_then_why_i
 }
 
 #[tokio::test(start_paused = true)]
+async fn an_apply_whose_engine_goes_away_blames_no_signal() {
+    let kind = Kind::new(&[MakesNode, NeverEnds], &[RemovesNode]);
+    let goes = async {
+        kind.world.until("the node is wired", |_| kind.wired(NODE)).await;
+        kind.world.engine.go_away();
+    };
+    let (applied, ()) = tokio::join!(kind.apply(), goes);
+    assert!(matches!(applied, Applied::EngineAway(_)), "{applied:?}");
+    assert_eq!(given_up(&kind), [GivenUp::CannotGoOn]);
+    assert!(!kind.world.recorder.has(|event| matches!(event, Event::Stopping { .. })), "nobody has told it to");
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_creation_that_the_file_does_not_ask_for_any_more_is_not_said_to_be_given_up_for_a_signal() {
     let kind = Kind::new(&[MakesNode, NeverEnds], &[RemovesNode]);
     let watch = kind.watch();
