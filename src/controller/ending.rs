@@ -36,6 +36,10 @@ impl<E: Engine, P: Probe> Reconciler<E, P> {
         if self.lease.is_waited_for() {
             waited_for.push("another ksail that works on this cluster".to_owned());
         }
+        if self.store().comes_up() {
+            let cluster = &self.intent.borrow().desired.cluster;
+            waited_for.push(format!("cluster {cluster}: its API server to say that it is ready"));
+        }
         if self.status.is_none() {
             waited_for.push("the engine to say what there is".to_owned());
         }

@@ -399,6 +399,7 @@ impl<E: Engine, P: Probe> Reconciler<E, P> {
         let is_asked_again = view.observed.containers.iter().any(|found| found.serving == Serving::Overdue);
         let is_read = !view.unsettled.is_empty()
             || self.store().asks_cluster()
+            || self.store().comes_up()
             || !view.observed.unread_nodes.is_empty()
             || is_asked_again;
         let is_pending =

@@ -5,6 +5,8 @@ mod advertised;
 mod bound;
 #[cfg(unix)]
 mod cluster;
+#[cfg(unix)]
+mod control_plane;
 mod exposure;
 mod meanwhile;
 #[cfg(unix)]

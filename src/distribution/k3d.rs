@@ -13,6 +13,8 @@ pub(super) const NODE: NodeLayout = NodeLayout {
     config: "/var/lib/rancher/k3s/agent/etc/containerd/config.toml",
     config_is_partial: false,
     set_up: &[],
+    // The second is where k3d has k3s write it.
+    admin_configs: &["/etc/rancher/k3s/k3s.yaml", "/output/kubeconfig.yaml"],
     socket: "/run/k3s/containerd/containerd.sock",
     kubectl: &["kubectl"],
 };

@@ -14,6 +14,7 @@ pub(super) const NODE: NodeLayout = NodeLayout {
     config_is_partial: true,
     // kubeadm writes them. kind patches containerd's configuration before, when the container runs already.
     set_up: &["/etc/kubernetes/kubelet.conf", "/etc/kubernetes/admin.conf"],
+    admin_configs: &["/etc/kubernetes/admin.conf"],
     socket: "/run/containerd/containerd.sock",
     kubectl: &["kubectl", "--kubeconfig=/etc/kubernetes/admin.conf"],
 };

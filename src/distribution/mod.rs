@@ -63,6 +63,8 @@ pub struct NodeLayout {
     /// Files that are there once the distribution has set a node up: what containerd is told may change until one of them
     /// is. None where it is told everything before it starts.
     pub set_up: &'static [&'static str],
+    /// The administrator's configuration is one of these: there is a control plane on a node that has it.
+    pub admin_configs: &'static [&'static str],
     /// containerd's socket.
     pub socket: &'static str,
     /// `kubectl` on a node that has an API server.

@@ -7,6 +7,7 @@ use std::time::Duration;
 use tokio::time::Instant;
 
 use super::contents::{Answer, Contents, Inspected, Record, Run};
+use super::control_plane::ControlPlane;
 use super::nodes::NodeReading;
 use super::object::Object;
 use super::ownership;
@@ -65,6 +66,15 @@ impl Contents {
                 }
             }
             (Object::Node(id), Answer::Node(reading)) => self.learn_node(id, *reading),
+            (object, Answer::ControlPlane(runs, found)) => {
+                self.unusable = if found == ControlPlane::Usable { 0 } else { self.unusable + 1 };
+                if self.unusable > 0 {
+                    let is_young = runs.iter().any(|run| self.is_young(run));
+                    let pause = unreadable_for(self.unusable);
+                    self.marks.at(object.clone(), Instant::now() + if is_young { pause.min(COMES_UP) } else { pause });
+                }
+                self.control_plane = Some((runs, found));
+            }
             (object, Answer::Hosting(run, hosting)) => {
                 // An API server that does not answer is about to come up, or away for long.
                 let silent = match &hosting.advertised {
@@ -90,7 +100,7 @@ impl Contents {
     }
 
     /// Whether a run of a node is so young that its API server may be about to answer for the first time.
-    fn is_young(&self, (id, _): &Run) -> bool {
+    pub(super) fn is_young(&self, (id, _): &Run) -> bool {
         let inspected = self.containers.get(id).and_then(|record| record.inspected.as_ref());
         inspected.and_then(|found| found.up.as_ref()).is_some_and(|up| up.so_far() < YOUNG_CLUSTER)
     }

@@ -9,6 +9,7 @@ use std::time::Duration;
 use tokio::sync::Notify;
 use tokio::time::Instant;
 
+use super::control_plane::ControlPlane;
 use super::marks::{Mark, Marks};
 use super::nodes::NodeReading;
 use super::object::Object;
@@ -16,7 +17,7 @@ use super::{Hosting, Link, StartsAgain, is_node, ownership};
 use crate::desired::Desired;
 use crate::distribution::node_layout;
 use crate::engine::{Container, ContainerState, ContainerSummary, EngineError, Image, Network, Volume};
-use crate::labels::{HOST, is_ours};
+use crate::labels::{HOST, Labels, is_ours};
 use crate::manifest::{Lifecycle, State};
 use crate::probe::Uptime;
 use crate::registry::FilesDigest;
@@ -47,6 +48,9 @@ pub(super) struct Contents {
     pub(super) provisioner: Option<PathBuf>,
     /// By image's id, whether its containers inherit the labels of this cluster's mirrors.
     pub(super) inherits: BTreeMap<String, bool>,
+    /// Whether the cluster can be used, and the runs of the nodes that were asked; how often in a row it could not.
+    pub(super) control_plane: Option<(Vec<Run>, ControlPlane)>,
+    pub(super) unusable: u32,
     /// What the cluster says, and the run of the node that it was asked on.
     pub(super) hosting: Option<(Run, Hosting)>,
     /// How often in a row it did not say.
@@ -135,6 +139,7 @@ pub(super) enum Answer {
     Port(bool),
     StartsAgain(StartsAgain),
     Node(Box<NodeReading>),
+    ControlPlane(Vec<Run>, ControlPlane),
     Hosting(Run, Hosting),
     Glance {
         is_changed: bool,
@@ -162,6 +167,7 @@ impl Contents {
             let is_busy = !mark.holds.is_empty() && mark.holds.is_subset(&busy);
             let is_left_alone = match object {
                 Object::Node(id) | Object::Glance(id) => !wants_nodes || ending.contains(id),
+                Object::ControlPlane => !wants_nodes || !ending.is_empty(),
                 Object::Hosting => !wants_nodes || api_node.as_ref().is_some_and(|id| ending.contains(id)),
                 _ => false,
             };
@@ -226,16 +232,45 @@ impl Contents {
 
     /// The first of the nodes with an API server that run, and since when it does.
     pub(super) fn api_node(&self) -> Option<(&str, Option<jiff::Timestamp>)> {
-        let desired = self.desired.as_ref()?;
-        let layout = node_layout(desired.distribution);
-        let running = self.containers.values().filter_map(|record| record.inspected.as_ref()).filter(|found| {
-            let container = &found.container;
-            container.state == ContainerState::Running
-                && is_node(&container.labels, desired)
-                && container.labels.get(layout.role_label).map(String::as_str) == Some(layout.roles[0])
+        let first = self.api_nodes().into_iter().next()?;
+        Some((&first.id, first.started_at))
+    }
+
+    /// The nodes with an API server that run, in order of their names.
+    pub(super) fn api_nodes(&self) -> Vec<&Container> {
+        let Some(desired) = self.desired.as_ref() else { return Vec::new() };
+        let inspected = self.containers.values().filter_map(|record| record.inspected.as_ref());
+        let running = inspected.map(|found| &*found.container).filter(|container| {
+            container.state == ContainerState::Running && has_api_server(&container.labels, desired)
         });
-        let first = running.min_by(|a, b| a.container.name.cmp(&b.container.name))?;
-        Some((&first.container.id, first.container.started_at))
+        let mut nodes: Vec<&Container> = running.collect();
+        nodes.sort_by(|a, b| a.name.cmp(&b.name));
+        nodes
+    }
+
+    /// Whether anybody wants to know if the cluster can be used: who has it created.
+    pub(super) fn wants_control_plane(&self) -> bool {
+        let is_wanted =
+            |desired: &Arc<Desired>| desired.lifecycle == Lifecycle::Managed && desired.state == State::Present;
+        self.desired.as_ref().is_some_and(is_wanted)
+    }
+
+    /// Whether the cluster can be used, as far as is known of the nodes that run now.
+    pub(super) fn control_plane(&self) -> ControlPlane {
+        if let Some(error) = self.error(&Object::ControlPlane) {
+            return ControlPlane::Unknown(error.to_string());
+        }
+        let known = self.control_plane.as_ref().filter(|(runs, _)| *runs == self.api_runs());
+        known.map(|(_, known)| known.clone()).unwrap_or_default()
+    }
+
+    /// Whether the cluster is being made, as far as is known.
+    pub(super) fn awaits_control_plane(&self) -> bool {
+        self.control_plane.as_ref().is_some_and(|(_, known)| *known == ControlPlane::Missing)
+    }
+
+    pub(super) fn api_runs(&self) -> Vec<Run> {
+        self.api_nodes().into_iter().map(|node| (node.id.clone(), node.started_at)).collect()
     }
 
     /// Nodes that are about to end, or may be: who deletes a cluster tells one node after another.
@@ -251,6 +286,12 @@ impl Contents {
         let until = self.ending.values().flat_map(|since| [*since + OTHERS_FOLLOW_WITHIN, *since + ENDS_WITHIN]);
         until.filter(|until| *until > now).min()
     }
+}
+
+/// Whether a container is a node with an API server.
+pub(super) fn has_api_server(labels: &Labels, desired: &Desired) -> bool {
+    let layout = node_layout(desired.distribution);
+    is_node(labels, desired) && labels.get(layout.role_label).map(String::as_str) == Some(layout.roles[0])
 }
 
 impl Record {

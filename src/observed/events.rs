@@ -67,6 +67,11 @@ impl Contents {
             }
             // Nobody is deleting the cluster.
             "start" => self.ending.clear(),
+            // Who sets it up may have done so. Once that is so, those programs are ksail's own for the most part.
+            "exec_die" if self.awaits_control_plane() => {
+                self.marks.soon(Object::ControlPlane, None);
+                return self.marks.soon(Object::Node(event.id.clone()), owner);
+            }
             "exec_die" | PUT_INTO => return self.marks.soon(Object::Node(event.id.clone()), owner),
             _ => {}
         }

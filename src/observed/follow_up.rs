@@ -62,6 +62,9 @@ impl Contents {
             reading.forget(deep);
             self.marks.now(Object::Node(id.clone()), None);
         }
+        if deep && self.control_plane.is_some() {
+            self.marks.now(Object::ControlPlane, None);
+        }
         if self.hosting.is_some() {
             self.marks.now(Object::Hosting, None);
         }
@@ -130,6 +133,7 @@ impl Contents {
         if !wants_nodes {
             self.forget(Object::is_in_node);
         }
+        self.follow_up_control_plane(&desired);
         let api_run = self.api_node().map(|(id, started)| (id.to_owned(), started));
         match (api_run, &self.hosting) {
             (None, _) => {
@@ -143,6 +147,17 @@ impl Contents {
             _ => {}
         }
         self.follow_up_ports(&desired);
+    }
+
+    /// Whether a cluster can be used is asked once in each run of the nodes that can tell, and until it can.
+    fn follow_up_control_plane(&mut self, desired: &Desired) {
+        let runs = self.api_runs();
+        if runs.is_empty() || !self.wants_control_plane() {
+            (self.control_plane, self.unusable) = (None, 0);
+            self.forget(|object| *object == Object::ControlPlane);
+        } else if self.control_plane.as_ref().is_none_or(|(known, _)| *known != runs) {
+            self.mark_unless_known(Object::ControlPlane, Some(Subject::Cluster(desired.cluster.to_string())));
+        }
     }
 
     /// Ports that the manifest asks for and no container holds may be taken by somebody else.
@@ -268,6 +283,9 @@ impl Contents {
             Subject::Cluster(_) => {
                 self.marks.now(Object::Containers, holds.clone());
                 self.marks.now(Object::Networks, holds.clone());
+                if self.control_plane.is_some() {
+                    self.marks.now(Object::ControlPlane, holds.clone());
+                }
                 if self.hosting.is_some() {
                     self.marks.now(Object::Hosting, None);
                 }

@@ -13,6 +13,9 @@ const AT_MOST_EVERY: Duration = Duration::from_millis(50);
 /// Who needs an object that the engine talks of without end waits this long, and then takes it as it was read last: a
 /// container that keeps exiting is told of with every start, and each of them takes the engine a third of a second.
 const HOLDS_AT_MOST: Duration = Duration::from_millis(500);
+/// What the engine has not talked of for so long has come to rest: longer than one read of it and the pause before the
+/// next restart take together.
+const COME_TO_REST: Duration = Duration::from_secs(1);
 /// More marked objects than this are read as a list.
 const FLOOD: usize = 1_000;
 
@@ -22,8 +25,24 @@ pub(super) struct Marks {
     marked: BTreeMap<Object, Mark>,
     reading: BTreeMap<Object, Reading>,
     last: BTreeMap<Object, Instant>,
-    /// When these had been read for the first time of many: they are to be read again and again since.
-    restless: BTreeMap<Object, Instant>,
+    /// Those that the engine talks of without end.
+    restless: BTreeMap<Object, Restless>,
+}
+
+/// The engine talks of an object again before it has been read, or soon after: with a read of a third of a second
+/// between two restarts it is one or the other from one time to the next.
+#[derive(Debug, Clone, Copy)]
+struct Restless {
+    /// When it had been read for the first time of many.
+    since: Instant,
+    /// When the engine talked of it last.
+    told: Instant,
+}
+
+impl Restless {
+    fn has_come_to_rest(&self) -> bool {
+        self.told.elapsed() >= COME_TO_REST
+    }
 }
 
 /// Why an object is to be read, and when.
@@ -42,14 +61,21 @@ struct Reading {
 }
 
 impl Marks {
-    /// It is to be read, soon, but not without a pause since the last time.
+    /// The engine told of it: it is to be read, soon, but not without a pause since the last time.
     pub(super) fn soon(&mut self, object: Object, holds: Option<Subject>) {
+        self.restless.retain(|_, restless| !restless.has_come_to_rest());
+        if let Some(restless) = self.restless.get_mut(&object) {
+            restless.told = Instant::now();
+        }
         let due = self.last.get(&object).map_or_else(Instant::now, |last| *last + AT_MOST_EVERY);
         self.mark(object, Mark { holds: holds.into_iter().collect(), due });
     }
 
-    /// It is to be read at once.
+    /// It is to be read at once; who is held (something was done to it) waits for that however restless it is.
     pub(super) fn now(&mut self, object: Object, holds: Option<Subject>) {
+        if holds.is_some() {
+            self.restless.remove(&object);
+        }
         self.later(object, holds, Instant::now());
     }
 
@@ -95,9 +121,7 @@ impl Marks {
         self.last.retain(|_, last| *last + AT_MOST_EVERY > now);
         let since = self.reading.remove(object).map_or(now, |reading| reading.since);
         if self.marked.contains_key(object) {
-            self.restless.entry(object.clone()).or_insert(now);
-        } else {
-            self.restless.remove(object);
+            self.restless.entry(object.clone()).or_insert(Restless { since: now, told: now });
         }
         since
     }
@@ -133,7 +157,7 @@ impl Marks {
         let reading = self.reading.iter().map(|(object, reading)| (object, &reading.mark));
         let now = Instant::now();
         let holds = move |(object, _): &(&Object, &Mark)| {
-            self.restless.get(*object).is_none_or(|since| now.duration_since(*since) < HOLDS_AT_MOST)
+            self.restless.get(*object).is_none_or(|restless| now.duration_since(restless.since) < HOLDS_AT_MOST)
         };
         self.marked.iter().chain(reading).filter(holds).flat_map(|(_, mark)| &mark.holds)
     }
@@ -162,6 +186,14 @@ mod tests {
         marks.done(&container());
     }
 
+    /// It is read within so long, and nothing is told of it meanwhile.
+    async fn read(marks: &mut Marks, takes: Duration) {
+        advance(AT_MOST_EVERY).await;
+        assert_eq!(marks.next(|_, _| true), Ok(container()));
+        advance(takes).await;
+        marks.done(&container());
+    }
+
     #[tokio::test(start_paused = true)]
     async fn what_the_engine_talks_of_without_end_holds_nobody_for_long() {
         let mut marks = Marks::default();
@@ -173,11 +205,29 @@ mod tests {
         }
         read_while_it_is_talked_of(&mut marks, third).await;
         assert_eq!(marks.held().count(), 0);
-        // It falls silent: what is told of it next holds again.
-        advance(AT_MOST_EVERY).await;
-        assert_eq!(marks.next(|_, _| true), Ok(container()));
-        marks.done(&container());
+        // Read completely before the engine talks of it again: it is no quieter for that.
+        for _ in 0..5 {
+            read(&mut marks, third).await;
+            marks.soon(container(), Some(mirror()));
+            assert_eq!(marks.held().count(), 0);
+        }
+        // It comes to rest: what is told of it next holds again.
+        read(&mut marks, COME_TO_REST).await;
         marks.soon(container(), Some(mirror()));
+        assert_eq!(marks.held().count(), 1);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn what_was_done_to_a_restless_object_holds_until_it_has_been_read() {
+        let mut marks = Marks::default();
+        marks.soon(container(), Some(mirror()));
+        for _ in 0..3 {
+            read_while_it_is_talked_of(&mut marks, Duration::from_millis(270)).await;
+        }
+        assert_eq!(marks.held().count(), 0);
+        marks.now(container(), Some(mirror()));
+        assert_eq!(marks.held().count(), 1);
+        advance(HOLDS_AT_MOST * 10).await;
         assert_eq!(marks.held().count(), 1);
     }
 

@@ -4,6 +4,7 @@
 
 mod answers;
 mod contents;
+mod control_plane;
 mod events;
 mod follow_up;
 mod marks;
@@ -28,6 +29,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
+pub use self::control_plane::ControlPlane;
 pub use self::network::{DEFAULT_BRIDGE, NetworkRef};
 pub(crate) use self::nodes::read_hosts;
 pub use self::nodes::{HostDirectory, Hosting, Node};
@@ -81,6 +83,8 @@ pub struct Observed {
     pub unread_nodes: Vec<String>,
     /// Names of its nodes that do not run.
     pub stopped_nodes: Vec<String>,
+    /// Whether the cluster can be used, of one that ksail creates.
+    pub control_plane: ControlPlane,
     /// What the cluster says of its registry, if there is a node to ask.
     pub hosting: Option<Hosting>,
     /// Path of the program that creates and deletes clusters, where ksail is to do that and it is there.

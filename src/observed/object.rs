@@ -27,6 +27,8 @@ pub(super) enum Object {
     StartsAgain(String),
     /// The files of a node, by its id, and what its containerd is told.
     Node(String),
+    /// Whether the cluster can be used.
+    ControlPlane,
     /// What the cluster says of its registry.
     Hosting,
     /// Whether the files of a node, by its id, are what they were.
@@ -36,7 +38,7 @@ pub(super) enum Object {
 impl Object {
     /// Whether it is read inside a node, which cannot be removed at that moment: the engine mounts its files.
     pub(super) const fn is_in_node(&self) -> bool {
-        matches!(self, Self::Node(_) | Self::Hosting | Self::Glance(_))
+        matches!(self, Self::Node(_) | Self::ControlPlane | Self::Hosting | Self::Glance(_))
     }
 
     /// The lists without which nothing is known.

@@ -11,7 +11,7 @@ use tokio::time::{Instant, sleep_until};
 use super::contents::{Answer, Inspected, Run};
 use super::object::Object;
 use super::store::{Link, Store};
-use super::{Hosting, Observed, StartsAgain, found, nodes, programs};
+use super::{Hosting, Observed, StartsAgain, control_plane, found, nodes, programs};
 use crate::archive::files_in;
 use crate::desired::{Desired, Route};
 use crate::engine::{Container, ContainerState, Engine, EngineError, LogPart};
@@ -197,6 +197,10 @@ impl<E: Engine, P: Probe> Observer<E, P> {
                 }
                 None => Answer::Gone,
             },
+            Object::ControlPlane => {
+                let (runs, nodes) = self.store.api_nodes();
+                Answer::ControlPlane(runs, control_plane::read(engine, desired.distribution, &nodes).await?)
+            }
             Object::Hosting => match self.store.api_node() {
                 Some((run, node)) => {
                     let advertised = programs::advertised(engine, desired.distribution, &run.0).await?;
@@ -325,6 +329,13 @@ impl Store {
         let container = &record.inspected.as_ref()?.container;
         let runs = container.state == ContainerState::Running;
         runs.then(|| (Arc::clone(container), record.node.clone(), contents.patrols))
+    }
+
+    /// The nodes that may have a control plane: their runs, and their ids and names.
+    fn api_nodes(&self) -> (Vec<Run>, Vec<(String, String)>) {
+        let contents = self.contents();
+        let names = contents.api_nodes().into_iter().map(|node| (node.id.clone(), node.name.clone())).collect();
+        (contents.api_runs(), names)
     }
 
     /// The node whose `kubectl` is asked: its run and its name.

@@ -5,7 +5,8 @@ use std::sync::Arc;
 
 use tokio::time::Instant;
 
-use super::contents::{Contents, Record};
+use super::contents::{Contents, Record, has_api_server};
+use super::control_plane::ControlPlane;
 use super::follow_up::ANSWER_HOLDS;
 use super::network::cluster_network;
 use super::object::Object;
@@ -84,6 +85,7 @@ impl Contents {
             image: self.image.clone(),
             cluster,
             nodes: if self.wants_nodes() { nodes.collect() } else { Vec::new() },
+            control_plane: self.control_plane_of(&all_nodes, desired),
             unread_nodes: self.unread_nodes(&all_nodes),
             stopped_nodes: stopped.map(|node| node.name.clone()).collect(),
             hosting: self.hosting.as_ref().filter(|_| self.wants_nodes()).map(|(_, hosting)| hosting.clone()),
@@ -128,6 +130,16 @@ impl Contents {
         let container = &record.inspected.as_ref()?.container;
         let reading = record.node.as_ref().filter(|reading| reading.started_at == container.started_at)?;
         (container.state == ContainerState::Running).then(|| reading.node.clone())
+    }
+
+    /// Whether the cluster can be used: without a node that has an API server, running or not, it cannot.
+    fn control_plane_of(&self, nodes: &[&Record], desired: &Desired) -> ControlPlane {
+        let has_any = nodes.iter().any(|record| has_api_server(&record.summary.labels, desired));
+        match self.wants_control_plane() {
+            false => ControlPlane::NotAsked,
+            true if has_any => self.control_plane(),
+            true => ControlPlane::Missing,
+        }
     }
 
     /// Names of nodes that run, as far as is known, and have not been read yet.

@@ -12,6 +12,7 @@ use tokio::sync::{Notify, watch};
 use tokio::time::Instant;
 
 use super::contents::{Answer, Contents, Sighting};
+use super::control_plane::ControlPlane;
 use super::object::Object;
 use crate::desired::Desired;
 use crate::engine::{EngineError, EngineInfo, Event};
@@ -177,6 +178,14 @@ impl Store {
     pub fn asks_cluster(&self) -> bool {
         let contents = self.contents();
         contents.marks.is_due(&Object::Hosting) || contents.error(&Object::Hosting).is_some()
+    }
+
+    /// Whether the cluster is about to become usable: its API server does not say that it is ready, and one of its nodes was
+    /// started minutes ago.
+    pub fn comes_up(&self) -> bool {
+        let contents = self.contents();
+        let is_silent = matches!(contents.control_plane(), ControlPlane::NotReady { .. });
+        is_silent && contents.api_runs().iter().any(|run| contents.is_young(run))
     }
 
     /// When the last container of the cluster went, if one was seen to be there.

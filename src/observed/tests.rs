@@ -132,6 +132,15 @@ impl Scene {
                 let reading = nodes::read(&engine, &self.desired, &container, None, false).await.unwrap();
                 Answer::Node(Box::new(reading))
             }
+            Object::ControlPlane => {
+                let nodes: Vec<(String, String)> = {
+                    let contents = self.store.contents();
+                    contents.api_nodes().into_iter().map(|node| (node.id.clone(), node.name.clone())).collect()
+                };
+                let runs = self.store.contents().api_runs();
+                let found = control_plane::read(&engine, self.desired.distribution, &nodes).await.unwrap();
+                Answer::ControlPlane(runs, found)
+            }
             Object::Hosting => {
                 let (id, started) = {
                     let contents = self.store.contents();

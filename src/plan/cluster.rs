@@ -9,7 +9,7 @@ use crate::desired::Desired;
 use crate::distribution::provisioner;
 use crate::distribution::registry_hosting::{Advertised, RegistryHosting};
 use crate::manifest::{Lifecycle, State};
-use crate::observed::{Cluster, Observed};
+use crate::observed::{Cluster, ControlPlane, Observed};
 
 /// A cluster that exists is never changed: only created where there is none, and deleted when the manifest says so.
 ///
@@ -42,7 +42,14 @@ pub(super) fn sequence(
         };
         return Sequence { steps: vec![step], ..Sequence::default() };
     }
-    advertising(desired, observed, hosting)
+    let obstacles = incomplete(desired, observed).into_iter().collect();
+    Sequence { obstacles, ..advertising(desired, observed, hosting) }
+}
+
+/// Half a cluster must not pass for a whole one, and is somebody's work all the same.
+fn incomplete(desired: &Desired, observed: &Observed) -> Option<Obstacle> {
+    let is_half = observed.cluster == Cluster::Running && observed.control_plane == ControlPlane::Missing;
+    is_half.then(|| Obstacle::ClusterIncomplete { cluster: desired.cluster.to_string() })
 }
 
 /// The deletion of a cluster that is there, if there is a program to do it.

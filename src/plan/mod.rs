@@ -131,6 +131,11 @@ pub enum Obstacle {
         /// Why, and what to do.
         complaint: String,
     },
+    /// The cluster is there, and no node of it has a control plane.
+    ClusterIncomplete {
+        /// Its name.
+        cluster: String,
+    },
     /// The program that creates and deletes clusters is not on the `PATH`.
     ProvisionerNotFound {
         /// `kind` or `k3d`.
@@ -170,6 +175,12 @@ impl fmt::Display for Obstacle {
                 )
             }
             Self::NodeIgnoresFiles { complaint } => f.write_str(complaint),
+            Self::ClusterIncomplete { cluster } => {
+                write!(
+                    f,
+                    "no node of cluster {cluster} has a control plane: it is being made, was made half-way, or has lost it; if nobody is making it, 'ksail cluster delete' and 'ksail cluster create' make it anew"
+                )
+            }
             Self::ProvisionerNotFound { program, install, to } => {
                 write!(
                     f,

@@ -6,7 +6,7 @@ use super::{Condition, ConditionType, Evidence, Reason};
 use crate::distribution::node_layout;
 use crate::distribution::registry_hosting::Advertised;
 use crate::manifest::{Lifecycle, State};
-use crate::observed::Cluster;
+use crate::observed::{Cluster, ControlPlane};
 use crate::outcome::Failure;
 use crate::plan::{Sequence, Subject};
 
@@ -42,7 +42,18 @@ fn cluster_ready(evidence: &Evidence<'_>) -> Option<Verdict> {
             let message = format!("not all of its nodes run; 'docker start {names}' starts the others");
             verdict(False, Reason::ClusterStopped, message)
         }
-        (None, None, Cluster::Running) => verdict(True, Reason::ClusterRunning, "its nodes run".to_owned()),
+        (None, None, Cluster::Running) => match &observed.control_plane {
+            ControlPlane::NotReady { node, why } => {
+                let message = format!("the API server on {node} does not say that it is ready: {why}");
+                verdict(False, Reason::ApiUnreachable, message)
+            }
+            ControlPlane::Unknown(why) => verdict(Unknown, Reason::ApiUnreachable, why.clone()),
+            // Of the first look at all that there is, it comes last.
+            ControlPlane::NotAsked => None,
+            ControlPlane::Missing | ControlPlane::Usable => {
+                verdict(True, Reason::ClusterRunning, "its nodes run".to_owned())
+            }
+        },
         (None, None, Cluster::Stopped) => {
             let name = desired.cluster.as_str();
             let label = node_layout(desired.distribution).cluster_label;

@@ -55,7 +55,7 @@ words! {
         NetworkAttached,
         /// Every node that runs sends pulls of its images to it.
         NodesWired,
-        /// Of a cluster that ksail creates: it exists and its nodes run.
+        /// Of a cluster that ksail creates: it exists, its nodes run, and its API server is ready.
         ClusterReady,
         /// Of a cluster with a registry to push to: tools in it are told of that one (KEP-1755).
         RegistryAdvertised,
@@ -149,10 +149,12 @@ words! {
         NodeConfigUnknown,
         /// A node's files could not be read or written.
         NodeUnreachable,
-        /// The cluster's nodes run.
+        /// The cluster's nodes run, and its API server says that it is ready.
         ClusterRunning,
         /// The cluster exists and not all of its nodes run.
         ClusterStopped,
+        /// No node of the cluster has a control plane.
+        ClusterIncomplete,
         /// There is no cluster.
         ClusterMissing,
         /// There is a cluster that should not be.
@@ -242,6 +244,7 @@ impl Reason {
             Obstacle::UpstreamAway(_) => Self::UpstreamUnreachable,
             Obstacle::NodeFileForeign { .. } => Self::NodeFileForeign,
             Obstacle::NodeIgnoresFiles { .. } => Self::NodeConfigPathMissing,
+            Obstacle::ClusterIncomplete { .. } => Self::ClusterIncomplete,
             Obstacle::ProvisionerNotFound { .. } => Self::ProvisionerNotFound,
         }
     }

@@ -5,6 +5,7 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
+use std::thread;
 use std::time::Duration;
 
 use jiff::Timestamp;
@@ -613,6 +614,42 @@ fn a_cluster_that_is_there_is_not_made_anew_because_something_differs(distributi
     managed.is_up();
     assert_eq!(managed.node(&managed.first_node()).id(), made);
     assert_eq!(managed.calls(), [managed.create_call()]);
+}
+
+#[test]
+fn half_a_cluster_does_not_pass_for_a_whole_one_and_an_api_server_that_comes_up_is_waited_for() {
+    let _turn = beside_others();
+    let managed = Managed::new("half", KIND);
+    managed.succeeds(&["apply"]);
+    let node = managed.first_node();
+    let in_node = |words: &[&str]| managed.scenario.docker.run(&[&["exec", &node], words].concat());
+    let says = |args: &[&str], words: &str| {
+        let said = managed.ksail(args, "");
+        assert_eq!(said.code, 1, "{said}");
+        assert!(said.to_string().contains(words), "{said}");
+    };
+    // As SIGKILL leaves it, or as it is while somebody else makes it.
+    in_node(&["mv", "/etc/kubernetes/admin.conf", "/etc/kubernetes/not-yet"]);
+    says(&["status"], "ClusterIncomplete");
+    says(&["diff"], "was made half-way");
+    says(&["cluster", "create"], "'ksail cluster delete'");
+    in_node(&["mv", "/etc/kubernetes/not-yet", "/etc/kubernetes/admin.conf"]);
+
+    in_node(&["touch", "/run/kubectl/not-ready"]);
+    says(&["status"], "ApiUnreachable");
+    let late = managed.ksail(&["apply", "--timeout", "5s"], "");
+    assert_eq!(late.code, 3, "{late}");
+    assert!(late.to_string().contains("its API server to say that it is ready"), "{late}");
+    let waits = thread::scope(|scope| {
+        let waits = scope.spawn(|| managed.ksail(&["apply"], ""));
+        let asked = || in_node(&["cat", "/run/kubectl/log"]).matches("/readyz").count();
+        let before = asked();
+        eventually("it has asked twice", SOON, || holds(asked() >= before + 2, "not yet"));
+        in_node(&["rm", "/run/kubectl/not-ready"]);
+        waits.join().expect("it ends")
+    });
+    assert_eq!(waits.code, 0, "{waits}");
+    assert_eq!(managed.calls(), [managed.create_call()], "nobody made it anew");
 }
 
 fn to_words(names: &[String]) -> Vec<&str> {

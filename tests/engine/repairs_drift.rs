@@ -75,6 +75,12 @@ impl Watched {
     fn await_repair_within(mut self, limit: Duration, broken: Instant) -> Self {
         let limit = self.at_this_speed(limit);
         let mirrors = [self.target.clone(), self.bystander.clone()];
+        // Whoever looks while the engine is at work waits for it, for half a second at a time, and would look again too late.
+        self.watch.await_event_since(0, "a pass that acts", limit * 3, |event| {
+            event.at >= broken
+                && event.is("passFinished")
+                && event.json["actions"].as_u64().is_some_and(|actions| actions > 0)
+        });
         eventually("everything is as it was", limit * 3, || {
             self.scenario.converged(&mirrors)?;
             let now = self.scenario.running(&self.target);

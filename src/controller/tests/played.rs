@@ -5,6 +5,7 @@ use tokio::sync::watch;
 
 use super::uncooperative::{asking_in_words, refusal};
 use super::*;
+use crate::archive;
 use crate::engine::Image;
 use crate::labels::{KIND_CLUSTER, KIND_ROLE};
 use crate::provisioner::{Played, ProvisionError};
@@ -214,6 +215,7 @@ impl Stage {
         at_once(async {
             // One that is there already stays as it is.
             if let Ok(id) = outsider.create_container(&self.node).await {
+                sets_up(&outsider, &id).await;
                 outsider.start_container(&id).await.expect("it starts");
             }
         });
@@ -245,6 +247,13 @@ pub(super) fn managed(mirrors: &[(&str, u16)], state: &str) -> Desired {
 pub(super) fn managed_for_pushes() -> Desired {
     let text = manifest_text(&[]).replace("External", "Managed");
     asking_in_words(text + "      - {host: \"localhost:5009\"}\n")
+}
+
+/// What kubeadm writes where it has made a control plane.
+pub(super) async fn sets_up(outsider: &Memory, node: &str) {
+    let files = [("etc/kubernetes/admin.conf", 0o600, &b"x"[..])];
+    let archive = archive::pack(files.into_iter(), 0).expect("it is packed");
+    outsider.put_archive(node, "/", archive).await.expect("the node is there");
 }
 
 pub(super) fn node(name: &str, role: &str) -> ContainerSpec {
