@@ -347,6 +347,9 @@ impl<E: Engine, P: Probe> Reconciler<E, P> {
         if ready.values().any(|at| *at == Err(Why::LeftAlone)) {
             wake = wake.into_iter().chain(self.observer.store().left_alone_until()).min();
         }
+        if view.observed.is_leaving {
+            wake = wake.into_iter().chain(self.observer.store().leaves_until()).min();
+        }
         self.wake = wake;
     }
 

@@ -25,6 +25,9 @@ use crate::subject::Subject;
 
 /// A node that is told to end has mostly done so by then: it is what `docker stop` gives it.
 pub(super) const ENDS_WITHIN: Duration = Duration::from_secs(10);
+/// What is removed is gone within so long after it was killed, on an engine that has much to do; what was stopped is said to
+/// have been.
+const REMOVED_WITHIN: Duration = Duration::from_secs(3);
 /// Who deletes a cluster tells one node after another.
 const OTHERS_FOLLOW_WITHIN: Duration = Duration::from_secs(1);
 
@@ -65,6 +68,8 @@ pub(super) struct Contents {
     pub(super) sighting: Sighting,
     /// Since when nodes are told to end, by id; those that have ended included.
     pub(super) ending: BTreeMap<String, Instant>,
+    /// Since when nodes are told to end and not said to have been stopped, by id: they may be being removed.
+    pub(super) leaving: BTreeMap<String, Instant>,
     /// Who wants to know that a container has ended.
     pub(super) on_end: BTreeMap<String, Arc<Notify>>,
     pub(super) triggers: BTreeSet<String>,
@@ -280,6 +285,15 @@ impl Contents {
         }
         let itself = self.ending.iter().filter(|(_, since)| **since + ENDS_WITHIN > now);
         itself.map(|(id, _)| id.clone()).collect()
+    }
+
+    /// When it will have shown whether nodes that were killed are being removed, and whether others follow.
+    pub(super) fn leaves_until(&self, now: Instant) -> Option<Instant> {
+        let until = self.leaving.iter().map(|(id, since)| {
+            let has_ended = self.containers.get(id).is_some_and(|node| node.summary.state != ContainerState::Running);
+            *since + if has_ended { REMOVED_WITHIN } else { OTHERS_FOLLOW_WITHIN }
+        });
+        until.filter(|until| *until > now).max()
     }
 
     pub(super) fn left_alone_until(&self, now: Instant) -> Option<Instant> {

@@ -64,9 +64,15 @@ impl Contents {
             "kill" if ends(event) => {
                 self.ending.retain(|_, since| since.elapsed() < ENDS_WITHIN);
                 self.ending.insert(event.id.clone(), Instant::now());
+                self.leaving.retain(|_, since| since.elapsed() < ENDS_WITHIN);
+                self.leaving.insert(event.id.clone(), Instant::now());
             }
+            "stop" => drop(self.leaving.remove(&event.id)),
             // Nobody is deleting the cluster.
-            "start" => self.ending.clear(),
+            "start" => {
+                self.ending.clear();
+                self.leaving.clear();
+            }
             // Who sets it up may have done so. Once that is so, those programs are ksail's own for the most part.
             "exec_die" if self.awaits_control_plane() => {
                 self.marks.soon(Object::ControlPlane, None);

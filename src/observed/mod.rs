@@ -83,6 +83,8 @@ pub struct Observed {
     pub unread_nodes: Vec<String>,
     /// Names of its nodes that do not run.
     pub stopped_nodes: Vec<String>,
+    /// Nodes of it were killed a moment ago, by whoever stops or removes them.
+    pub is_leaving: bool,
     /// Whether the cluster can be used, of one that ksail creates.
     pub control_plane: ControlPlane,
     /// What the cluster says of its registry, if there is a node to ask.

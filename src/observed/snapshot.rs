@@ -88,6 +88,7 @@ impl Contents {
             control_plane: self.control_plane_of(&all_nodes, desired),
             unread_nodes: self.unread_nodes(&all_nodes),
             stopped_nodes: stopped.map(|node| node.name.clone()).collect(),
+            is_leaving: !all_nodes.is_empty() && self.leaves_until(Instant::now()).is_some(),
             hosting: self.hosting.as_ref().filter(|_| self.wants_nodes()).map(|(_, hosting)| hosting.clone()),
             provisioner,
             strangers: others.iter().map(|record| stranger(&record.summary, desired)).collect(),

@@ -196,6 +196,11 @@ impl Store {
         }
     }
 
+    /// When it will have shown whether nodes that were killed are being removed.
+    pub fn leaves_until(&self) -> Option<Instant> {
+        self.contents().leaves_until(Instant::now())
+    }
+
     /// When the next node need no longer be left alone.
     pub fn left_alone_until(&self) -> Option<Instant> {
         self.contents().left_alone_until(Instant::now())

@@ -48,7 +48,8 @@ pub(super) fn sequence(
 
 /// Half a cluster must not pass for a whole one, and is somebody's work all the same.
 fn incomplete(desired: &Desired, observed: &Observed) -> Option<Obstacle> {
-    let is_half = observed.cluster == Cluster::Running && observed.control_plane == ControlPlane::Missing;
+    let is_there = observed.cluster == Cluster::Running && !observed.is_leaving;
+    let is_half = is_there && observed.control_plane == ControlPlane::Missing;
     is_half.then(|| Obstacle::ClusterIncomplete { cluster: desired.cluster.to_string() })
 }
 

@@ -37,6 +37,9 @@ fn cluster_ready(evidence: &Evidence<'_>) -> Option<Verdict> {
         (None, None, _) if !is_wanted => {
             verdict(False, Reason::ClusterLeft, format!("cluster {} is still there", desired.cluster))
         }
+        (None, None, Cluster::Running | Cluster::Stopped) if observed.is_leaving => {
+            verdict(False, Reason::Progressing, "its nodes are being stopped or removed".to_owned())
+        }
         (None, None, Cluster::Running) if !observed.stopped_nodes.is_empty() => {
             let names = observed.stopped_nodes.join(" ");
             let message = format!("not all of its nodes run; 'docker start {names}' starts the others");

@@ -110,6 +110,45 @@ async fn apply_does_not_wait_for_an_api_server_that_has_been_away_for_long() {
     assert!(message.contains(NODE) && message.contains(REFUSED), "{message}");
 }
 
+/// Both nodes of a cluster that is ready, and a watch.
+async fn whole() -> (Kind, [String; 2], JoinHandle<()>) {
+    let kind = Kind::that_works();
+    let first = starts(&kind, NODE, "control-plane", true).await;
+    let second = starts(&kind, "dev-worker", "worker", false).await;
+    let watch = kind.watch();
+    kind.world.until("it is ready", |world| told(world) == [(ConditionStatus::True, Reason::ClusterRunning)]).await;
+    kind.settles().await;
+    kind.world.recorder.0.lock().unwrap().clear();
+    (kind, [first, second], watch)
+}
+
+#[tokio::test(start_paused = true)]
+async fn nodes_that_somebody_removes_are_not_said_to_be_there_to_be_started() {
+    let (kind, nodes, watch) = whole().await;
+    // As kind removes them: one after the other, each killed, and gone a little later.
+    for id in nodes {
+        kind.world.engine.kill(&id, 137).unwrap();
+        sleep(Duration::from_millis(700)).await;
+        kind.world.engine.outsider().remove_container(&id).await.unwrap();
+    }
+    kind.asks_for("Absent");
+    sleep(Duration::from_secs(60)).await;
+    let told = told(&kind.world);
+    let expected = [(ConditionStatus::False, Reason::Progressing), (ConditionStatus::False, Reason::ClusterMissing)];
+    assert!(expected.starts_with(&told) && !told.is_empty(), "{told:?}");
+    kind.ends(watch).await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_node_that_was_stopped_or_killed_and_stays_is_said_to_be_there_to_be_started() {
+    let (kind, [_, worker], watch) = whole().await;
+    kind.world.engine.kill(&worker, 137).unwrap();
+    sleep(Duration::from_secs(5)).await;
+    let expected = [(ConditionStatus::False, Reason::Progressing), (ConditionStatus::False, Reason::ClusterStopped)];
+    assert_eq!(told(&kind.world), expected);
+    kind.ends(watch).await;
+}
+
 #[tokio::test(start_paused = true)]
 async fn a_cluster_of_somebody_elses_is_not_asked_whether_it_can_be_used() {
     let kind = Kind::that_works();
