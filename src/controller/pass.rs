@@ -375,6 +375,8 @@ impl<E: Engine, P: Probe> Reconciler<E, P> {
             // The first assessment after a sequence began says why it runs; later ones would only show it half-way.
             let is_half_way = |host: &str| self.runs(&Subject::mirror(host)) && before.is_progressing(host);
             status.keep(before, |host| is_half_way(host) || is_outdated(host));
+            let node = |name: &str| Subject::Node(name.to_owned());
+            status.keep_nodes(before, |name| unsettled.contains(&node(name)) || self.runs(&node(name)));
             if unsettled.contains(&Subject::Cluster(desired.cluster.to_string())) {
                 status.conditions.clone_from(&before.conditions);
             }

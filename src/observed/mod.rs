@@ -39,7 +39,9 @@ pub(crate) use self::programs::{advertised, containerds_proxy};
 pub use self::shadow::Shadow;
 pub use self::snapshot::Seen;
 pub use self::store::{Link, Store};
-pub use self::wiring::{Foreign, Unwired, Wire, WireState, asked_proxy, complaint, directory, path, unwired, wires};
+pub use self::wiring::{
+    Foreign, Unwired, Wire, WireState, asked_proxy, complaint, directory, misled, path, unwired, wires,
+};
 pub use self::word::{Spoken, counters, listen};
 use crate::desired::Desired;
 use crate::distribution::{is_of_cluster, node_layout};

@@ -71,16 +71,21 @@ pub fn unwired(node: &Node, mirror: &Mirror, desired: &Desired) -> Option<Unwire
     if let Some(complaint) = complaint(node, desired) {
         return Some(Unwired::Ignores(complaint));
     }
+    misled(node, mirror, desired).or_else(|| match &node.registry_config {
+        RegistryConfig::Unknown(why) => Some(Unwired::Unknown(why.clone())),
+        _ => None,
+    })
+}
+
+/// The first thing that sends them elsewhere although the node's containerd reads what it is told.
+pub fn misled(node: &Node, mirror: &Mirror, desired: &Desired) -> Option<Unwired> {
     let wrong = wires(node, mirror, &desired.cluster).find_map(|wire| match wire.state {
         WireState::AsDesired => None,
         WireState::Foreign(foreign) => Some(Unwired::Foreign(foreign)),
         WireState::Missing => Some(Unwired::Missing(wire.path)),
         WireState::Differs => Some(Unwired::Differs(wire.path)),
     });
-    wrong.or_else(|| asked_proxy(&node.proxy, node, mirror, desired)).or_else(|| match &node.registry_config {
-        RegistryConfig::Unknown(why) => Some(Unwired::Unknown(why.clone())),
-        _ => None,
-    })
+    wrong.or_else(|| asked_proxy(&node.proxy, node, mirror, desired))
 }
 
 /// That a node's containerd, told this of proxies, asks one in place of a mirror.

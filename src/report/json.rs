@@ -1,5 +1,7 @@
 //! JSON: one object per line for events, one document for a plan or a status.
 
+use std::collections::BTreeMap;
+
 use serde_json::{Value, json};
 
 use super::writer::Writer;
@@ -153,12 +155,16 @@ pub fn plan_as_json(desired: &Desired, plan: &Plan) -> Value {
 /// document: the conditions of the cluster and of each mirror, and what is left to be removed.
 pub fn status_as_json(status: &Status, engine: Option<&EngineInfo>) -> Value {
     let engine = engine.map(|info| json!({"name": info.name, "version": info.version, "address": info.address}));
+    let conditions_of = |conditions: &Vec<Condition>| conditions.iter().map(condition).collect::<Vec<_>>();
+    let nodes = status.node_conditions.iter();
+    let node_conditions: BTreeMap<_, _> = nodes.map(|(name, conditions)| (name, conditions_of(conditions))).collect();
     json!({
         "cluster": status.cluster,
         "state": status.state,
         "engine": engine,
         "conditions": status.conditions.iter().map(condition).collect::<Vec<_>>(),
         "nodes": status.nodes,
+        "nodeConditions": node_conditions,
         "mirrors": status.mirrors.iter().map(mirror).collect::<Vec<_>>(),
         "leftovers": status.leftovers.iter().map(leftover).collect::<Vec<_>>(),
         "ready": status.is_ready(),

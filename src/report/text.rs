@@ -158,6 +158,14 @@ fn condition(subject: &Subject, condition: &Condition) -> Option<Line> {
         (ConditionType::NetworkAttached, ConditionStatus::False) if *reason == Reason::NetworkNotFound => {
             Some(about.then(message))
         }
+        (ConditionType::Reachable | ConditionType::ReadsHostsFiles | ConditionType::Wired, ConditionStatus::False)
+            if *reason != Reason::Progressing =>
+        {
+            Some(about.bad(format!("not {name}")).then(why))
+        }
+        (ConditionType::Reachable | ConditionType::ReadsHostsFiles | ConditionType::Wired, ConditionStatus::True) => {
+            Some(about.good(name))
+        }
         (ConditionType::ClusterReady, ConditionStatus::True) => Some(about.good(name)),
         (ConditionType::ClusterReady, _) if is_passing(*reason) => None,
         (ConditionType::ClusterReady, _) => Some(about.bad(format!("not {name}")).then(why)),
@@ -249,7 +257,18 @@ pub fn status_as_table(status: &Status, wide: bool) -> String {
     for (host, why) in &status.leftovers {
         let _ = writeln!(text, "{host}: still to be removed: {why}");
     }
-    text + &about_cluster(status, wide)
+    text + &about_nodes(status) + &about_cluster(status, wide)
+}
+
+/// A line for each condition of a node that does not hold: mirrors only name the node.
+fn about_nodes(status: &Status) -> String {
+    let all = status.node_conditions.iter();
+    let said = all.flat_map(|(name, conditions)| conditions.iter().map(move |condition| (name, condition)));
+    let said = said.filter(|(_, condition)| condition.status == ConditionStatus::False);
+    said.fold(String::new(), |mut text, (name, Condition { kind, reason, message, .. })| {
+        let _ = writeln!(text, "node {name}: {}=False: {}: {message}", kind.as_str(), reason.as_str());
+        text
+    })
 }
 
 /// A line for each condition of the cluster that does not hold; with `wide` for those that do as well.

@@ -17,6 +17,8 @@ pub(super) struct Told {
     ready: BTreeSet<Subject>,
     /// What was told of upstreams that are not well, and not that they are back.
     upstreams: BTreeMap<Subject, (Reason, String)>,
+    /// What was told of nodes that are not well, and not that it has passed.
+    nodes: BTreeSet<(Subject, ConditionType)>,
 }
 
 /// What an event is to whoever has heard those before it.
@@ -38,6 +40,7 @@ impl Told {
             Event::Condition { subject, condition } if condition.kind == ConditionType::UpstreamReachable => {
                 return self.upstream(subject, condition);
             }
+            Event::Condition { subject: node @ Subject::Node(_), condition } => self.node(node, condition),
             Event::Condition { subject, condition } => self.condition(subject, condition),
             _ => true,
         };
@@ -66,6 +69,8 @@ impl Told {
                 self.is_waited_for.remove(subject);
                 self.ready.insert(subject.clone())
             }
+            // The node's own condition has said it, once for all mirrors.
+            ConditionStatus::False if condition.kind == ConditionType::Ready && condition.reason.is_of_node() => false,
             // It is being changed, which its actions tell.
             _ if condition.reason == Reason::Progressing => true,
             // The action that failed has said it.
@@ -76,6 +81,19 @@ impl Told {
                 }
                 true
             }
+        }
+    }
+
+    /// That a node is well is worth a line only to those who heard that it was not.
+    fn node(&mut self, node: &Subject, Condition { kind, status, reason, .. }: &Condition) -> bool {
+        let told = (node.clone(), *kind);
+        match status {
+            ConditionStatus::True => self.nodes.remove(&told),
+            ConditionStatus::False if *reason != Reason::Progressing => {
+                self.nodes.insert(told);
+                true
+            }
+            _ => false,
         }
     }
 
@@ -190,6 +208,41 @@ mod tests {
         let events = [Unknown, True, False, Unknown, True, True]
             .map(|status| condition(ConditionType::UpstreamReachable, status, "message"));
         assert_eq!(heard(&events), [Old, Old, New, Old, UpstreamIsBack, Old]);
+    }
+
+    #[test]
+    fn what_a_node_lacks_is_told_once_and_not_for_every_mirror_and_that_it_has_passed_to_who_heard_of_it() {
+        use ConditionStatus::{False, True, Unknown};
+        use News::{New, Old};
+        let of_node = |status, reason| {
+            let condition = Condition {
+                kind: ConditionType::Wired,
+                status,
+                reason,
+                message: "message".to_owned(),
+                since: Timestamp::UNIX_EPOCH,
+            };
+            Event::Condition { subject: Subject::Node("dev-worker".to_owned()), condition }
+        };
+        let of_mirror = |status, reason| {
+            let Event::Condition { subject, condition } = ready(status, "not wired: dev-worker") else {
+                unreachable!()
+            };
+            Event::Condition { subject, condition: Condition { reason, ..condition } }
+        };
+        let is_ready = || of_mirror(True, Reason::AsDesired);
+        let events = [
+            of_node(Unknown, Reason::Progressing),
+            of_node(False, Reason::Progressing),
+            of_node(True, Reason::Wired),
+            is_ready(),
+            of_node(False, Reason::NodeFileForeign),
+            of_mirror(False, Reason::NodeFileForeign),
+            of_node(True, Reason::Wired),
+            is_ready(),
+            of_mirror(False, Reason::NotAnswering),
+        ];
+        assert_eq!(heard(&events), [Old, Old, Old, New, New, Old, New, Old, New]);
     }
 
     #[test]

@@ -2,6 +2,7 @@
 
 use jiff::Timestamp;
 
+use crate::distribution::containerd::RegistryConfig;
 use crate::engine::EngineError;
 use crate::outcome::Failure;
 use crate::plan::Obstacle;
@@ -55,6 +56,12 @@ words! {
         NetworkAttached,
         /// Every node that runs sends pulls of its images to it.
         NodesWired,
+        /// Of a node: its files can be read.
+        Reachable,
+        /// Of a node: its containerd reads `hosts.toml` files.
+        ReadsHostsFiles,
+        /// Of a node: its files send pulls to all mirrors, and no proxy is in between.
+        Wired,
         /// Of a cluster that ksail creates: it exists, its nodes run, and its API server is ready.
         ClusterReady,
         /// Of a cluster with a registry to push to: tools in it are told of that one (KEP-1755).
@@ -208,6 +215,28 @@ impl Reason {
             Failure::InNode { .. } => Self::NodeUnreachable,
             Failure::Provisioner(ProvisionError::CannotRun { .. }) => Self::ProvisionerNotFound,
             Failure::Provisioner(_) | Failure::Remains { .. } => Self::ProvisionerFailed,
+        }
+    }
+
+    /// Whether a node is what is not as it should be.
+    pub const fn is_of_node(self) -> bool {
+        matches!(
+            self,
+            Self::NodeFileForeign
+                | Self::NodeConfigPathMissing
+                | Self::NodeConfigPathList
+                | Self::NodeRegistryMirrorsSet
+                | Self::NodeProxy
+                | Self::NodeUnreachable
+        )
+    }
+
+    /// Why a containerd that does not read `hosts.toml` files does not.
+    pub(super) const fn of_config(config: &RegistryConfig) -> Self {
+        match config {
+            RegistryConfig::List { .. } => Self::NodeConfigPathList,
+            RegistryConfig::MirrorsSet { .. } => Self::NodeRegistryMirrorsSet,
+            _ => Self::NodeConfigPathMissing,
         }
     }
 

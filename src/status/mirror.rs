@@ -4,13 +4,13 @@ use jiff::Timestamp;
 
 use super::ConditionStatus::{False, True, Unknown};
 use super::condition::Verdict;
+use super::node::trouble;
 use super::{ConditionStatus, ConditionType, Evidence, MirrorStatus, Reason};
 use crate::desired::Mirror;
-use crate::distribution::containerd::RegistryConfig;
 use crate::engine::ContainerState;
-use crate::observed::{Node, OwnContainer, Shadow, Unwired, unwired};
+use crate::observed::{OwnContainer, Shadow, unwired};
 use crate::outcome::Failure;
-use crate::plan::{Action, Obstacle, Sequence, Subject};
+use crate::plan::{Action, Sequence, Subject};
 use crate::probe::{Serving, UpstreamAnswer};
 use crate::registry::{Role, SecretFiles, Word, is_served_from_cache};
 
@@ -180,7 +180,8 @@ fn network_attached(mirror: &Mirror, found: Option<&OwnContainer>, evidence: &Ev
     }
 }
 
-/// Of the nodes that run; the first that is not wired says why.
+/// Of the nodes that run: the first that is not wired gives the word. The whole is told by [their own](super::node)
+/// conditions.
 fn nodes_wired(mirror: &Mirror, evidence: &Evidence<'_>) -> Verdict {
     let verdict = |status, reason, message| Verdict::new(ConditionType::NodesWired, status, reason, message);
     let nodes = &evidence.observed.nodes;
@@ -188,47 +189,21 @@ fn nodes_wired(mirror: &Mirror, evidence: &Evidence<'_>) -> Verdict {
     if nodes.is_empty() && unread.is_none() {
         return verdict(Unknown, Reason::NoNodes, "no node of the cluster runs".to_owned());
     }
-    let found = nodes.iter().filter_map(|node| Some((node, unwired(node, mirror, evidence.desired)?)));
-    let (unknown, known): (Vec<_>, Vec<_>) = found.partition(|(_, why)| matches!(why, Unwired::Unknown(_)));
-    if let Some((reason, message)) = known.first().map(|(node, why)| trouble(node, why, evidence)) {
-        return verdict(False, reason, message);
-    }
-    if let Some(name) = unread {
-        return verdict(Unknown, Reason::Progressing, format!("{name} has not been looked into yet"));
-    }
-    let unknown = unknown.first().map(|(node, why)| trouble(node, why, evidence).1);
-    match (unknown, nodes.len()) {
-        (Some(message), _) => verdict(Unknown, Reason::NodeConfigUnknown, message),
-        (None, 1) => verdict(True, Reason::Wired, "1 node is wired".to_owned()),
-        (None, count) => verdict(True, Reason::Wired, format!("{count} nodes are wired")),
-    }
-}
-
-/// Why a node does not send a mirror's pulls to it, in words.
-fn trouble(node: &Node, why: &Unwired, evidence: &Evidence<'_>) -> (Reason, String) {
-    let name = &node.name;
-    match why {
-        Unwired::Unreadable(why) => (Reason::NodeUnreachable, format!("the files of {name} cannot be read: {why}")),
-        Unwired::Ignores(complaint) => {
-            let reason = match node.registry_config {
-                RegistryConfig::List { .. } => Reason::NodeConfigPathList,
-                RegistryConfig::MirrorsSet { .. } => Reason::NodeRegistryMirrorsSet,
-                _ => Reason::NodeConfigPathMissing,
-            };
-            (reason, complaint.clone())
+    let found = nodes.iter().filter_map(|node| {
+        let (status, reason, _) = trouble(node, &unwired(node, mirror, evidence.desired)?, evidence);
+        Some((node.name.as_str(), status, reason))
+    });
+    let (known, unknown): (Vec<_>, Vec<_>) = found.partition(|(_, status, _)| *status == False);
+    let names =
+        |nodes: &[(&str, ConditionStatus, Reason)]| nodes.iter().map(|(name, ..)| *name).collect::<Vec<_>>().join(", ");
+    match (known.first(), unread, unknown.first(), nodes.len()) {
+        (Some((.., reason)), ..) => verdict(False, *reason, format!("not wired: {}", names(&known))),
+        (None, Some(name), ..) => verdict(Unknown, Reason::Progressing, format!("{name} has not been looked into yet")),
+        (None, None, Some((.., reason)), _) => {
+            verdict(Unknown, *reason, format!("not known of {}; a pull shows it", names(&unknown)))
         }
-        Unwired::Foreign(file) => {
-            let foreign = Obstacle::NodeFileForeign { node: name.clone(), file: file.clone() };
-            (Reason::NodeFileForeign, foreign.to_string())
-        }
-        Unwired::Missing(path) | Unwired::Differs(path) => match evidence.failures.get(&Subject::Node(name.clone())) {
-            Some(failure) => (Reason::NodeUnreachable, failure.to_string()),
-            None => (Reason::Progressing, format!("{path} is not written on {name} yet")),
-        },
-        Unwired::Proxied(complaint) => (Reason::NodeProxy, complaint.clone()),
-        Unwired::Unknown(why) => {
-            (Reason::NodeConfigUnknown, format!("whether containerd on {name} reads hosts.toml files: {why}"))
-        }
+        (None, None, None, 1) => verdict(True, Reason::Wired, "1 node is wired".to_owned()),
+        (None, None, None, count) => verdict(True, Reason::Wired, format!("{count} nodes are wired")),
     }
 }
 

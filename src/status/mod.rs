@@ -3,6 +3,7 @@
 mod cluster;
 mod condition;
 mod mirror;
+mod node;
 
 use std::collections::BTreeMap;
 
@@ -31,6 +32,8 @@ pub struct Status {
     pub conditions: Vec<Condition>,
     /// Names of its nodes that run.
     pub nodes: Vec<String>,
+    /// Conditions of each of them: what keeps mirrors from being pulled through is told there, once.
+    pub node_conditions: BTreeMap<String, Vec<Condition>>,
     /// Mirrors in order of their hosts.
     pub mirrors: Vec<MirrorStatus>,
     /// What is still to be removed, hosts and volumes, and why it is not.
@@ -94,6 +97,7 @@ impl Status {
             state: format!("{:?}", desired.state),
             conditions: cluster::conditions(evidence),
             nodes: evidence.observed.nodes.iter().map(|node| node.name.clone()).collect(),
+            node_conditions: node_conditions(evidence),
             mirrors: desired.mirrors.values().map(|mirror| mirror::assess(mirror, evidence)).collect(),
             leftovers: leftovers(evidence),
         };
@@ -110,7 +114,8 @@ impl Status {
         let message = error.to_string();
         let mut status = self.clone();
         let of_mirrors = status.mirrors.iter_mut().flat_map(|mirror| &mut mirror.conditions);
-        for condition in of_mirrors.chain(&mut status.conditions) {
+        let of_nodes = status.node_conditions.values_mut().flatten();
+        for condition in of_mirrors.chain(of_nodes).chain(&mut status.conditions) {
             if condition.kind != ConditionType::UpstreamReachable {
                 let verdict = Verdict::new(condition.kind, Unknown, reason, message.clone());
                 *condition = verdict.at(if condition.status == Unknown { condition.since } else { now });
@@ -131,6 +136,15 @@ impl Status {
                 if let (Some(told), Some(answered)) = (told, answered) {
                     *told = answered;
                 }
+            }
+        }
+    }
+
+    /// Takes the nodes that `keep` names from `before`: what is observed of them is half-way, or outdated.
+    pub fn keep_nodes(&mut self, before: &Status, keep: impl Fn(&str) -> bool) {
+        for (name, conditions) in self.node_conditions.iter_mut().filter(|(name, _)| keep(name)) {
+            if let Some(old) = before.node_conditions.get(name) {
+                conditions.clone_from(old);
             }
         }
     }
@@ -185,9 +199,17 @@ impl Status {
             let changed = mirror.conditions.iter().filter(|condition| !before.contains(condition));
             changed.map(|condition| (Subject::mirror(&mirror.host), condition))
         });
+        let nodes = self.node_conditions.iter().flat_map(|(name, conditions)| {
+            let before = before.and_then(|before| before.node_conditions.get(name)).map_or(&[][..], Vec::as_slice);
+            let changed = conditions.iter().filter(|condition| !before.contains(condition));
+            changed.map(|condition| (Subject::Node(name.clone()), condition))
+        });
         let before = before.map_or(&[][..], |before| &before.conditions);
         let changed = self.conditions.iter().filter(|condition| !before.contains(condition));
-        mirrors.chain(changed.map(|condition| (Subject::Cluster(self.cluster.clone()), condition))).collect()
+        nodes
+            .chain(mirrors)
+            .chain(changed.map(|condition| (Subject::Cluster(self.cluster.clone()), condition)))
+            .collect()
     }
 
     fn by_host(&self) -> BTreeMap<&str, &MirrorStatus> {
@@ -202,6 +224,9 @@ impl Status {
             }
         };
         keep(&mut self.conditions, &before.conditions);
+        for (name, conditions) in &mut self.node_conditions {
+            keep(conditions, before.node_conditions.get(name).map_or(&[][..], Vec::as_slice));
+        }
         let of_mirrors = before.by_host();
         for mirror in &mut self.mirrors {
             let before = of_mirrors.get(mirror.host.as_str()).map_or(&[][..], |before| &before.conditions);
@@ -220,6 +245,13 @@ impl MirrorStatus {
     pub fn is_ready(&self) -> bool {
         self.condition(ConditionType::Ready).is_some_and(|ready| ready.status == ConditionStatus::True)
     }
+}
+
+fn node_conditions(evidence: &Evidence<'_>) -> BTreeMap<String, Vec<Condition>> {
+    let observed = evidence.observed;
+    let read = observed.nodes.iter().map(|node| (node.name.clone(), node::conditions(node, evidence)));
+    let unread = observed.unread_nodes.iter().map(|name| (name.clone(), node::unread(name, evidence)));
+    read.chain(unread).collect()
 }
 
 fn leftovers(evidence: &Evidence<'_>) -> BTreeMap<String, String> {

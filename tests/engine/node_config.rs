@@ -68,7 +68,12 @@ fn is_named_with_the_fix(
     for (broken, reason, words) in all {
         let mark = watch.mark();
         node.write(config, &broken);
-        let message = await_wired(&mut watch, mark, &mirror, ("False", reason));
+        let summed_up = await_wired(&mut watch, mark, &mirror, ("False", reason));
+        assert_eq!(summed_up, format!("not wired: {}", node.name()));
+        let event = watch.await_event_since(mark, "the node says why", NOTICED, |event| {
+            event.is("condition") && event.text("node") == node.name() && event.text("type") == "ReadsHostsFiles"
+        });
+        let message = event.text("message");
         let restart = format!("docker restart {}", node.name());
         let table = table.replace('\'', "\"");
         let fix = format!("in {config} on the node, say config_path = \"{directory}\" under [{table}]");

@@ -29,6 +29,8 @@ fn two_clusters_whose_nodes_share_a_directory_leave_each_others_files_alone_and_
     assert_eq!(file().as_ref(), Some(&written), "not written over: {applied}");
     let (status, reason, message) = second.status().of_mirror("docker.io", "NodesWired");
     assert_eq!((status.as_str(), reason.as_str()), ("False", "NodeFileForeign"), "{message}");
+    assert_eq!(message, format!("not wired: {}", nodes[1].name()));
+    let (_, _, message) = second.status().of_node(nodes[1].name(), "Wired");
     assert!(message.contains(&format!("is cluster {}'s", first.cluster)), "{message}");
     assert_eq!(second.status().of_mirror("ghcr.io", "NodesWired").1, "Wired");
 

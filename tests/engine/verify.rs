@@ -284,13 +284,14 @@ fn a_node_that_asks_a_proxy_in_place_of_the_mirror_is_named_with_the_line_to_wri
     scenario.write(std::slice::from_ref(&mirror));
     let name = scenario.container_name(&mirror);
     let no_proxy = format!("NO_PROXY=127.0.0.1,{name}");
-    let wired = || scenario.status().of_mirror("docker.io", "NodesWired");
     let verify = || scenario.ksail(&["verify", "--image", IMAGE]);
 
     let node = Node::kind_told(&scenario, "control-plane", &[PROXY, "NO_PROXY=127.0.0.1"], &[]);
     let applied = scenario.ksail(&["apply"]);
     assert!(applied.code == 1 && applied.stderr.contains("docker.io (NodeProxy)"), "{applied}");
-    let (status, reason, message) = wired();
+    let said = scenario.status();
+    assert_eq!(said.of_mirror("docker.io", "NodesWired").1, "NodeProxy", "{}", said.json);
+    let (status, reason, message) = said.of_node(node.name(), "Wired");
     assert_eq!((status.as_str(), reason.as_str()), ("False", "NodeProxy"), "{message}");
     assert!(
         message.contains("asks the proxy http://127.0.0.1:9 in place of") && message.contains(&no_proxy),
@@ -304,7 +305,7 @@ fn a_node_that_asks_a_proxy_in_place_of_the_mirror_is_named_with_the_line_to_wri
     // As after a drop-in for its service: the container still says the other thing.
     let node = Node::kind_told(&scenario, "control-plane", &[PROXY, "NO_PROXY=127.0.0.1"], &[&no_proxy]);
     scenario.apply();
-    assert_eq!(wired().1, "Wired");
+    assert_eq!(scenario.status().of_mirror("docker.io", "NodesWired").1, "Wired");
     let verified = verify();
     assert_eq!(verified.code, 0, "{verified}");
     drop(node);

@@ -271,6 +271,11 @@ impl Status {
         condition(&self.mirror(host)["conditions"], kind)
     }
 
+    /// Status, reason and message of a condition of a node.
+    pub(crate) fn of_node(&self, node: &str, kind: &str) -> (String, String, String) {
+        condition(&self.json["nodeConditions"][node], kind)
+    }
+
     /// Status, reason and message of a condition of the cluster itself.
     pub(crate) fn of_cluster(&self, kind: &str) -> (String, String, String) {
         condition(&self.json["conditions"], kind)

@@ -260,9 +260,14 @@ fn condition(kind: ConditionType, status: ConditionStatus, reason: Reason, messa
     Event::Condition { subject: Subject::mirror("docker.io"), condition }
 }
 
+fn of_node(event: Event) -> Event {
+    let Event::Condition { condition, .. } = event else { return event };
+    Event::Condition { subject: Subject::Node("dev-worker".to_owned()), condition }
+}
+
 fn conditions() -> Vec<Event> {
     use ConditionStatus::{False, True};
-    use ConditionType::{ClusterReady, NetworkAttached, Ready, RegistryAdvertised, UpstreamReachable};
+    use ConditionType::{ClusterReady, NetworkAttached, Ready, RegistryAdvertised, UpstreamReachable, Wired};
     vec![
         condition(Ready, True, Reason::AsDesired, "as ksail.yaml says"),
         condition(Ready, False, Reason::NotAnswering, "registry hangs: it does not answer /v2/"),
@@ -290,6 +295,13 @@ fn conditions() -> Vec<Event> {
             Reason::NetworkNotFound,
             "network kind does not exist yet; the mirror is attached when it appears",
         ),
+        of_node(condition(
+            Wired,
+            False,
+            Reason::NodeFileForeign,
+            "dev-worker: /etc/containerd/certs.d/docker.io/hosts.toml was not written by ksail and is left alone",
+        )),
+        of_node(condition(Wired, True, Reason::Wired, "its pulls go to the mirrors")),
         condition(ClusterReady, True, Reason::ClusterRunning, "its nodes run"),
         condition(
             ClusterReady,
