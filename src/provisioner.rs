@@ -39,8 +39,8 @@ pub struct Provisioner {
     pub path: Option<OsString>,
     /// What `~` in a path stands for.
     pub home: Option<PathBuf>,
-    /// The engine, when it is another than the programs would find by themselves.
-    pub docker_host: Option<String>,
+    /// Variables that say which engine it is, when it is another than the programs would find by themselves.
+    pub engine: Vec<(&'static str, String)>,
     /// What is asked without a proxy by this machine's environment, where that has a proxy: the programs hand both on to
     /// the nodes, whose containerd would have the proxy asked in place of the mirrors.
     pub no_proxy: Option<String>,
@@ -263,9 +263,7 @@ impl Provisioner {
         if let Some(kubeconfig) = kubeconfig {
             command.env("KUBECONFIG", self.expanded(kubeconfig));
         }
-        if let Some(host) = &self.docker_host {
-            command.env("DOCKER_HOST", host);
-        }
+        command.envs(self.engine.iter().map(|(name, value)| (name, value)));
         if let Some(no_proxy) = &self.no_proxy {
             let said = Some(no_proxy.as_str()).filter(|said| !said.is_empty());
             let all: Vec<_> = said.into_iter().chain(direct.iter().map(String::as_str)).collect();
@@ -391,8 +389,8 @@ pub(crate) mod tests {
         let written = writer.args(["-c", write, "sh"]).arg(&path).arg(script).status().unwrap();
         assert!(written.success());
         let path = Some(directory.path().as_os_str().to_owned());
-        let (home, docker_host) = (Some("/home/me".into()), Some("unix:///x".to_owned()));
-        (directory, Provisioner { path, home, docker_host, ..Provisioner::default() })
+        let (home, engine) = (Some("/home/me".into()), vec![("DOCKER_HOST", "unix:///x".to_owned())]);
+        (directory, Provisioner { path, home, engine, ..Provisioner::default() })
     }
 
     async fn run(script: &str, stop: &CancellationToken) -> (Result<(), ProvisionError>, Vec<String>) {

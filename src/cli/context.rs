@@ -24,6 +24,8 @@ use crate::provisioner::Provisioner;
 
 /// The exit code of a program that a second SIGINT ended: 128 and the signal's number.
 const INTERRUPTED: i32 = 130;
+/// Tells kind whose engine to take: <https://kind.sigs.k8s.io/docs/user/rootless/>
+const KIND_PROVIDER: &str = "KIND_EXPERIMENTAL_PROVIDER";
 
 /// An environment variable; one that is not Unicode is as good as none.
 pub(super) fn variable(name: &str) -> Option<String> {
@@ -45,8 +47,7 @@ pub(super) fn load(path: &Path) -> Result<Manifest, Exit> {
 /// The engine, and how its containers are reached.
 pub(super) fn engine(global: &Global) -> Result<(Docker, FromHere, String), Exit> {
     let home = env::home_dir();
-    let address = locate(global.host.as_deref(), &variable, home.as_deref())
-        .map_err(|error| Exit::new(BAD_INPUT, error.to_string()))?;
+    let address = located(global)?;
     let at = match &address {
         Address::Unix(_) | Address::Pipe(_) => EngineAt::ThisMachine,
         Address::Tcp(host) | Address::Tls { host, .. } => machine(host.rsplit_once(':').map_or(host, |(name, _)| name)),
@@ -63,6 +64,11 @@ pub(super) fn engine(global: &Global) -> Result<(Docker, FromHere, String), Exit
         Ok(directory) => (engine, probe.remembering(Arc::new(Refused::in_directory(&directory))), text),
         Err(_) => (engine, probe, text),
     })
+}
+
+fn located(global: &Global) -> Result<Address, Exit> {
+    let found = locate(global.host.as_deref(), &variable, env::home_dir().as_deref());
+    found.map_err(|error| Exit::new(BAD_INPUT, error.to_string()))
 }
 
 /// Says once what of the docker CLI's configuration cannot be read, as the CLI itself does.
@@ -109,8 +115,8 @@ pub(super) fn controller(
     claim: Option<Claim>,
 ) -> Result<Controller<Docker, FromHere>, Exit> {
     let (engine, probe, address) = engine(global)?;
+    let provisioner = provisioner(global)?;
     let lock = ClusterLock::of_user(variable, &manifest.name, &address);
-    let provisioner = provisioner(global, &address);
     let env = Arc::new(variable);
     let path = manifest.path.clone();
     let context = context_at(&address);
@@ -136,18 +142,24 @@ pub(super) fn claim(global: &Global, path: &Path, cluster: &ClusterName, adopt: 
 
 /// What takes a snapshot for one command.
 pub(super) fn observer(global: &Global) -> Result<Observer<Docker, FromHere>, Exit> {
-    let (engine, probe, address) = engine(global)?;
-    let provisioner = provisioner(global, &address);
+    let (engine, probe, _) = engine(global)?;
+    let provisioner = provisioner(global)?;
     Ok(Observer::new(engine, Prober::new(probe), provisioner))
 }
 
 /// Finds kind and k3d. They look for the engine as the docker CLI does; what that would not find they are told.
-pub(super) fn provisioner(global: &Global, address: &str) -> Provisioner {
+pub(super) fn provisioner(global: &Global) -> Result<Provisioner, Exit> {
+    let address = located(global)?;
     let runtime = variable("XDG_RUNTIME_DIR").filter(|path| !path.is_empty());
-    let is_rootless = runtime.is_some_and(|path| address.starts_with(&format!("unix://{path}/")));
-    let docker_host = (global.host.is_some() || is_rootless).then(|| address.to_owned());
+    let is_rootless = runtime.is_some_and(|path| address.to_string().starts_with(&format!("unix://{path}/")));
+    let is_found = global.host.is_none() && !is_rootless && !address.is_podmans();
+    let mut engine = if is_found { Vec::new() } else { address.for_programs() };
+    // kind takes Docker where both are there.
+    if address.is_podmans() && variable(KIND_PROVIDER).is_none() {
+        engine.push((KIND_PROVIDER, "podman".to_owned()));
+    }
     let no_proxy = Provisioner::no_proxy_in(variable);
-    Provisioner { path: env::var_os("PATH"), home: env::home_dir(), docker_host, no_proxy, played: None }
+    Ok(Provisioner { path: env::var_os("PATH"), home: env::home_dir(), engine, no_proxy, played: None })
 }
 
 /// Whether this process was started with SIGHUP ignored, as `nohup` does it.

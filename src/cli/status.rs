@@ -40,8 +40,8 @@ enum Format {
 
 pub(super) async fn run(global: &Global, arguments: &Arguments) -> Result<u8, Exit> {
     let desired = resolve(&load(&manifest_path(global)?)?, &context_of(global)?);
-    let (engine, probe, address) = engine(global)?;
-    let observer = Observer::new(engine.clone(), Prober::new(probe.clone()), provisioner(global, &address));
+    let (engine, probe, _) = engine(global)?;
+    let observer = Observer::new(engine.clone(), Prober::new(probe.clone()), provisioner(global)?);
     let failed = |error: crate::engine::EngineError| Exit::new(FAILED, error.to_string());
     let info = engine.info().await.map_err(failed)?;
     let (seen, upstreams) = futures_util::join!(survey(&observer, &desired), upstreams(&desired, &probe));

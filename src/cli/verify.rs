@@ -44,9 +44,9 @@ pub(super) async fn run(global: &Global, arguments: &Arguments) -> Result<u8, Ex
     let desired = resolve(&load(&manifest_path(global)?)?, &context_of(global)?);
     // What is asked for is checked before anybody looks at the engine.
     chosen(&desired, arguments)?;
-    let (engine, probe, address) = engine(global)?;
+    let (engine, probe, _) = engine(global)?;
     let failed = |error: crate::engine::EngineError| Exit::new(FAILED, error.to_string());
-    let observer = Observer::new(engine.clone(), Prober::new(probe.clone()), provisioner(global, &address));
+    let observer = Observer::new(engine.clone(), Prober::new(probe.clone()), provisioner(global)?);
     let surveyed = timeout_at(deadline, survey(&observer, &desired)).await;
     let surveyed = surveyed.map_err(|_| {
         Exit::new(FAILED, "time is up before the engine has said what there is; give it more with --timeout")

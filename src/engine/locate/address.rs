@@ -69,6 +69,28 @@ impl fmt::Display for Address {
 }
 
 impl Address {
+    /// What tells it to programs of Docker's: variables and their values.
+    pub fn for_programs(&self) -> Vec<(&'static str, String)> {
+        let tls = match self {
+            Self::Tls { certificates, .. } => {
+                vec![("DOCKER_TLS_VERIFY", "1".to_owned()), ("DOCKER_CERT_PATH", certificates.display().to_string())]
+            }
+            // An empty one is as good as none.
+            Self::Tcp(_) => vec![("DOCKER_TLS_VERIFY", String::new())],
+            Self::Unix(_) | Self::Pipe(_) | Self::Ssh(_) => Vec::new(),
+        };
+        let host = match self {
+            Self::Tls { host, .. } => format!("tcp://{host}"),
+            other => other.to_string(),
+        };
+        [("DOCKER_HOST", host)].into_iter().chain(tls).collect()
+    }
+
+    /// Whether it is a socket that Podman makes, by its name.
+    pub fn is_podmans(&self) -> bool {
+        matches!(self, Self::Unix(path) if path.file_name().is_some_and(|name| name == "podman.sock"))
+    }
+
     /// Reads the text of an address found at `origin`; with `certificates` a TCP address is reached by TLS.
     pub(super) fn parse(origin: &str, value: &str, certificates: Option<PathBuf>) -> Result<Self, LocateError> {
         let bad = |problem: &str| LocateError::BadAddress {

@@ -155,6 +155,24 @@ fn tls_needs_its_certificates() {
 }
 
 #[test]
+fn programs_of_dockers_are_told_of_exactly_this_engine() {
+    let told = |address: &Address| {
+        let variables = address.for_programs().into_iter().map(|(name, value)| format!("{name}={value}"));
+        variables.collect::<Vec<_>>().join(" ")
+    };
+    let tls = Address::Tls { host: "example.com:2376".to_owned(), certificates: "/certs".into() };
+    // They know no `https`, and `tcp` is plain to them without the second variable.
+    assert_eq!(told(&tls), "DOCKER_HOST=tcp://example.com:2376 DOCKER_TLS_VERIFY=1 DOCKER_CERT_PATH=/certs");
+    let plain = Address::Tcp("example.com:2375".to_owned());
+    assert_eq!(told(&plain), "DOCKER_HOST=tcp://example.com:2375 DOCKER_TLS_VERIFY=");
+    let ssh = Address::parse("--host", "ssh://me@build:2222", None).unwrap();
+    assert_eq!(told(&ssh), "DOCKER_HOST=ssh://me@build:2222");
+    assert_eq!(told(&Address::Unix("/x.sock".into())), "DOCKER_HOST=unix:///x.sock");
+    assert!(Address::Unix("/run/user/1000/podman/podman.sock".into()).is_podmans());
+    assert!(!Address::Unix("/var/run/docker.sock".into()).is_podmans());
+}
+
+#[test]
 fn a_context_brings_its_own_certificates() {
     let directory = format!("contexts/tls/{:x}/docker", Sha256::digest("remote"));
     let machine = Machine::new()
