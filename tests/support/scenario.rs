@@ -18,6 +18,9 @@ use super::manifest::{Mirror, manifest_of};
 use super::watch::Watch;
 use super::{http, sweep};
 
+/// How many there have been.
+static SCENARIOS: AtomicU16 = AtomicU16::new(0);
+
 /// Removes everything it and ksail made when it is dropped.
 pub(crate) struct Scenario {
     pub(crate) docker: Docker,
@@ -36,7 +39,6 @@ pub(crate) struct Scenario {
 }
 
 impl Scenario {
-    /// No other name may begin with this one: what is called by a scenario's name goes with it.
     pub(crate) fn new(name: &str) -> Self {
         Self::on(Docker::default(), name)
     }
@@ -50,7 +52,9 @@ impl Scenario {
 
     pub(crate) fn on(docker: Docker, name: &str) -> Self {
         sweep::once(&docker);
-        let cluster = format!("{}-{name}", sweep::prefix());
+        // What has a scenario's name in its own goes with it: a number keeps one apart from another that begins like it.
+        let number = SCENARIOS.fetch_add(1, Ordering::Relaxed);
+        let cluster = format!("{}-{number}-{name}", sweep::prefix());
         let home = TempDir::with_prefix("ksail-test-").expect("a temporary directory");
         fs::create_dir(home.path().join("project")).expect("a directory in it");
         let network = format!("{cluster}-kind");
