@@ -128,7 +128,7 @@ impl ResolveContext {
 pub fn resolve(manifest: &Manifest, context: &ResolveContext) -> Desired {
     let network = match manifest.distribution {
         Distribution::Kind => context.kind_network.clone().unwrap_or_else(|| "kind".to_owned()),
-        Distribution::K3d => format!("k3d-{}", manifest.name),
+        Distribution::K3d => names::k3d_network(&manifest.name),
     };
     let registries = &manifest.registries;
     let mut mirrors = match manifest.state {

@@ -33,6 +33,9 @@ pub const K3D_ROLE: &str = "k3d.role";
 /// Set by k3d on its nodes: the network the cluster uses.
 pub const K3D_NETWORK: &str = "k3d.cluster.network";
 
+/// Set by k3d on what it makes, networks included: key and value.
+pub const OF_K3D: (&str, &str) = ("app", "k3d");
+
 /// Labels of an object.
 pub type Labels = BTreeMap<String, String>;
 

@@ -17,6 +17,11 @@ const SUFFIX: usize = 8;
 /// mirror can have such a name.
 const NEXT: &str = ".next";
 
+/// The network that k3d makes for a cluster.
+pub fn k3d_network(cluster: &ClusterName) -> String {
+    format!("k3d-{cluster}")
+}
+
 /// Name of a mirror's container, its volume and its network alias: `ksail-<cluster>-<slug>`, at most 63 characters.
 ///
 /// A host whose slug can mean this one host only has no suffix; every other host has one, and so has a name that is cut.

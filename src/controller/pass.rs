@@ -347,6 +347,9 @@ impl<E: Engine, P: Probe> Reconciler<E, P> {
         if ready.values().any(|at| *at == Err(Why::LeftAlone)) {
             wake = wake.into_iter().chain(self.observer.store().left_alone_until()).min();
         }
+        if view.observed.network_is_left {
+            wake = wake.into_iter().chain(self.observer.store().made_anew_until()).min();
+        }
         if view.observed.is_leaving {
             wake = wake.into_iter().chain(self.observer.store().leaves_until()).min();
         }
@@ -405,6 +408,7 @@ impl<E: Engine, P: Probe> Reconciler<E, P> {
         let is_read = !view.unsettled.is_empty()
             || self.store().asks_cluster()
             || self.store().comes_up()
+            || (view.observed.network_is_left && !view.observed.network_is_deserted)
             || !view.observed.unread_nodes.is_empty()
             || is_asked_again;
         let is_pending =

@@ -13,17 +13,13 @@ use super::intent::Removals;
 use super::subject::{Decision, Kind, Planned, ToCluster, Tracked, Why};
 use crate::desired::Desired;
 use crate::manifest::Host;
-use crate::observed::Observed;
+use crate::observed::{MADE_ANEW_WITHIN, Observed};
 use crate::plan::{Action, Plan, Sequence, Step, Subject};
 
 /// A file has to be as it is for this long before what left it is removed.
 pub(super) const STABLE: Duration = Duration::from_secs(1);
 /// And for this long before content goes, the cluster, or everything at once.
 const STABLE_FOR_GOOD: Duration = Duration::from_secs(10);
-
-/// Whoever deletes a cluster by hand may be about to make it anew, and has begun to by then: two programs that make one at
-/// the same time undo each other's work.
-const MADE_ANEW_WITHIN: Duration = Duration::from_secs(2);
 
 /// Everything that the answer depends on.
 #[expect(clippy::struct_excessive_bools, reason = "four facts that have nothing to do with each other")]
@@ -279,6 +275,7 @@ pub(super) const fn is_of_removal(action: &Action) -> bool {
         Action::RemoveNodeFiles { .. }
             | Action::RemoveNodeDirectories { .. }
             | Action::WithdrawRegistry { .. }
+            | Action::RemoveNetwork { .. }
             | Action::DeleteCluster { .. }
     )
 }

@@ -8,6 +8,8 @@ mod cluster;
 #[cfg(unix)]
 mod control_plane;
 mod exposure;
+#[cfg(unix)]
+mod k3ds_network;
 mod meanwhile;
 #[cfg(unix)]
 mod played;

@@ -101,6 +101,9 @@ pub trait Engine: Clone + Send + Sync + 'static {
         force: bool,
     ) -> impl Future<Output = Result<()>> + Send;
 
+    /// Removes a network. [`EngineError::Conflict`] while a running container is on it.
+    fn remove_network(&self, network: &str) -> impl Future<Output = Result<()>> + Send;
+
     /// Volumes that carry every one of `labels`.
     fn list_volumes(&self, labels: &[Label<'_>]) -> impl Future<Output = Result<Vec<Volume>>> + Send;
     /// One volume by exact name.
@@ -364,6 +367,8 @@ pub struct Network {
     pub name: String,
     /// Ranges that the engine gives addresses of, such as `172.18.0.0/16`.
     pub subnets: Vec<String>,
+    /// All labels.
+    pub labels: BTreeMap<String, String>,
 }
 
 /// A volume of the engine.

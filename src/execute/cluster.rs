@@ -2,8 +2,9 @@
 
 use std::time::Duration;
 
-use tokio::time::sleep;
+use tokio::time::{sleep, timeout};
 use tokio_util::sync::CancellationToken;
+use tracing::debug;
 
 use super::executor::Executor;
 use crate::distribution::existing::rules_itself_out;
@@ -12,7 +13,8 @@ use crate::engine::{ContainerSummary, Engine, EngineError};
 use crate::event::Event;
 use crate::labels::{CLUSTER, K3D_NETWORK, KSAIL, MANAGED_BY, is_ours};
 use crate::limit::FILE;
-use crate::observed::{NetworkRef, is_a_mirrors};
+use crate::manifest::Distribution;
+use crate::observed::{NetworkRef, is_a_mirrors, is_k3ds};
 use crate::outcome::Failure;
 use crate::plan::{Action, ClusterSpec, Subject, Target};
 use crate::probe::Probe;
@@ -21,6 +23,8 @@ use crate::provisioner::ProvisionError;
 /// The engine has this long to finish a node that a program asked for and was ended before it heard of it: a second is
 /// twice what that takes on a loaded machine.
 const COMES_WITHIN: Duration = Duration::from_secs(1);
+/// Whoever waits for the end of a creation that has failed does not wait longer for what is in nobody's way.
+const CLEARED_WITHIN: Duration = Duration::from_secs(5);
 
 impl<E: Engine, P: Probe> Executor<E, P> {
     /// Creates a cluster where there is none. What a run that failed or was stopped has left is for the next sequence
@@ -55,6 +59,7 @@ impl<E: Engine, P: Probe> Executor<E, P> {
                     // What the program asked the engine for last may come into being after it has been ended.
                     sleep(COMES_WITHIN).await;
                 }
+                self.clear_network_of(cluster).await;
                 Err(failure.into())
             }
         }
@@ -93,7 +98,11 @@ impl<E: Engine, P: Probe> Executor<E, P> {
         let Some(name) = of_cluster.iter().find_map(|container| container.labels.get(K3D_NETWORK)) else {
             return Ok(());
         };
-        let network = NetworkRef::named(name);
+        self.leave(&NetworkRef::named(name), cluster).await
+    }
+
+    /// Takes this cluster's registries off a network.
+    async fn leave(&self, network: &NetworkRef, cluster: &ClusterSpec) -> Result<(), EngineError> {
         let ours = [(MANAGED_BY, Some(KSAIL)), (CLUSTER, Some(cluster.name.as_str()))];
         for container in self.engine.list_containers(&ours).await? {
             // Labels alone may come from an image that was made of a mirror's container.
@@ -105,6 +114,41 @@ impl<E: Engine, P: Probe> Executor<E, P> {
             self.change(&action, &container.id).await?;
         }
         Ok(())
+    }
+
+    /// A program that has undone its creation leaves the network that registries have joined meanwhile. Where that cannot
+    /// be removed it is in nobody's way.
+    async fn clear_network_of(&self, cluster: &ClusterSpec) {
+        if cluster.distribution != Distribution::K3d {
+            return;
+        }
+        let cleared = async {
+            if self.exists(cluster).await.unwrap_or(true) {
+                return Ok(());
+            }
+            let networks = self.engine.list_networks().await?;
+            let Some(network) = networks.into_iter().find(|found| is_k3ds(found, cluster.distribution, &cluster.name))
+            else {
+                return Ok(());
+            };
+            let network = NetworkRef { id: network.id, name: network.name };
+            self.leave(&network, cluster).await?;
+            self.remove_network(&network).await
+        };
+        match timeout(CLEARED_WITHIN, cleared).await {
+            Ok(Ok(())) => {}
+            Ok(Err(error)) => debug!(cluster = %cluster.name, %error, "its network stays"),
+            Err(_) => debug!(cluster = %cluster.name, "its network stays: the engine does not answer"),
+        }
+    }
+
+    /// Removes a network that nobody is on.
+    pub(super) async fn remove_network(&self, network: &NetworkRef) -> Result<(), EngineError> {
+        match self.engine.remove_network(&network.id).await {
+            // Somebody is, or somebody else has removed it.
+            Err(EngineError::Conflict { .. } | EngineError::NotFound { .. }) => Ok(()),
+            removed => removed,
+        }
     }
 
     async fn inherits_labels(&self, container: &ContainerSummary, of: &ClusterSpec) -> Result<bool, EngineError> {

@@ -13,7 +13,7 @@ use super::control_plane::ControlPlane;
 use super::marks::{Mark, Marks};
 use super::nodes::NodeReading;
 use super::object::Object;
-use super::{Hosting, Link, StartsAgain, is_node, ownership};
+use super::{Hosting, Link, MADE_ANEW_WITHIN, StartsAgain, is_node, ownership};
 use crate::desired::Desired;
 use crate::distribution::node_layout;
 use crate::engine::{Container, ContainerState, ContainerSummary, EngineError, Image, Network, Volume};
@@ -285,6 +285,14 @@ impl Contents {
         }
         let itself = self.ending.iter().filter(|(_, since)| **since + ENDS_WITHIN > now);
         itself.map(|(id, _)| id.clone()).collect()
+    }
+
+    /// Until when a cluster that somebody has deleted may be made anew, if that is not over.
+    pub(super) fn made_anew_until(&self, now: Instant) -> Option<Instant> {
+        match self.sighting {
+            Sighting::Went(at) => Some(at + MADE_ANEW_WITHIN).filter(|until| *until > now),
+            Sighting::Never | Sighting::There => None,
+        }
     }
 
     /// When it will have shown whether nodes that were killed are being removed, and whether others follow.

@@ -30,7 +30,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 pub use self::control_plane::ControlPlane;
-pub use self::network::{DEFAULT_BRIDGE, NetworkRef};
+pub use self::network::{DEFAULT_BRIDGE, NetworkRef, is_k3ds};
 pub(crate) use self::nodes::read_hosts;
 pub use self::nodes::{HostDirectory, Hosting, Node};
 pub use self::observer::Observer;
@@ -51,6 +51,9 @@ use crate::manifest::{Lifecycle, State};
 use crate::probe::Serving;
 use crate::registry::FilesDigest;
 
+/// Whoever deletes a cluster by hand may be about to make it anew, and has begun to by then: two programs that make one at
+/// the same time undo each other's work.
+pub const MADE_ANEW_WITHIN: Duration = Duration::from_secs(2);
 /// A registry that does not listen yet is given this long before that counts as drift.
 const STARTING: Duration = Duration::from_secs(10);
 
@@ -69,6 +72,11 @@ pub struct Observed {
     pub free_ports: BTreeMap<String, u16>,
     /// The cluster's network, if it exists.
     pub network: Option<NetworkRef>,
+    /// It is one that k3d makes for a cluster, and no container of the cluster is left: k3d removes it with the last of
+    /// them unless somebody else is on it.
+    pub network_is_left: bool,
+    /// And nobody seems to be about to make the cluster anew.
+    pub network_is_deserted: bool,
     /// Ranges that it gives addresses of.
     pub subnets: Vec<String>,
     /// Names of all networks by id; several can share one.

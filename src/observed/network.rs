@@ -3,6 +3,8 @@
 use crate::desired::Desired;
 use crate::engine::{Container, Endpoint, Network};
 use crate::labels;
+use crate::manifest::{ClusterName, Distribution};
+use crate::names;
 
 /// The network that Docker makes for containers that nobody has a network for, and makes anew at each of its starts.
 pub const DEFAULT_BRIDGE: &str = "bridge";
@@ -48,6 +50,14 @@ pub(super) fn cluster_network(desired: &Desired, networks: &[Network], nodes: &[
     };
     let named = || networks.iter().filter(|network| network.name == desired.network).min_by(|a, b| a.id.cmp(&b.id));
     nodes.iter().copied().find_map(of_node).or_else(named).map(to_ref)
+}
+
+/// Whether k3d makes a network for a cluster, and removes it with that.
+pub fn is_k3ds(network: &Network, distribution: Distribution, cluster: &ClusterName) -> bool {
+    let (key, value) = labels::OF_K3D;
+    distribution == Distribution::K3d
+        && network.name == names::k3d_network(cluster)
+        && network.labels.get(key).is_some_and(|found| found == value)
 }
 
 fn to_ref(network: &Network) -> NetworkRef {

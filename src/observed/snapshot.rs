@@ -8,7 +8,7 @@ use tokio::time::Instant;
 use super::contents::{Contents, Record, has_api_server};
 use super::control_plane::ControlPlane;
 use super::follow_up::ANSWER_HOLDS;
-use super::network::cluster_network;
+use super::network::{cluster_network, is_k3ds};
 use super::object::Object;
 use super::store::Store;
 use super::{Cluster, Node, Observed, OwnContainer, STARTING, StartsAgain, Stranger, is_node, ownership};
@@ -69,7 +69,15 @@ impl Contents {
         let mounted: BTreeSet<String> = known.map(str::to_owned).collect();
         let network = cluster_network(desired, &self.networks, &node_containers);
         let is_the_clusters = |found: &&Network| network.as_ref().is_some_and(|network| network.id == found.id);
+        let is_k3ds = self
+            .networks
+            .iter()
+            .find(is_the_clusters)
+            .is_some_and(|found| is_k3ds(found, desired.distribution, &desired.cluster));
+        let network_is_left = is_k3ds && cluster == Cluster::Missing;
         let observed = Observed {
+            network_is_left,
+            network_is_deserted: network_is_left && self.made_anew_until(Instant::now()).is_none(),
             unreadable: self.unreadable(&ours),
             ports_taken: self.ports.iter().filter(|(_, is_taken)| **is_taken).map(|(port, _)| *port).collect(),
             free_ports: self.free_ports(desired),

@@ -196,6 +196,11 @@ impl Store {
         }
     }
 
+    /// Until when a cluster that somebody has deleted may be made anew, if that is not over.
+    pub fn made_anew_until(&self) -> Option<Instant> {
+        self.contents().made_anew_until(Instant::now())
+    }
+
     /// When it will have shown whether nodes that were killed are being removed.
     pub fn leaves_until(&self) -> Option<Instant> {
         self.contents().leaves_until(Instant::now())

@@ -108,6 +108,11 @@ pub enum Action {
         /// The network; of one that was removed only the name is known, and stands for the id.
         network: NetworkRef,
     },
+    /// Remove a network that k3d has made and left behind, unless somebody is on it.
+    RemoveNetwork {
+        /// Which.
+        network: NetworkRef,
+    },
     /// Start a container.
     StartContainer {
         /// Which.
@@ -245,6 +250,7 @@ impl Action {
             Self::PutFiles { .. } => "PutFiles",
             Self::ConnectNetwork { .. } => "ConnectNetwork",
             Self::DisconnectNetwork { .. } => "DisconnectNetwork",
+            Self::RemoveNetwork { .. } => "RemoveNetwork",
             Self::StartContainer { .. } => "StartContainer",
             Self::StopContainer { .. } => "StopContainer",
             Self::RestartContainer { .. } => "RestartContainer",
@@ -270,6 +276,7 @@ impl Action {
             Self::PullImage { image } => image,
             Self::CreateVolume { name, .. } | Self::RemoveVolume { volume: Volume { name, .. } } => name,
             Self::CreateContainer { spec } => &spec.name,
+            Self::RemoveNetwork { network } => &network.name,
             Self::PutFiles { container, .. }
             | Self::ConnectNetwork { container, .. }
             | Self::DisconnectNetwork { container, .. }
@@ -299,6 +306,7 @@ impl Action {
             Self::PutFiles { files, .. } => format!("put in its {}", files.what()),
             Self::ConnectNetwork { network, .. } => format!("connected to network {}", network.name),
             Self::DisconnectNetwork { network, .. } => format!("disconnected from network {}", network.name),
+            Self::RemoveNetwork { network } => format!("removed network {}", network.name),
             Self::StartContainer { .. } => "started".to_owned(),
             Self::StopContainer { .. } => "stopped".to_owned(),
             Self::RestartContainer { .. } => "restarted".to_owned(),
@@ -337,6 +345,7 @@ impl fmt::Display for Action {
             Self::PutFiles { files, .. } => write!(f, "put {} into {object}", files.what()),
             Self::ConnectNetwork { network, .. } => write!(f, "connect {object} to network {}", network.name),
             Self::DisconnectNetwork { network, .. } => write!(f, "disconnect {object} from network {}", network.name),
+            Self::RemoveNetwork { .. } => write!(f, "remove network {object}"),
             Self::StartContainer { .. } => write!(f, "start {object}"),
             Self::StopContainer { .. } => write!(f, "stop {object}"),
             Self::RestartContainer { .. } => write!(f, "restart {object}"),

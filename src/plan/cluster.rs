@@ -9,7 +9,10 @@ use crate::desired::Desired;
 use crate::distribution::provisioner;
 use crate::distribution::registry_hosting::{Advertised, RegistryHosting};
 use crate::manifest::{Lifecycle, State};
-use crate::observed::{Cluster, ControlPlane, Observed};
+use crate::observed::{Cluster, ControlPlane, NetworkRef, Observed, OwnContainer};
+
+/// Why its network has to go.
+pub(super) const CLUSTER_IS_GONE: &str = "its cluster is gone";
 
 /// A cluster that exists is never changed: only created where there is none, and deleted when the manifest says so.
 ///
@@ -29,7 +32,7 @@ pub(super) fn sequence(
         let Some(program) = observed.provisioner.clone() else {
             return Sequence {
                 obstacles: vec![provisioner_not_found(desired, observed)],
-                ..advertising(desired, observed, hosting)
+                ..beside_creation(desired, observed, hosting)
             };
         };
         let cluster = Box::new(spec(desired, observed, program));
@@ -43,7 +46,32 @@ pub(super) fn sequence(
         return Sequence { steps: vec![step], ..Sequence::default() };
     }
     let obstacles = incomplete(desired, observed).into_iter().collect();
-    Sequence { obstacles, ..advertising(desired, observed, hosting) }
+    Sequence { obstacles, ..beside_creation(desired, observed, hosting) }
+}
+
+/// What is to be done about a cluster that is not to be created or deleted.
+fn beside_creation(desired: &Desired, observed: &Observed, hosting: Option<&RegistryHosting>) -> Sequence {
+    let mut sequence = advertising(desired, observed, hosting);
+    if let Some(network) = network_to_remove(desired, observed) {
+        let is_on_it = |found: &OwnContainer| network.endpoint_of(&found.container).is_some();
+        // One that none of ours has been on may be somebody's who is just creating the cluster.
+        let is_left_to_us = desired.state != State::Present || observed.containers.iter().any(is_on_it);
+        let is_in_use = observed.strangers.values().any(|stranger| stranger.networks.contains(&network.name));
+        if is_left_to_us && !is_in_use {
+            let action = Action::RemoveNetwork { network: network.clone() };
+            let after = detached(observed).collect();
+            sequence.steps.push(Step { after, ..Step::new(action, CLUSTER_IS_GONE) });
+        }
+    }
+    sequence
+}
+
+/// The network that k3d leaves behind because registries are on it, when its cluster is deleted by hand: it goes as it would
+/// have gone, unless the next cluster is about to take it.
+pub(super) fn network_to_remove<'a>(desired: &Desired, observed: &'a Observed) -> Option<&'a NetworkRef> {
+    let is_wanted = desired.lifecycle == Lifecycle::Managed && desired.state == State::Present;
+    let creates = is_wanted && observed.provisioner.is_some();
+    observed.network.as_ref().filter(|_| observed.network_is_deserted && !creates)
 }
 
 /// Half a cluster must not pass for a whole one, and is somebody's work all the same.

@@ -3,6 +3,7 @@
 use std::collections::BTreeSet;
 
 use super::action::{Action, Step, Target};
+use super::cluster::{CLUSTER_IS_GONE, network_to_remove};
 use super::difference::{Difference, WHAT_STAYS, difference};
 use super::{Milestone, Obstacle, Postponed, Sequence, Subject};
 use crate::desired::{Desired, Mirror};
@@ -115,7 +116,7 @@ struct Builder<'a> {
     renews: bool,
 }
 
-impl Builder<'_> {
+impl<'a> Builder<'a> {
     /// What the manifest asks for and has to wait is in the way; what only this version of ksail would do differently
     /// is not.
     fn finish(self) -> Sequence {
@@ -307,10 +308,15 @@ impl Builder<'_> {
         if let Some(files) = &self.mirror.files {
             self.push(Action::PutFiles { container: container.clone(), files: files.clone() }, cause);
         }
-        if let Some(network) = self.observed.network.as_ref().filter(|network| !self.is_ambiguous(network)) {
+        if let Some(network) = self.network_to_join().filter(|network| !self.is_ambiguous(network)) {
             let action = self.connect(container, network);
             self.push(action, cause);
         }
+    }
+
+    /// The cluster's network, unless nobody of the cluster is on it any more, or yet.
+    fn network_to_join(&self) -> Option<&'a NetworkRef> {
+        self.observed.network.as_ref().filter(|_| !self.observed.network_is_left)
     }
 
     /// Docker refuses to start a new container that was connected to one of several networks of one name,
@@ -414,7 +420,7 @@ impl Builder<'_> {
 
     fn join_ambiguous_network(&mut self, container: &Target, cause: &str) {
         let is_known = |step: &Step| matches!(step.action, Action::ConnectNetwork { .. });
-        let network = self.observed.network.as_ref().filter(|network| self.is_ambiguous(network));
+        let network = self.network_to_join().filter(|network| self.is_ambiguous(network));
         if let Some(network) = network.filter(|_| container.id.is_none() && !self.steps.iter().any(is_known)) {
             let action = self.connect(container, network);
             self.push(action, cause);
@@ -457,7 +463,14 @@ impl Builder<'_> {
     }
 
     fn join_network(&mut self, found: &OwnContainer) {
-        let Some(network) = &self.observed.network else { return };
+        if let Some(network) = network_to_remove(self.desired, self.observed) {
+            let container = target(&found.container);
+            if network.endpoint_of(&found.container).is_some() {
+                self.push(Action::DisconnectNetwork { container, network: network.clone() }, CLUSTER_IS_GONE);
+            }
+            return;
+        }
+        let Some(network) = self.network_to_join() else { return };
         let has_all = |aliases: &[String]| self.mirror.aliases.iter().all(|alias| aliases.contains(alias));
         let cause = match network.endpoint_of(&found.container) {
             None => "not attached to the cluster's network",

@@ -173,6 +173,10 @@ fn network_attached(mirror: &Mirror, found: Option<&OwnContainer>, evidence: &Ev
         return verdict(False, Reason::NetworkNotFound, message);
     };
     let endpoint = found.and_then(|found| network.endpoint_of(&found.container));
+    if endpoint.is_none() && evidence.observed.network_is_left {
+        let message = format!("no node of the cluster is on network {} yet; attached when one is", network.name);
+        return verdict(False, Reason::NetworkNotFound, message);
+    }
     if endpoint.is_some_and(|endpoint| endpoint.aliases.contains(&mirror.name)) {
         verdict(True, Reason::Attached, format!("on network {} as {}", network.name, mirror.name))
     } else {

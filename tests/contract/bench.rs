@@ -5,7 +5,7 @@ use std::future::Future;
 use std::net::{IpAddr, Ipv4Addr};
 use std::time::Duration;
 
-use ksail::engine::{ContainerSpec, Engine, EngineError, PublishedPort};
+use ksail::engine::{ContainerSpec, Engine, PublishedPort};
 
 /// How long anything may take on a slow machine.
 pub(crate) const PATIENCE: Duration = Duration::from_secs(30);
@@ -41,7 +41,6 @@ pub(crate) trait Bench: Sized {
     fn labels(&self) -> BTreeMap<String, String>;
     /// Creates a network, also when others have that name, and returns its id.
     fn create_network(&self, name: &str) -> impl Future<Output = String>;
-    fn remove_network(&self, id: &str) -> impl Future<Output = Result<(), EngineError>>;
     fn pause(&self, container: &str) -> impl Future<Output = ()>;
     fn kill(&self, container: &str) -> impl Future<Output = ()>;
     /// A container whose process ends with a failure as soon as it is started.

@@ -14,7 +14,7 @@ use bollard::query_parameters::{
 };
 use ksail::engine::docker::Docker;
 use ksail::engine::locate::{Address, locate};
-use ksail::engine::{ContainerSpec, Engine, EngineError};
+use ksail::engine::{ContainerSpec, Engine};
 use tokio::sync::OnceCell;
 
 use crate::bench::{Bench, HeldPort, LOOPBACK};
@@ -94,15 +94,6 @@ impl Bench for OnDocker {
             ..NetworkCreateRequest::default()
         };
         client().create_network(body).await.unwrap().id
-    }
-
-    async fn remove_network(&self, id: &str) -> Result<(), EngineError> {
-        client().remove_network(id).await.map_err(|error| match error {
-            bollard::errors::Error::DockerResponseServerError { status_code: 403 | 409, message } => {
-                EngineError::Conflict { message }
-            }
-            other => panic!("{other}"),
-        })
     }
 
     async fn pause(&self, container: &str) {

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use ksail::engine::memory::Memory;
-use ksail::engine::{ContainerSpec, EngineError, Exec, Executed, Image};
+use ksail::engine::{ContainerSpec, Exec, Executed, Image};
 
 use crate::bench::{Bench, CAT, HeldPort, LOOPBACK, SAYS};
 
@@ -71,11 +71,7 @@ impl Bench for OnMemory {
     }
 
     async fn create_network(&self, name: &str) -> String {
-        self.engine.create_network(name)
-    }
-
-    async fn remove_network(&self, id: &str) -> Result<(), EngineError> {
-        self.engine.remove_network(id)
+        self.engine.create_labelled_network(name, self.labels())
     }
 
     async fn pause(&self, container: &str) {

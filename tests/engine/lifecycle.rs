@@ -24,6 +24,8 @@ use super::turns::beside_others;
 
 /// A stand-in makes and removes its nodes within this.
 const SOON: Duration = Duration::from_secs(30);
+/// A cluster that somebody makes anew is as it should be within this, seen from outside.
+const MADE_ANEW: Duration = Duration::from_secs(5);
 /// What `spec.connection` says, and a configuration for the distribution's program.
 const SETTINGS: &str = "  distributionConfig: cluster.yaml\n  connection: {kubeconfig: ~/.kube/dev, timeout: 90s}\n";
 
@@ -672,6 +674,82 @@ fn a_watch_creates_the_cluster_and_tries_again_when_that_fails() {
     assert_eq!(watch.stop(), Some(0));
     managed.cluster_is_gone();
     managed.registries_serve();
+}
+
+/// By hand, as fast as one types it on one line; how long the last one took to be wired does not grow.
+fn made_anew_by_hand(distribution: Distribution, rounds: usize) {
+    let _turn = beside_others();
+    let managed = Managed::new("by-hand", distribution);
+    let mut watch = Watch::start(managed.command(&["watch", "-o", "json"], ""));
+    let is_ready = |event: &Event| event.text("type") == "ClusterReady" && event.text("status") == "True";
+    watch.await_event("the cluster is made", SOON, is_ready);
+    let by_hand = |call: String| {
+        let words: Vec<&str> = call.split(' ').collect();
+        let done = managed.stand_in.command(words[0], &words[1..], "").output().expect("the stand-in runs");
+        assert!(done.status.success(), "{call}: {done:?}");
+    };
+    for round in 0..rounds {
+        let mark = watch.mark();
+        by_hand(managed.delete_call());
+        by_hand(managed.create_call());
+        watch.await_event_since(mark, "the new one is ready", MADE_ANEW, is_ready);
+        eventually("its nodes are wired", MADE_ANEW, || {
+            let wired = |node: &String| managed.hosts_toml(node, "docker.io").is_some();
+            holds(managed.wired_nodes().iter().all(wired), format!("round {round}"))
+        });
+    }
+    watch.settled_since(0, Duration::from_secs(1));
+    managed.is_up();
+    let by_ksail = managed.calls().len() - 2 * rounds;
+    assert_eq!(by_ksail, 1, "ksail made the first one and no other: {:?}", managed.calls());
+    assert_eq!(watch.stop(), Some(0), "{}", watch.stderr());
+}
+
+#[test]
+fn kinds_cluster_that_is_made_anew_by_hand_beside_a_watch_is_wired_within_seconds() {
+    made_anew_by_hand(KIND, 2);
+}
+
+#[test]
+#[ignore = "long: tests/run --long"]
+fn clusters_that_are_made_anew_by_hand_ten_times_beside_a_watch_are_wired_within_seconds() {
+    made_anew_by_hand(KIND, 10);
+    made_anew_by_hand(K3D, 10);
+}
+
+#[test]
+fn k3ds_network_goes_with_the_cluster_that_somebody_deletes_or_that_could_not_be_made() {
+    let _turn = beside_others();
+    let managed = Managed::new("network", K3D);
+    let failed = managed.ksail(&["cluster", "create"], "undo");
+    assert_eq!(failed.code, 1, "{failed}");
+    managed.cluster_is_gone();
+    managed.registries_serve();
+
+    managed.write("External", "Present", "");
+    let watch = Watch::start(managed.command(&["watch", "-o", "json"], ""));
+    let by_hand = |call: String| {
+        let words: Vec<&str> = call.split(' ').collect();
+        let done = managed.stand_in.command(words[0], &words[1..], "").output().expect("the stand-in runs");
+        assert!(done.status.success(), "{call}: {done:?}");
+    };
+    let are_on_it = || holds(managed.mirrors.iter().all(|mirror| managed.is_attached(mirror)), "not all");
+    by_hand(managed.create_call());
+    eventually("they are on it", SOON, are_on_it);
+    by_hand(managed.delete_call());
+    eventually("it is gone", SOON, || holds(!managed.network_exists(), "it is there"));
+    managed.registries_serve();
+    by_hand(managed.create_call());
+    eventually("they are on the next one", SOON, are_on_it);
+    watch.settled_since(0, Duration::from_secs(1));
+    drop(watch);
+
+    // Nobody looks while it is deleted.
+    by_hand(managed.delete_call());
+    assert!(managed.network_exists(), "they are on it");
+    managed.succeeds(&["cluster", "delete", "--delete-registry-volumes"]);
+    managed.cluster_is_gone();
+    managed.registries_are_gone();
 }
 
 /// Skipped, and said so, where `tests/setup --tests` could not fetch kind.

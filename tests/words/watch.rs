@@ -123,6 +123,7 @@ fn actions(desired: &Desired) -> Vec<(Subject, Action, &'static str)> {
         (of_cluster(), Action::WithdrawRegistry { node: node(), distribution: Distribution::Kind }, "state is Absent"),
         (of_cluster(), Action::CreateCluster { cluster: cluster() }, "no cluster of this name yet"),
         (of_cluster(), Action::DeleteCluster { cluster: cluster() }, "state is Absent"),
+        (of_cluster(), Action::RemoveNetwork { network: network() }, "its cluster is gone"),
     ]
 }
 
@@ -151,6 +152,7 @@ fn number(action: &Action) -> usize {
         Action::WithdrawRegistry { .. } => 19,
         Action::CreateCluster { .. } => 20,
         Action::DeleteCluster { .. } => 21,
+        Action::RemoveNetwork { .. } => 22,
     }
 }
 

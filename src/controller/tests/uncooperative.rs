@@ -120,7 +120,7 @@ impl World {
     }
 
     /// What was said last of a mirror.
-    fn ready(&self, host: &str) -> Option<Condition> {
+    pub(super) fn ready(&self, host: &str) -> Option<Condition> {
         let events = self.recorder.0.lock().unwrap();
         events.iter().rev().find_map(|event| match event {
             Event::Condition { subject, condition }

@@ -164,6 +164,7 @@ pub(super) fn network(found: models::Network) -> Network {
         id: found.id.unwrap_or_default(),
         name: found.name.unwrap_or_default(),
         subnets: ranges.into_iter().filter_map(|range| range.subnet).collect(),
+        labels: found.labels.unwrap_or_default().into_iter().collect(),
     }
 }
 

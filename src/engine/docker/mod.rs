@@ -303,6 +303,10 @@ impl Engine for Docker {
         .await
     }
 
+    async fn remove_network(&self, network: &str) -> Result<()> {
+        self.call("remove network", network, WRITE, |docker| async move { docker.remove_network(network).await }).await
+    }
+
     async fn list_volumes(&self, labels: &[Label<'_>]) -> Result<Vec<Volume>> {
         let options = query::ListVolumesOptionsBuilder::default().filters(&requests::label_filter(labels)).build();
         let listed = self

@@ -89,13 +89,12 @@ impl Memory {
 
     /// Creates a network, also when others of that name exist, and returns its id.
     pub fn create_network(&self, name: &str) -> String {
-        self.lock().create_network(name)
+        self.create_labelled_network(name, BTreeMap::new())
     }
 
-    /// Removes a network by id or name; [`EngineError::Conflict`] while a running container is on it.
-    /// Stopped containers keep an endpoint to it and do not start any more.
-    pub fn remove_network(&self, network: &str) -> Result<()> {
-        self.lock().remove_network(network)
+    /// The same, with labels.
+    pub fn create_labelled_network(&self, name: &str, labels: BTreeMap<String, String>) -> String {
+        self.lock().create_network(name, labels)
     }
 
     /// Containers have this log driver from now on; to begin with it is `json-file`.
@@ -411,6 +410,10 @@ impl Engine for Memory {
     async fn connect_network(&self, network: &str, container: &str, aliases: &[String]) -> Result<()> {
         let call = Call::write("connect_network", container);
         self.call(call, |world| world.connect_network(network, container, aliases)).await
+    }
+
+    async fn remove_network(&self, network: &str) -> Result<()> {
+        self.call(Call::write("remove_network", network), |world| world.remove_network(network)).await
     }
 
     async fn disconnect_network(&self, network: &str, container: &str, force: bool) -> Result<()> {

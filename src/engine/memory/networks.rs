@@ -2,6 +2,7 @@
 
 use super::world::{SUBNET, World, no_such_container};
 use crate::engine::{Endpoint, EngineError, Network, Result};
+use crate::labels::Labels;
 
 impl World {
     pub(super) fn list_networks(&self) -> Vec<Network> {
@@ -24,10 +25,10 @@ impl World {
         }
     }
 
-    pub(super) fn create_network(&mut self, name: &str) -> String {
+    pub(super) fn create_network(&mut self, name: &str, labels: Labels) -> String {
         let id = self.next_id('e');
         let subnets = vec![SUBNET.to_owned()];
-        self.networks.insert(id.clone(), Network { id: id.clone(), name: name.to_owned(), subnets });
+        self.networks.insert(id.clone(), Network { id: id.clone(), name: name.to_owned(), subnets, labels });
         self.tell_network("create", &id, name, None);
         id
     }

@@ -97,9 +97,10 @@ impl World {
             changes: 0,
         };
         let bridge = world.next_id('e');
-        world
-            .networks
-            .insert(bridge.clone(), Network { id: bridge, name: BRIDGE.to_owned(), subnets: vec![SUBNET.to_owned()] });
+        world.networks.insert(
+            bridge.clone(),
+            Network { id: bridge, name: BRIDGE.to_owned(), subnets: vec![SUBNET.to_owned()], labels: BTreeMap::new() },
+        );
         world
     }
 

@@ -71,7 +71,7 @@ pub(crate) async fn networks_and_volumes_tell_theirs(bench: impl Bench) {
     let id = bench.running("c").await;
     engine.connect_network(&network, &id, &[]).await.unwrap();
     engine.disconnect_network(&network, &id, false).await.unwrap();
-    bench.remove_network(&network).await.unwrap();
+    engine.remove_network(&network).await.unwrap();
 
     let seen = actions_on(&mut events, &network, "destroy").await;
     let mut said = words(&seen);

@@ -25,6 +25,7 @@ pub(crate) async fn a_container_connected_before_its_start_has_the_alias_afterwa
     let found: Vec<_> = listed.iter().filter(|found| found.name == name).collect();
     assert_eq!(found.len(), 1);
     assert_eq!(&found[0].id, &network);
+    assert_eq!(found[0].labels, bench.labels());
     assert!(found[0].subnets.iter().any(|range| range.contains(".0/")), "{:?}", found[0].subnets);
     assert!(listed.iter().any(|network| network.name == "bridge"));
 
@@ -99,10 +100,11 @@ pub(crate) async fn a_network_with_a_running_container_is_not_removed(bench: imp
     let network = bench.create_network(&bench.name("net")).await;
     let id = bench.running("c").await;
     engine.connect_network(&network, &id, &[]).await.unwrap();
-    assert_conflict(bench.remove_network(&network).await);
+    assert_conflict(engine.remove_network(&network).await);
     engine.stop_container(&id, 1).await.unwrap();
-    bench.remove_network(&network).await.unwrap();
+    engine.remove_network(&network).await.unwrap();
     assert!(engine.list_networks().await.unwrap().iter().all(|found| found.id != network));
+    assert_not_found(engine.remove_network(&network).await);
 }
 
 pub(crate) async fn a_container_whose_network_is_gone_starts_after_a_forced_disconnect(bench: impl Bench) {
@@ -112,7 +114,7 @@ pub(crate) async fn a_container_whose_network_is_gone_starts_after_a_forced_disc
     let id = bench.running("c").await;
     engine.connect_network(&network, &id, &[]).await.unwrap();
     engine.stop_container(&id, 1).await.unwrap();
-    bench.remove_network(&network).await.unwrap();
+    engine.remove_network(&network).await.unwrap();
 
     let stale = engine.inspect_container(&id).await.unwrap();
     assert_eq!(stale.endpoints[&name].network_id, network, "the endpoint outlives its network");
@@ -136,7 +138,7 @@ pub(crate) async fn a_stale_endpoint_is_replaced_by_connecting_to_a_new_network_
     let id = bench.running("c").await;
     engine.connect_network(&old, &id, &aliases(&["alias"])).await.unwrap();
     engine.stop_container(&id, 1).await.unwrap();
-    bench.remove_network(&old).await.unwrap();
+    engine.remove_network(&old).await.unwrap();
     let new = bench.create_network(&name).await;
 
     assert_not_found(engine.start_container(&id).await);
