@@ -36,6 +36,7 @@ mod ports;
 mod power_loss;
 mod private_ca;
 mod pushed_to;
+mod real_kind;
 mod rebooted;
 mod recorder_works;
 mod repairs_drift;

@@ -5,6 +5,7 @@
 //! removes what it made when it ends, and the first one of a run sweeps what dead runs left behind.
 
 pub(crate) mod broken;
+pub(crate) mod cri;
 pub(crate) mod cut_off;
 pub(crate) mod deadline;
 pub(crate) mod docker;

@@ -6,7 +6,7 @@ use std::fs;
 use std::io;
 use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream};
 use std::os::fd::AsFd as _;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
@@ -14,7 +14,7 @@ use std::thread;
 use std::time::Duration;
 
 use rustix::thread::{LinkNameSpaceType, move_into_link_name_space};
-use serde_json::json;
+use serde_json::{Value, json};
 use tempfile::TempDir;
 
 use super::deadline::{eventually, holds, within};
@@ -37,6 +37,17 @@ pub(crate) struct PrivateEngine {
 impl PrivateEngine {
     /// Starts an engine and gives it the images of the machine's own.
     pub(crate) fn start(images: &[&str]) -> Self {
+        Self::start_with(images, &json!({}))
+    }
+
+    /// One whose containers can be `--privileged` on a machine that may not give all capabilities.
+    pub(crate) fn within_bounds(images: &[&str]) -> Self {
+        let runtime = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/support/runc-within-bounds");
+        let runtimes = json!({"within-bounds": {"path": text(&runtime)}});
+        Self::start_with(images, &json!({"runtimes": runtimes, "default-runtime": "within-bounds"}))
+    }
+
+    fn start_with(images: &[&str], settings: &Value) -> Self {
         let directory = TempDir::with_prefix("ksail-test-").expect("a temporary directory");
         // `setpriv` ends what it runs when this test does, however that ends.
         let namespace = Command::new("setpriv")
@@ -45,7 +56,7 @@ impl PrivateEngine {
             .spawn()
             .expect("a network namespace can be made (this needs root)");
         let mut engine = Self { directory, namespace, daemon: None };
-        engine.configure();
+        engine.configure(settings.clone());
         engine.up();
         engine.load(images);
         engine
@@ -79,10 +90,14 @@ impl PrivateEngine {
         self.directory.path().join(name)
     }
 
-    fn configure(&self) {
+    fn configure(&self, mut settings: Value) {
         let driver = Docker::default().run(&["info", "--format", "{{.Driver}}"]);
-        let settings =
-            json!({"storage-driver": driver, "data-root": self.path("data"), "exec-root": self.path("exec")});
+        let places = [
+            ("storage-driver", json!(driver)),
+            ("data-root", json!(self.path("data"))),
+            ("exec-root", json!(self.path("exec"))),
+        ];
+        places.into_iter().for_each(|(name, value)| settings[name] = value);
         fs::write(self.path("daemon.json"), settings.to_string()).expect("its directory is ours");
         eventually("the namespace", Duration::from_secs(10), || {
             let up = self.inside("ip").args(["link", "set", "lo", "up"]).output();

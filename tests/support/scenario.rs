@@ -20,6 +20,8 @@ use super::{http, sweep};
 
 /// How many there have been.
 static SCENARIOS: AtomicU16 = AtomicU16::new(0);
+/// The network that kind makes for all of its clusters.
+pub(crate) const OF_KIND: &str = "kind";
 
 /// Removes everything it and ksail made when it is dropped.
 pub(crate) struct Scenario {
@@ -90,7 +92,10 @@ impl Scenario {
         let mut words = self.within.iter().map(String::as_str).chain([program]);
         let mut command = Command::new(words.next().unwrap_or(program));
         command.args(words).args(args).arg("-f").arg(self.file());
-        command.env("KIND_EXPERIMENTAL_DOCKER_NETWORK", &self.network).env("NO_COLOR", "1").stdin(Stdio::null());
+        command.env("NO_COLOR", "1").stdin(Stdio::null());
+        if self.network != OF_KIND {
+            command.env("KIND_EXPERIMENTAL_DOCKER_NETWORK", &self.network);
+        }
         if let Some(host) = self.docker.host() {
             command.env("DOCKER_HOST", host);
         }
