@@ -7,6 +7,7 @@ use jiff::SignedDuration;
 
 use super::arguments::duration;
 use super::context::{claim, controller, load, manifest_path, stop_on_signals};
+use super::diff;
 use super::reporting::Reporting;
 use super::{BAD_INPUT, Exit, FAILED, Global, OK, Output, TIMED_OUT, note};
 use crate::controller::{Applied, kept_for_undoing};
@@ -20,6 +21,12 @@ use crate::status::Status;
 pub(super) struct Arguments {
     #[command(flatten)]
     converging: Converging,
+    /// Print what it would do, as `ksail diff` does, and do nothing
+    #[arg(long)]
+    dry_run: bool,
+    /// Taken as others have it: this is what apply does
+    #[arg(long, visible_alias = "prune", alias = "yes", short_alias = 'y', hide = true)]
+    wait: bool,
 }
 
 /// Registries are up in seconds, once their image is here.
@@ -46,6 +53,14 @@ pub(super) struct Converging {
 }
 
 pub(super) async fn run(global: &Global, arguments: &Arguments) -> Result<u8, Exit> {
+    if arguments.dry_run {
+        return diff::show(global, arguments.converging.output).await.map(|_| OK);
+    }
+    if arguments.wait {
+        note(
+            "ksail apply waits, removes what is not in the file any more, and asks no questions: that needs no option",
+        );
+    }
     let path = manifest_path(global)?;
     let manifest = load(&path)?;
     let claim = claim(global, &path, &manifest.name, arguments.converging.adopt)?;

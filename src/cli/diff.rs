@@ -19,10 +19,15 @@ pub(super) struct Arguments {
 }
 
 pub(super) async fn run(global: &Global, arguments: &Arguments) -> Result<u8, Exit> {
+    show(global, arguments.output).await
+}
+
+/// Prints the plan; whether there is something to do is the exit code.
+pub(super) async fn show(global: &Global, output: Output) -> Result<u8, Exit> {
     let desired = resolve(&load(&manifest_path(global)?)?, &context_of(global)?);
     let seen = survey(&observer(global)?, &desired).await;
     let Survey { desired, plan, .. } = seen.map_err(|error| Exit::new(NO_ANSWER, error.to_string()))?;
-    match arguments.output {
+    match output {
         Output::Text => print(plan_as_text(&plan))?,
         Output::Json => print(format!("{:#}\n", plan_as_json(&desired, &plan)))?,
     }

@@ -18,6 +18,7 @@ mod schema;
 mod status;
 mod validate;
 mod verify;
+mod version;
 mod watch;
 
 use std::env;
@@ -62,8 +63,11 @@ const GLOBAL: &str = "Global options";
 #[derive(Debug, Args)]
 struct Global {
     /// The manifest; otherwise ksail.yaml in this directory or the closest one above
-    #[arg(short, long, global = true, value_name = "FILE", help_heading = GLOBAL)]
+    #[arg(short, long, global = true, env = "KSAIL_FILE", hide_env_values = true, value_name = "FILE", help_heading = GLOBAL)]
     file: Option<PathBuf>,
+    /// Do all that from this directory, as git does
+    #[arg(short = 'C', long, global = true, value_name = "DIR", help_heading = GLOBAL)]
+    directory: Option<PathBuf>,
     /// Address of the engine, as for docker; otherwise found as the docker CLI finds it
     #[arg(long, global = true, value_name = "ADDRESS", help_heading = GLOBAL)]
     host: Option<String>,
@@ -90,6 +94,7 @@ enum Command {
     /// Print what apply would do
     Diff(diff::Arguments),
     /// Show the mirrors and their conditions
+    #[command(visible_alias = "ps", aliases = ["ls", "get"])]
     Status(status::Arguments),
     /// Prove that the cluster's nodes pull through the mirrors
     ///
@@ -105,11 +110,22 @@ enum Command {
     /// bash, in ~/.bashrc:                  source <(ksail completions bash)
     /// zsh, in ~/.zshrc:                    source <(ksail completions zsh)
     /// fish, in ~/.config/fish/config.fish: ksail completions fish | source
-    #[command(verbatim_doc_comment)]
+    #[command(verbatim_doc_comment, alias = "completion")]
     Completions(completions::Arguments),
+    /// Print the versions of ksail, of the engine, and of kind and k3d
+    Version(version::Arguments),
     /// Write the manual pages
     #[command(hide = true)]
     Man(man::Arguments),
+    /// The same as 'ksail cluster init'
+    #[command(hide = true)]
+    Init(cluster::Init),
+    /// The same as 'ksail cluster create'
+    #[command(hide = true)]
+    Create(cluster::Create),
+    /// The same as 'ksail cluster delete'
+    #[command(hide = true)]
+    Delete(cluster::Delete),
 }
 
 /// How events and documents are printed.
@@ -124,10 +140,16 @@ pub fn main() -> ExitCode {
     completions::answer();
     let cli = match Cli::try_parse() {
         Ok(cli) => cli,
-        Err(error) => return ended(not_parsed::tell(&error, &arguments())),
+        Err(error) => return ended(not_parsed::tell(error, &arguments())),
     };
     if cli.global.no_color {
         ColorChoice::Never.write_global();
+    }
+    if let Some(directory) = &cli.global.directory
+        && let Err(error) = env::set_current_dir(directory)
+    {
+        let message = format!("--directory: cannot go to {}: {error}", directory.display());
+        return ended(Err(Exit::new(BAD_INPUT, message)));
     }
     start_tracing(cli.global.verbose);
     let runtime = match tokio::runtime::Builder::new_current_thread().enable_all().build() {
@@ -160,7 +182,11 @@ async fn run(cli: Cli) -> Result<u8, Exit> {
         Command::Mirror(command) => mirror::run(global, &command),
         Command::Schema => schema::run(),
         Command::Completions(arguments) => completions::run(&arguments),
+        Command::Version(arguments) => version::run(global, &arguments).await,
         Command::Man(arguments) => man::run(&arguments),
+        Command::Init(arguments) => cluster::run(global, &cluster::Command::Init(arguments)).await,
+        Command::Create(arguments) => cluster::run(global, &cluster::Command::Create(arguments)).await,
+        Command::Delete(arguments) => cluster::run(global, &cluster::Command::Delete(arguments)).await,
     }
 }
 

@@ -1,14 +1,24 @@
 //! A command line that is not one, or that only asks for help.
 
 use clap::Error;
+use clap::error::{ContextKind, ContextValue};
 
 use super::{BAD_INPUT, Exit, OK, reporting, write, written};
 use crate::event::Importance;
 use crate::manifest::sounds_secret;
 use crate::printable::{printable, value_without_user_info, without_user_info};
 
+/// What people type who come from elsewhere, and what does that here.
+const ELSEWHERE: [(&str, &[&str]); 4] = [
+    ("apply", &["up", "start", "run", "sync", "reconcile"]),
+    ("diff", &["plan", "preview"]),
+    ("cluster delete", &["down", "stop", "destroy"]),
+    ("mirror add", &["add"]),
+];
+
 /// Shows what was asked for, or what is wrong with the `arguments`.
-pub(super) fn tell(error: &Error, arguments: &[String]) -> Result<u8, Exit> {
+pub(super) fn tell(mut error: Error, arguments: &[String]) -> Result<u8, Exit> {
+    suggest(&mut error);
     let styled = error.render().ansi().to_string();
     if !error.use_stderr() {
         return written(write(&styled)).map(|()| OK);
@@ -20,6 +30,15 @@ pub(super) fn tell(error: &Error, arguments: &[String]) -> Result<u8, Exit> {
     let text = if is_clean { styled } else { printable(&shown).into_owned() };
     reporting::to_stderr(Importance::Always, text.as_bytes());
     Ok(BAD_INPUT)
+}
+
+/// Names what does here what the word does elsewhere.
+fn suggest(error: &mut Error) {
+    let Some(ContextValue::String(typed)) = error.get(ContextKind::InvalidSubcommand) else { return };
+    let here = ELSEWHERE.iter().find(|(_, words)| words.contains(&typed.as_str()));
+    if let Some((here, _)) = here {
+        error.insert(ContextKind::SuggestedSubcommand, ContextValue::Strings(vec![(*here).to_owned()]));
+    }
 }
 
 /// clap quotes what it does not understand, and that may be a password: one in a URL, or one that follows an option
@@ -94,6 +113,20 @@ mod tests {
             let text = shown(arguments);
             assert!(!text.contains("hunter2") && !text.contains("hunt"), "{arguments:?}: {text}");
         }
+    }
+
+    #[test]
+    fn what_others_call_otherwise_is_named_by_its_name_here() {
+        let tip = |typed: &str| {
+            let mut error = Cli::try_parse_from(["ksail", typed]).unwrap_err();
+            suggest(&mut error);
+            let text = error.render().to_string();
+            text.lines().find(|line| line.contains("tip:")).unwrap_or_default().trim().to_owned()
+        };
+        assert_eq!(tip("up"), "tip: a similar subcommand exists: 'apply'");
+        assert_eq!(tip("plan"), "tip: a similar subcommand exists: 'diff'");
+        assert_eq!(tip("down"), "tip: a similar subcommand exists: 'cluster delete'");
+        assert_eq!(tip("frobnicate"), "");
     }
 
     #[test]

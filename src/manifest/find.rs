@@ -6,6 +6,8 @@ use std::path::{self, Display, Path, PathBuf};
 
 /// Name of the manifest.
 pub const FILE_NAME: &str = "ksail.yaml";
+/// Names that it is found by; where there are several the first is taken.
+const NAMES: [&str; 2] = [FILE_NAME, "ksail.yml"];
 
 /// No manifest was named and none was found.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -32,17 +34,17 @@ fn misnamed_hint(misnamed: Option<&Path>) -> String {
     misnamed.map(|path| format!("; {} is there, and would be found as {FILE_NAME}", path.display())).unwrap_or_default()
 }
 
-/// The explicit path, taken from `directory`; otherwise `ksail.yaml` in that directory or the nearest one above it, as
+/// The explicit path, taken from `directory`, and the manifest in it if it is a directory; otherwise `ksail.yaml` in that directory or the nearest one above it, as
 /// git finds its root.
 ///
 /// The path is absolute if `directory` is, as those are that a watcher reports.
 pub fn find(explicit: Option<&Path>, directory: &Path) -> Result<PathBuf, FindError> {
     if let Some(path) = explicit {
         let path = directory.join(path);
+        let path = if path.is_dir() { within(&path).unwrap_or_else(|| path.join(FILE_NAME)) } else { path };
         return Ok(path::absolute(&path).unwrap_or(path));
     }
-    let mut above = directory.ancestors().map(|directory| directory.join(FILE_NAME));
-    let Some(path) = above.find(|path| path.symlink_metadata().is_ok()) else {
+    let Some(path) = directory.ancestors().find_map(within) else {
         return Err(FindError::Nowhere { from: directory.to_owned(), misnamed: misnamed(directory) });
     };
     let is = match path.metadata() {
@@ -55,6 +57,10 @@ pub fn find(explicit: Option<&Path>, directory: &Path) -> Result<PathBuf, FindEr
     Err(FindError::NoFile { path, is })
 }
 
+fn within(directory: &Path) -> Option<PathBuf> {
+    NAMES.iter().map(|name| directory.join(name)).find(|path| path.symlink_metadata().is_ok())
+}
+
 /// A path as someone in the current directory would write it.
 pub(crate) fn shown(path: &Path) -> Display<'_> {
     let here = env::current_dir().ok();
@@ -62,8 +68,5 @@ pub(crate) fn shown(path: &Path) -> Display<'_> {
 }
 
 fn misnamed(directory: &Path) -> Option<PathBuf> {
-    ["ksail.yml", "ksail.json", "Ksail.yaml", ".ksail.yaml"]
-        .into_iter()
-        .map(|name| directory.join(name))
-        .find(|path| path.is_file())
+    ["ksail.json", "Ksail.yaml", ".ksail.yaml"].into_iter().map(|name| directory.join(name)).find(|path| path.is_file())
 }

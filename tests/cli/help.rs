@@ -23,7 +23,7 @@ fn the_whole_tree_reads_well_at_80_columns() {
     tree(&Project::new(), &[], &mut text);
     let long: Vec<_> = text.lines().filter(|line| line.chars().count() > 80).collect();
     assert!(long.is_empty(), "longer than 80 columns: {long:#?}");
-    assert_snapshot!(text, @r"
+    assert_snapshot!(text, @r#"
     $ ksail --help
     Keeps local OCI registries running the way ksail.yaml says.
 
@@ -39,11 +39,12 @@ fn the_whole_tree_reads_well_at_80_columns() {
       watch        Reconcile until stopped: follow the file, repair what breaks
       apply        Reconcile once and wait until every mirror is Ready
       diff         Print what apply would do
-      status       Show the mirrors and their conditions
+      status       Show the mirrors and their conditions [alias: ps]
       verify       Prove that the cluster's nodes pull through the mirrors
       validate     Check the manifest, without an engine
       schema       Print the JSON Schema of ksail.yaml
       completions  Print the completions of a shell
+      version      Print the versions of ksail, of the engine, and of kind and k3d
       help         Print this message or the help of the given subcommand(s)
 
     Options:
@@ -57,6 +58,11 @@ fn the_whole_tree_reads_well_at_80_columns() {
       -f, --file <FILE>
               The manifest; otherwise ksail.yaml in this directory or the closest
               one above
+              
+              [env: KSAIL_FILE]
+
+      -C, --directory <DIR>
+              Do all that from this directory, as git does
 
           --host <ADDRESS>
               Address of the engine, as for docker; otherwise found as the docker
@@ -83,12 +89,13 @@ fn the_whole_tree_reads_well_at_80_columns() {
       -h, --help  Print help
 
     Global options:
-      -f, --file <FILE>     The manifest; otherwise ksail.yaml in this directory or
-                            the closest one above
-          --host <ADDRESS>  Address of the engine, as for docker; otherwise found as
-                            the docker CLI finds it
-      -v, --verbose...      Say more on standard error; twice for every engine call
-          --no-color        No colours (`NO_COLOR` does the same)
+      -f, --file <FILE>      The manifest; otherwise ksail.yaml in this directory or
+                             the closest one above [env: KSAIL_FILE]
+      -C, --directory <DIR>  Do all that from this directory, as git does
+          --host <ADDRESS>   Address of the engine, as for docker; otherwise found
+                             as the docker CLI finds it
+      -v, --verbose...       Say more on standard error; twice for every engine call
+          --no-color         No colours (`NO_COLOR` does the same)
 
     $ ksail cluster init --help
     Write ksail.yaml and the configuration of kind or k3d
@@ -131,12 +138,13 @@ fn the_whole_tree_reads_well_at_80_columns() {
               Print help
 
     Global options:
-      -f, --file <FILE>     The manifest; otherwise ksail.yaml in this directory or
-                            the closest one above
-          --host <ADDRESS>  Address of the engine, as for docker; otherwise found as
-                            the docker CLI finds it
-      -v, --verbose...      Say more on standard error; twice for every engine call
-          --no-color        No colours (`NO_COLOR` does the same)
+      -f, --file <FILE>      The manifest; otherwise ksail.yaml in this directory or
+                             the closest one above [env: KSAIL_FILE]
+      -C, --directory <DIR>  Do all that from this directory, as git does
+          --host <ADDRESS>   Address of the engine, as for docker; otherwise found
+                             as the docker CLI finds it
+      -v, --verbose...       Say more on standard error; twice for every engine call
+          --no-color         No colours (`NO_COLOR` does the same)
 
     $ ksail cluster create --help
     Set `state: Present` in ksail.yaml, and apply it
@@ -161,12 +169,13 @@ fn the_whole_tree_reads_well_at_80_columns() {
               Print help
 
     Global options:
-      -f, --file <FILE>     The manifest; otherwise ksail.yaml in this directory or
-                            the closest one above
-          --host <ADDRESS>  Address of the engine, as for docker; otherwise found as
-                            the docker CLI finds it
-      -v, --verbose...      Say more on standard error; twice for every engine call
-          --no-color        No colours (`NO_COLOR` does the same)
+      -f, --file <FILE>      The manifest; otherwise ksail.yaml in this directory or
+                             the closest one above [env: KSAIL_FILE]
+      -C, --directory <DIR>  Do all that from this directory, as git does
+          --host <ADDRESS>   Address of the engine, as for docker; otherwise found
+                             as the docker CLI finds it
+      -v, --verbose...       Say more on standard error; twice for every engine call
+          --no-color         No colours (`NO_COLOR` does the same)
 
     $ ksail cluster delete --help
     Set `state: Absent` in ksail.yaml, and apply it
@@ -191,12 +200,13 @@ fn the_whole_tree_reads_well_at_80_columns() {
               Print help
 
     Global options:
-      -f, --file <FILE>     The manifest; otherwise ksail.yaml in this directory or
-                            the closest one above
-          --host <ADDRESS>  Address of the engine, as for docker; otherwise found as
-                            the docker CLI finds it
-      -v, --verbose...      Say more on standard error; twice for every engine call
-          --no-color        No colours (`NO_COLOR` does the same)
+      -f, --file <FILE>      The manifest; otherwise ksail.yaml in this directory or
+                             the closest one above [env: KSAIL_FILE]
+      -C, --directory <DIR>  Do all that from this directory, as git does
+          --host <ADDRESS>   Address of the engine, as for docker; otherwise found
+                             as the docker CLI finds it
+      -v, --verbose...       Say more on standard error; twice for every engine call
+          --no-color         No colours (`NO_COLOR` does the same)
 
     $ ksail mirror --help
     Add, change, remove or print entries of the list in ksail.yaml
@@ -206,20 +216,21 @@ fn the_whole_tree_reads_well_at_80_columns() {
     Commands:
       add     Add a mirror, or a registry to push to, at the end of the list
       set     Change fields of a mirror
-      remove  Remove a mirror, with the comment directly above it
-      list    Print the list
+      remove  Remove a mirror, with the comment directly above it [alias: rm]
+      list    Print the list [alias: ls]
       help    Print this message or the help of the given subcommand(s)
 
     Options:
       -h, --help  Print help
 
     Global options:
-      -f, --file <FILE>     The manifest; otherwise ksail.yaml in this directory or
-                            the closest one above
-          --host <ADDRESS>  Address of the engine, as for docker; otherwise found as
-                            the docker CLI finds it
-      -v, --verbose...      Say more on standard error; twice for every engine call
-          --no-color        No colours (`NO_COLOR` does the same)
+      -f, --file <FILE>      The manifest; otherwise ksail.yaml in this directory or
+                             the closest one above [env: KSAIL_FILE]
+      -C, --directory <DIR>  Do all that from this directory, as git does
+          --host <ADDRESS>   Address of the engine, as for docker; otherwise found
+                             as the docker CLI finds it
+      -v, --verbose...       Say more on standard error; twice for every engine call
+          --no-color         No colours (`NO_COLOR` does the same)
 
     $ ksail mirror add --help
     Add a mirror, or a registry to push to, at the end of the list
@@ -250,12 +261,13 @@ fn the_whole_tree_reads_well_at_80_columns() {
               Print help
 
     Global options:
-      -f, --file <FILE>     The manifest; otherwise ksail.yaml in this directory or
-                            the closest one above
-          --host <ADDRESS>  Address of the engine, as for docker; otherwise found as
-                            the docker CLI finds it
-      -v, --verbose...      Say more on standard error; twice for every engine call
-          --no-color        No colours (`NO_COLOR` does the same)
+      -f, --file <FILE>      The manifest; otherwise ksail.yaml in this directory or
+                             the closest one above [env: KSAIL_FILE]
+      -C, --directory <DIR>  Do all that from this directory, as git does
+          --host <ADDRESS>   Address of the engine, as for docker; otherwise found
+                             as the docker CLI finds it
+      -v, --verbose...       Say more on standard error; twice for every engine call
+          --no-color         No colours (`NO_COLOR` does the same)
 
     $ ksail mirror set --help
     Change fields of a mirror
@@ -291,12 +303,13 @@ fn the_whole_tree_reads_well_at_80_columns() {
               Print help
 
     Global options:
-      -f, --file <FILE>     The manifest; otherwise ksail.yaml in this directory or
-                            the closest one above
-          --host <ADDRESS>  Address of the engine, as for docker; otherwise found as
-                            the docker CLI finds it
-      -v, --verbose...      Say more on standard error; twice for every engine call
-          --no-color        No colours (`NO_COLOR` does the same)
+      -f, --file <FILE>      The manifest; otherwise ksail.yaml in this directory or
+                             the closest one above [env: KSAIL_FILE]
+      -C, --directory <DIR>  Do all that from this directory, as git does
+          --host <ADDRESS>   Address of the engine, as for docker; otherwise found
+                             as the docker CLI finds it
+      -v, --verbose...       Say more on standard error; twice for every engine call
+          --no-color         No colours (`NO_COLOR` does the same)
 
     $ ksail mirror remove --help
     Remove a mirror, with the comment directly above it
@@ -311,12 +324,13 @@ fn the_whole_tree_reads_well_at_80_columns() {
       -h, --help     Print help
 
     Global options:
-      -f, --file <FILE>     The manifest; otherwise ksail.yaml in this directory or
-                            the closest one above
-          --host <ADDRESS>  Address of the engine, as for docker; otherwise found as
-                            the docker CLI finds it
-      -v, --verbose...      Say more on standard error; twice for every engine call
-          --no-color        No colours (`NO_COLOR` does the same)
+      -f, --file <FILE>      The manifest; otherwise ksail.yaml in this directory or
+                             the closest one above [env: KSAIL_FILE]
+      -C, --directory <DIR>  Do all that from this directory, as git does
+          --host <ADDRESS>   Address of the engine, as for docker; otherwise found
+                             as the docker CLI finds it
+      -v, --verbose...       Say more on standard error; twice for every engine call
+          --no-color         No colours (`NO_COLOR` does the same)
 
     $ ksail mirror list --help
     Print the list
@@ -328,12 +342,13 @@ fn the_whole_tree_reads_well_at_80_columns() {
       -h, --help             Print help
 
     Global options:
-      -f, --file <FILE>     The manifest; otherwise ksail.yaml in this directory or
-                            the closest one above
-          --host <ADDRESS>  Address of the engine, as for docker; otherwise found as
-                            the docker CLI finds it
-      -v, --verbose...      Say more on standard error; twice for every engine call
-          --no-color        No colours (`NO_COLOR` does the same)
+      -f, --file <FILE>      The manifest; otherwise ksail.yaml in this directory or
+                             the closest one above [env: KSAIL_FILE]
+      -C, --directory <DIR>  Do all that from this directory, as git does
+          --host <ADDRESS>   Address of the engine, as for docker; otherwise found
+                             as the docker CLI finds it
+      -v, --verbose...       Say more on standard error; twice for every engine call
+          --no-color         No colours (`NO_COLOR` does the same)
 
     $ ksail watch --help
     Reconcile until stopped: follow the file, repair what breaks
@@ -349,12 +364,13 @@ fn the_whole_tree_reads_well_at_80_columns() {
       -h, --help             Print help
 
     Global options:
-      -f, --file <FILE>     The manifest; otherwise ksail.yaml in this directory or
-                            the closest one above
-          --host <ADDRESS>  Address of the engine, as for docker; otherwise found as
-                            the docker CLI finds it
-      -v, --verbose...      Say more on standard error; twice for every engine call
-          --no-color        No colours (`NO_COLOR` does the same)
+      -f, --file <FILE>      The manifest; otherwise ksail.yaml in this directory or
+                             the closest one above [env: KSAIL_FILE]
+      -C, --directory <DIR>  Do all that from this directory, as git does
+          --host <ADDRESS>   Address of the engine, as for docker; otherwise found
+                             as the docker CLI finds it
+      -v, --verbose...       Say more on standard error; twice for every engine call
+          --no-color         No colours (`NO_COLOR` does the same)
 
     $ ksail apply --help
     Reconcile once and wait until every mirror is Ready
@@ -370,15 +386,18 @@ fn the_whole_tree_reads_well_at_80_columns() {
           --concurrency <N>     Engine calls at once [default: 8]
           --adopt               Let this file take over from another one that names
                                 the same cluster
+          --dry-run             Print what it would do, as `ksail diff` does, and do
+                                nothing
       -h, --help                Print help
 
     Global options:
-      -f, --file <FILE>     The manifest; otherwise ksail.yaml in this directory or
-                            the closest one above
-          --host <ADDRESS>  Address of the engine, as for docker; otherwise found as
-                            the docker CLI finds it
-      -v, --verbose...      Say more on standard error; twice for every engine call
-          --no-color        No colours (`NO_COLOR` does the same)
+      -f, --file <FILE>      The manifest; otherwise ksail.yaml in this directory or
+                             the closest one above [env: KSAIL_FILE]
+      -C, --directory <DIR>  Do all that from this directory, as git does
+          --host <ADDRESS>   Address of the engine, as for docker; otherwise found
+                             as the docker CLI finds it
+      -v, --verbose...       Say more on standard error; twice for every engine call
+          --no-color         No colours (`NO_COLOR` does the same)
 
     $ ksail diff --help
     Print what apply would do
@@ -390,12 +409,13 @@ fn the_whole_tree_reads_well_at_80_columns() {
       -h, --help             Print help
 
     Global options:
-      -f, --file <FILE>     The manifest; otherwise ksail.yaml in this directory or
-                            the closest one above
-          --host <ADDRESS>  Address of the engine, as for docker; otherwise found as
-                            the docker CLI finds it
-      -v, --verbose...      Say more on standard error; twice for every engine call
-          --no-color        No colours (`NO_COLOR` does the same)
+      -f, --file <FILE>      The manifest; otherwise ksail.yaml in this directory or
+                             the closest one above [env: KSAIL_FILE]
+      -C, --directory <DIR>  Do all that from this directory, as git does
+          --host <ADDRESS>   Address of the engine, as for docker; otherwise found
+                             as the docker CLI finds it
+      -v, --verbose...       Say more on standard error; twice for every engine call
+          --no-color         No colours (`NO_COLOR` does the same)
 
     $ ksail status --help
     Show the mirrors and their conditions
@@ -408,12 +428,13 @@ fn the_whole_tree_reads_well_at_80_columns() {
       -h, --help             Print help
 
     Global options:
-      -f, --file <FILE>     The manifest; otherwise ksail.yaml in this directory or
-                            the closest one above
-          --host <ADDRESS>  Address of the engine, as for docker; otherwise found as
-                            the docker CLI finds it
-      -v, --verbose...      Say more on standard error; twice for every engine call
-          --no-color        No colours (`NO_COLOR` does the same)
+      -f, --file <FILE>      The manifest; otherwise ksail.yaml in this directory or
+                             the closest one above [env: KSAIL_FILE]
+      -C, --directory <DIR>  Do all that from this directory, as git does
+          --host <ADDRESS>   Address of the engine, as for docker; otherwise found
+                             as the docker CLI finds it
+      -v, --verbose...       Say more on standard error; twice for every engine call
+          --no-color         No colours (`NO_COLOR` does the same)
 
     $ ksail verify --help
     Prove that the cluster's nodes pull through the mirrors
@@ -451,6 +472,11 @@ fn the_whole_tree_reads_well_at_80_columns() {
       -f, --file <FILE>
               The manifest; otherwise ksail.yaml in this directory or the closest
               one above
+              
+              [env: KSAIL_FILE]
+
+      -C, --directory <DIR>
+              Do all that from this directory, as git does
 
           --host <ADDRESS>
               Address of the engine, as for docker; otherwise found as the docker
@@ -471,12 +497,13 @@ fn the_whole_tree_reads_well_at_80_columns() {
       -h, --help  Print help
 
     Global options:
-      -f, --file <FILE>     The manifest; otherwise ksail.yaml in this directory or
-                            the closest one above
-          --host <ADDRESS>  Address of the engine, as for docker; otherwise found as
-                            the docker CLI finds it
-      -v, --verbose...      Say more on standard error; twice for every engine call
-          --no-color        No colours (`NO_COLOR` does the same)
+      -f, --file <FILE>      The manifest; otherwise ksail.yaml in this directory or
+                             the closest one above [env: KSAIL_FILE]
+      -C, --directory <DIR>  Do all that from this directory, as git does
+          --host <ADDRESS>   Address of the engine, as for docker; otherwise found
+                             as the docker CLI finds it
+      -v, --verbose...       Say more on standard error; twice for every engine call
+          --no-color         No colours (`NO_COLOR` does the same)
 
     $ ksail schema --help
     Print the JSON Schema of ksail.yaml
@@ -487,12 +514,13 @@ fn the_whole_tree_reads_well_at_80_columns() {
       -h, --help  Print help
 
     Global options:
-      -f, --file <FILE>     The manifest; otherwise ksail.yaml in this directory or
-                            the closest one above
-          --host <ADDRESS>  Address of the engine, as for docker; otherwise found as
-                            the docker CLI finds it
-      -v, --verbose...      Say more on standard error; twice for every engine call
-          --no-color        No colours (`NO_COLOR` does the same)
+      -f, --file <FILE>      The manifest; otherwise ksail.yaml in this directory or
+                             the closest one above [env: KSAIL_FILE]
+      -C, --directory <DIR>  Do all that from this directory, as git does
+          --host <ADDRESS>   Address of the engine, as for docker; otherwise found
+                             as the docker CLI finds it
+      -v, --verbose...       Say more on standard error; twice for every engine call
+          --no-color         No colours (`NO_COLOR` does the same)
 
     $ ksail completions --help
     Print the completions of a shell
@@ -517,6 +545,11 @@ fn the_whole_tree_reads_well_at_80_columns() {
       -f, --file <FILE>
               The manifest; otherwise ksail.yaml in this directory or the closest
               one above
+              
+              [env: KSAIL_FILE]
+
+      -C, --directory <DIR>
+              Do all that from this directory, as git does
 
           --host <ADDRESS>
               Address of the engine, as for docker; otherwise found as the docker
@@ -527,5 +560,23 @@ fn the_whole_tree_reads_well_at_80_columns() {
 
           --no-color
               No colours (`NO_COLOR` does the same)
-    ");
+
+    $ ksail version --help
+    Print the versions of ksail, of the engine, and of kind and k3d
+
+    Usage: ksail version [OPTIONS]
+
+    Options:
+      -o, --output <OUTPUT>  Format [default: text] [possible values: text, json]
+      -h, --help             Print help
+
+    Global options:
+      -f, --file <FILE>      The manifest; otherwise ksail.yaml in this directory or
+                             the closest one above [env: KSAIL_FILE]
+      -C, --directory <DIR>  Do all that from this directory, as git does
+          --host <ADDRESS>   Address of the engine, as for docker; otherwise found
+                             as the docker CLI finds it
+      -v, --verbose...       Say more on standard error; twice for every engine call
+          --no-color         No colours (`NO_COLOR` does the same)
+    "#);
 }

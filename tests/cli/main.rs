@@ -6,6 +6,7 @@ mod completions;
 mod editing;
 mod examples;
 mod exposure;
+mod habits;
 mod help;
 mod init;
 mod mangled;

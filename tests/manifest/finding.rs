@@ -64,10 +64,23 @@ fn nothing_found_says_where_it_looked_and_what_to_do() {
 #[test]
 fn a_file_called_almost_so_is_pointed_out() {
     let root = tempfile::tempdir().unwrap();
-    std::fs::write(root.path().join("ksail.yml"), "").unwrap();
+    std::fs::write(root.path().join("ksail.json"), "").unwrap();
     let message = find(None, root.path()).unwrap_err().to_string().replace(root.path().to_str().unwrap(), "DIR");
     insta::assert_snapshot!(message, @r#"
     there is no ksail.yaml in DIR or a directory above it
-    'ksail cluster init' writes one here; '--file PATH' names one elsewhere; DIR/ksail.yml is there, and would be found as ksail.yaml
+    'ksail cluster init' writes one here; '--file PATH' names one elsewhere; DIR/ksail.json is there, and would be found as ksail.yaml
     "#);
+}
+
+#[test]
+fn the_other_way_to_end_a_yaml_files_name_is_found_after_the_usual_one_and_a_directory_stands_for_the_file_in_it() {
+    let root = tempfile::tempdir().unwrap();
+    let (usual, other) = (root.path().join("ksail.yaml"), root.path().join("ksail.yml"));
+    std::fs::write(&other, "").unwrap();
+    assert_eq!(find(None, root.path()).unwrap(), other);
+    assert_eq!(find(Some(root.path()), Path::new("/")).unwrap(), other);
+    std::fs::write(&usual, "").unwrap();
+    assert_eq!(find(None, root.path()).unwrap(), usual);
+    let empty = tempfile::tempdir().unwrap();
+    assert_eq!(find(Some(empty.path()), Path::new("/")).unwrap(), empty.path().join("ksail.yaml"), "where it would be");
 }

@@ -8,6 +8,9 @@ mod init;
 
 use clap::Subcommand;
 
+pub(super) use self::create::Arguments as Create;
+pub(super) use self::delete::Arguments as Delete;
+pub(super) use self::init::Arguments as Init;
 use super::{Exit, Global};
 
 #[derive(Debug, Subcommand)]

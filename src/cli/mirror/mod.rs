@@ -21,8 +21,10 @@ pub(super) enum Command {
     /// Change fields of a mirror
     Set(set::Arguments),
     /// Remove a mirror, with the comment directly above it
+    #[command(visible_alias = "rm")]
     Remove(remove::Arguments),
     /// Print the list
+    #[command(visible_alias = "ls")]
     List(list::Arguments),
 }
 
