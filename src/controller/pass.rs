@@ -189,9 +189,12 @@ impl<E: Engine, P: Probe> Reconciler<E, P> {
     fn track(&mut self, view: &View) {
         let desired = Arc::clone(&self.asked.0);
         let planned = &view.plan.sequences;
-        for subject in planned.keys() {
+        for (subject, sequence) in planned {
             let new = || Tracked::new(Spec::of(subject, &desired));
-            self.subjects.entry(subject.clone()).or_insert_with(new);
+            let tracked = self.subjects.entry(subject.clone()).or_insert_with(new);
+            if let Some(node) = sequence.steps.first().and_then(|step| step.action.in_node()) {
+                tracked.meets(node);
+            }
         }
         for (subject, tracked) in &mut self.subjects {
             if tracked.run().is_none() && !view.unsettled.contains(subject) && !planned.contains_key(subject) {

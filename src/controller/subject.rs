@@ -235,8 +235,10 @@ pub(super) struct Tracked {
     /// Runs left, as of `counted`.
     runs: u32,
     counted: Option<Instant>,
-    /// A changed spec's own run.
+    /// The own run of a changed spec, or of another node of the same name.
     is_new: bool,
+    /// Id of the node that something was to be done in.
+    node: Option<String>,
     /// Tries that failed or cured nothing, as far as they are remembered.
     tries: u32,
     /// Tries in a row that failed, the last one included.
@@ -259,6 +261,7 @@ impl Tracked {
             runs: BUCKET,
             counted: None,
             is_new: false,
+            node: None,
             tries: 0,
             failed: 0,
             failure: None,
@@ -273,10 +276,21 @@ impl Tracked {
     pub(super) fn set_spec(&mut self, spec: Spec) {
         if self.spec != spec {
             self.spec = spec;
-            (self.tries, self.failed, self.failure, self.uncured, self.is_new) = (0, 0, None, None, true);
-            if let State::Waiting { .. } = self.state {
-                self.state = State::Idle;
-            }
+            self.starts_anew();
+        }
+    }
+
+    /// Something is to be done in a node: another one than before is a new start as well, whatever its name.
+    pub(super) fn meets(&mut self, node: &str) {
+        if self.run().is_none() && self.node.as_deref() != Some(node) && self.node.replace(node.to_owned()).is_some() {
+            self.starts_anew();
+        }
+    }
+
+    fn starts_anew(&mut self) {
+        (self.tries, self.failed, self.failure, self.uncured, self.is_new) = (0, 0, None, None, true);
+        if let State::Waiting { .. } = self.state {
+            self.state = State::Idle;
         }
     }
 

@@ -233,6 +233,14 @@ impl Action {
         )
     }
 
+    /// Id of the node that it gives something to.
+    pub fn in_node(&self) -> Option<&str> {
+        match self {
+            Self::WriteNodeFiles { node, .. } | Self::AdvertiseRegistry { node, .. } => node.id.as_deref(),
+            _ => None,
+        }
+    }
+
     /// The container that gives up its ports.
     pub const fn releases(&self) -> Option<&String> {
         match self {

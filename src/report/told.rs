@@ -48,7 +48,11 @@ impl Told {
     }
 
     fn action(&mut self, ActionReport { subject, action, result, .. }: &ActionReport) -> bool {
-        if !matches!(*action, "ConnectNetwork" | "CreateVolume" | "UpdateRestartPolicy" | "RenameContainer") {
+        let is_in_passing =
+            matches!(*action, "ConnectNetwork" | "CreateVolume" | "UpdateRestartPolicy" | "RenameContainer");
+        // That it was waited for is not told.
+        let is_silent = *action == "AwaitServing" && *result == ActionResult::Done;
+        if !is_in_passing && !is_silent {
             self.ready.remove(subject);
         }
         let ActionResult::Failed(failure) = result else { return true };
@@ -180,6 +184,9 @@ mod tests {
         let events =
             [is_ready(), done("ConnectNetwork"), is_ready(), done("StartContainer"), is_ready(), is_not, is_ready()];
         assert_eq!(heard(&events), [New, New, Old, New, New, New, New]);
+        // Its port is not there for a moment while it joins a network.
+        let events = [is_ready(), done("AwaitServing"), is_ready(), failed(1), is_ready()];
+        assert_eq!(heard(&events), [New, New, Old, New, New]);
     }
 
     #[test]

@@ -676,7 +676,7 @@ fn a_watch_creates_the_cluster_and_tries_again_when_that_fails() {
     managed.registries_serve();
 }
 
-/// By hand, as fast as one types it on one line; how long the last one took to be wired does not grow.
+/// As fast as one types it on one line; ksail leaves it to whoever does so.
 fn made_anew_by_hand(distribution: Distribution, rounds: usize) {
     let _turn = beside_others();
     let managed = Managed::new("by-hand", distribution);

@@ -38,12 +38,9 @@ struct Machine {
 }
 
 impl Machine {
-    /// Nothing where the real kind is not to be had.
+    /// Nothing where the real kind is not to be had, which `tests/setup --tests` says.
     fn new(name: &str, node: &str, patch: &str) -> Option<Self> {
-        let Some(kind) = real_kind() else {
-            println!("skipped: the real kind is not here; tests/setup --tests says why");
-            return None;
-        };
+        let kind = real_kind()?;
         let engine = PrivateEngine::within_bounds(&["registry:3", node]);
         let upstream = Upstream::start(&Docker::default(), &format!("{name}-up"));
         let image = Image::containing(name);
@@ -53,16 +50,15 @@ impl Machine {
         let way_out = engine.open(upstream.port, None);
         let mut scenario = Scenario::on(engine.docker(), name);
         scenario.within = engine.within();
-        scenario.network = OF_KIND.to_owned();
+        OF_KIND.clone_into(&mut scenario.network);
         let programs = kind.parent().expect("it is in a directory");
         let path = format!("{}:{}", programs.display(), std::env::var("PATH").unwrap_or_default());
         scenario.environment.insert("PATH".to_owned(), path);
         let kubeconfig = scenario.home.path().join("kubeconfig");
         scenario.environment.insert("KUBECONFIG".to_owned(), text(&kubeconfig).to_owned());
-        let nodes: String = ["control-plane", "worker", "worker"]
-            .iter()
-            .map(|role| format!("- {{role: {role}, image: \"{node}\"}}\n"))
-            .collect();
+        let nodes =
+            ["control-plane", "worker", "worker"].map(|role| format!("- {{role: {role}, image: \"{node}\"}}\n"));
+        let nodes = nodes.concat();
         let config = format!("kind: Cluster\napiVersion: kind.x-k8s.io/v1alpha4\nnodes:\n{nodes}{patch}");
         fs::write(scenario.directory().join("kind.yaml"), config).expect("its directory is ours");
         let mirrors = vec![
@@ -103,17 +99,18 @@ impl Machine {
         let text = unwrapped(&said.stdout).replace(&self.scenario.cluster, "CLUSTER").replace(&port, "PORT");
         let directory = format!("{}/", self.scenario.directory().display());
         let text = text.replace(&directory, "");
-        let is_told = |line: &&str| {
+        let is_chatter = |line: &str| {
             let of_kind = line.starts_with("cluster CLUSTER: ");
             let is_farewell = ["👋", "😊", "😅", "🙂", "cgroup v1"].iter().any(|sign| line.contains(sign));
-            !line.trim_end().ends_with(':') && !line.is_empty() && !(of_kind && is_farewell)
+            let is_blank = line.is_empty() || line.trim_end().ends_with(':');
+            is_blank || (of_kind && is_farewell)
         };
         let without_time = |line: &str| match line.rsplit_once(" (") {
             _ if line.contains(": Deleted nodes: [") => "cluster CLUSTER: Deleted nodes: [NODES]\n".to_owned(),
             Some((what, took)) if took.ends_with("s)") => format!("{what} (TIME)\n"),
             _ => format!("{line}\n"),
         };
-        let mut lines: Vec<String> = text.lines().filter(is_told).map(without_time).collect();
+        let mut lines: Vec<String> = text.lines().filter(|line| !is_chatter(line)).map(without_time).collect();
         lines.sort();
         lines.concat() + &said.stderr
     }

@@ -97,7 +97,9 @@ impl PrivateEngine {
             ("data-root", json!(self.path("data"))),
             ("exec-root", json!(self.path("exec"))),
         ];
-        places.into_iter().for_each(|(name, value)| settings[name] = value);
+        for (name, value) in places {
+            settings[name] = value;
+        }
         fs::write(self.path("daemon.json"), settings.to_string()).expect("its directory is ours");
         eventually("the namespace", Duration::from_secs(10), || {
             let up = self.inside("ip").args(["link", "set", "lo", "up"]).output();

@@ -53,6 +53,11 @@ impl Story {
         self
     }
 
+    fn meets(mut self, node: &str) -> Self {
+        self.tracked.meets(node);
+        self
+    }
+
     /// Honest repairs, each of which is seen to have cured its cause.
     fn has_been_repaired(self, times: u32) -> Self {
         (0..times).fold(self, |story, _| story.has_run(KILLED, Ended::Done).seen_cured())
@@ -414,6 +419,18 @@ fn a_changed_spec_brings_one_run_of_its_own() {
     assert!(story.tracked.failure().is_none());
     let story = story.has_run(KILLED, fails());
     assert!(is_about(story.waits(KILLED), Duration::from_millis(500)), "and failures are counted anew");
+}
+
+#[test]
+fn another_node_of_the_same_name_brings_one_run_of_its_own() {
+    let story = Story::new().meets("first").has_been_repaired(9).meets("first");
+    assert_eq!(story.waits(KILLED), MINUTE, "the same is no other");
+    let story = (0..20).fold(story, |story, node| {
+        let story = story.meets(&format!("node {node}"));
+        assert_eq!(story.waits(KILLED), Duration::ZERO, "though no run is left");
+        story.has_run(KILLED, Ended::Done).seen_cured()
+    });
+    assert_eq!(story.waits(KILLED), MINUTE, "one for each, and not counted");
 }
 
 #[test]
