@@ -104,6 +104,14 @@ pub enum Failure {
         /// The name.
         name: String,
     },
+    /// Somebody is on a network that is to go, or would not start any more without it.
+    #[error("network {network} stays: container {container} uses it by now")]
+    NetworkInUse {
+        /// The network's name.
+        network: String,
+        /// Who is on it.
+        container: String,
+    },
     /// The registry's process ended instead of answering.
     #[error("the registry in {container} exits at once{}{}", exit_code.map(|code| format!(" (exit code {code})")).unwrap_or_default(), why_it_exits(container, said.as_ref()))]
     Exits {

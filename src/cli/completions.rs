@@ -1,7 +1,7 @@
 //! `ksail completions`, and what completes from the manifest.
 
 use std::env;
-use std::ffi::OsStr;
+use std::ffi::{OsStr, OsString};
 use std::path::PathBuf;
 
 use clap::{Args, CommandFactory, ValueEnum};
@@ -9,7 +9,7 @@ use clap_complete::engine::CompletionCandidate;
 use clap_complete::env::Shells;
 use clap_complete::{CompleteEnv, Shell as Known};
 
-use super::{Cli, Exit, FAILED, OK, print};
+use super::{Cli, Exit, FAILED, OK, file_of_environment, print};
 use crate::manifest::{Outline, PUBLIC, find};
 
 /// The variable by which the scripts ask for candidates.
@@ -68,10 +68,19 @@ pub(super) fn well_known_hosts(typed: &OsStr) -> Vec<CompletionCandidate> {
 
 /// The manifest the command line being completed is about, if it can be read.
 fn outline() -> Option<Outline> {
-    let words: Vec<_> = env::args_os().collect();
-    let after =
-        words.windows(2).find(|pair| pair[0] == "-f" || pair[0] == "--file").map(|pair| PathBuf::from(&pair[1]));
-    let inside = || words.iter().find_map(|word| word.to_str()?.strip_prefix("--file=").map(PathBuf::from));
-    let path = find(after.or_else(inside).as_deref(), &env::current_dir().ok()?).ok()?;
-    Outline::load(&path).ok()
+    let words: Vec<OsString> = env::args_os().collect();
+    let directory = env::current_dir().ok()?.join(value_of(&words, "-C", "--directory").unwrap_or_default());
+    let file = value_of(&words, "-f", "--file").or_else(file_of_environment);
+    Outline::load(&find(file.as_deref(), &directory).ok()?).ok()
+}
+
+/// What an option is given, in the four ways to write that.
+fn value_of(words: &[OsString], short: &str, long: &str) -> Option<PathBuf> {
+    let after = words.windows(2).find(|pair| pair[0] == short || pair[0] == long).map(|pair| PathBuf::from(&pair[1]));
+    let inside = |word: &OsString| {
+        let word = word.to_str()?;
+        let value = word.strip_prefix(long).and_then(|rest| rest.strip_prefix('='));
+        value.or_else(|| word.strip_prefix(short).filter(|rest| !rest.is_empty())).map(PathBuf::from)
+    };
+    after.or_else(|| words.iter().find_map(inside))
 }

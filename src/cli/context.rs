@@ -36,7 +36,7 @@ pub(super) fn variable(name: &str) -> Option<String> {
 pub(super) fn manifest_path(global: &Global) -> Result<PathBuf, Exit> {
     let here =
         env::current_dir().map_err(|error| Exit::new(BAD_INPUT, format!("the current directory is gone: {error}")))?;
-    manifest::find(global.file.as_deref(), &here).map_err(|error| Exit::new(BAD_INPUT, error.to_string()))
+    manifest::find(global.file().as_deref(), &here).map_err(|error| Exit::new(BAD_INPUT, error.to_string()))
 }
 
 /// The manifest; everything wrong with it otherwise.

@@ -56,14 +56,19 @@ pub struct Cli {
     command: Command,
 }
 
+/// The manifest that a variable names, as `--file` does; an empty one is as good as none.
+fn file_of_environment() -> Option<PathBuf> {
+    env::var_os("KSAIL_FILE").filter(|file| !file.is_empty()).map(PathBuf::from)
+}
+
 /// Heading of the options every command takes.
 const GLOBAL: &str = "Global options";
 
 /// Options every command takes.
 #[derive(Debug, Args)]
 struct Global {
-    /// The manifest; otherwise ksail.yaml in this directory or the closest one above
-    #[arg(short, long, global = true, env = "KSAIL_FILE", hide_env_values = true, value_name = "FILE", help_heading = GLOBAL)]
+    /// The manifest; otherwise `KSAIL_FILE`, or ksail.yaml in this directory or the closest one above
+    #[arg(short, long, global = true, value_name = "FILE", help_heading = GLOBAL)]
     file: Option<PathBuf>,
     /// Do all that from this directory, as git does
     #[arg(short = 'C', long, global = true, value_name = "DIR", help_heading = GLOBAL)]
@@ -77,6 +82,13 @@ struct Global {
     /// No colours (`NO_COLOR` does the same)
     #[arg(long, global = true, help_heading = GLOBAL)]
     no_color: bool,
+}
+
+impl Global {
+    /// The manifest that is named, if one is.
+    fn file(&self) -> Option<PathBuf> {
+        self.file.clone().or_else(file_of_environment)
+    }
 }
 
 #[derive(Debug, Subcommand)]

@@ -16,7 +16,7 @@ use crate::engine::Engine;
 use crate::event::Event;
 use crate::execute::Milestones;
 use crate::manifest::shown;
-use crate::observed::{Cluster, Link, Observed, Seen};
+use crate::observed::{Cluster, Link, NetworkUse, Observed, Seen};
 use crate::outcome::GivenUp;
 use crate::plan::{Plan, Sequence, Subject, deletion, plan};
 use crate::probe::{Probe, Serving};
@@ -350,7 +350,7 @@ impl<E: Engine, P: Probe> Reconciler<E, P> {
         if ready.values().any(|at| *at == Err(Why::LeftAlone)) {
             wake = wake.into_iter().chain(self.observer.store().left_alone_until()).min();
         }
-        if view.observed.network_is_left {
+        if view.observed.network_use == NetworkUse::Left {
             wake = wake.into_iter().chain(self.observer.store().made_anew_until()).min();
         }
         if view.observed.is_leaving {
@@ -411,7 +411,7 @@ impl<E: Engine, P: Probe> Reconciler<E, P> {
         let is_read = !view.unsettled.is_empty()
             || self.store().asks_cluster()
             || self.store().comes_up()
-            || (view.observed.network_is_left && !view.observed.network_is_deserted)
+            || view.observed.network_use == NetworkUse::Left
             || !view.observed.unread_nodes.is_empty()
             || is_asked_again;
         let is_pending =

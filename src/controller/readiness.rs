@@ -123,6 +123,9 @@ impl Readiness<'_> {
         if self.is_left_alone(subject, kind) {
             return Err(Why::LeftAlone);
         }
+        if self.is_volume_of_one_unsettled(subject) {
+            return Err(Why::Unsettled);
+        }
         if self.removals == Removals::Never && self.is_removal(subject) {
             return Err(Why::Removal);
         }
@@ -133,6 +136,13 @@ impl Readiness<'_> {
             return Err(Why::Needs);
         }
         Ok(due)
+    }
+
+    /// Whether a container may be on a volume that is to go: one that is listed and has not been looked at.
+    fn is_volume_of_one_unsettled(&self, subject: &Subject) -> bool {
+        let Subject::Volume(name) = subject else { return false };
+        let host = self.observed.volumes.get(name).and_then(|volume| self.observed.host_of_volume(volume));
+        host.is_some_and(|host| self.unsettled.contains(&Subject::Mirror(host)))
     }
 
     /// What its own state says.

@@ -197,10 +197,10 @@ impl Upstream {
     }
 
     fn credentials_answered(&mut self, answer: &UpstreamAnswer, now: Instant) {
-        self.of_credentials = answer.is_bad().then(|| answer.clone());
+        self.of_credentials = (!answer.is_good()).then(|| answer.clone());
         match answer {
             UpstreamAnswer::Unauthorized(_) if self.route.credentials.is_some() => self.credentials_due = None,
-            UpstreamAnswer::Answers | UpstreamAnswer::Unauthorized(_) | UpstreamAnswer::Unknown(_) => {
+            UpstreamAnswer::Answers | UpstreamAnswer::Unauthorized(_) => {
                 self.credentials_due = Some(now + CREDENTIALS);
                 self.credentials_pause = CREDENTIALS_AT_FIRST;
             }

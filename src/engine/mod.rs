@@ -369,6 +369,8 @@ pub struct Network {
     pub subnets: Vec<String>,
     /// All labels.
     pub labels: BTreeMap<String, String>,
+    /// When it was made, where the engine says so.
+    pub created_at: Option<Timestamp>,
 }
 
 /// A volume of the engine.

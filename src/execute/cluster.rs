@@ -126,13 +126,16 @@ impl<E: Engine, P: Probe> Executor<E, P> {
             if self.exists(cluster).await.unwrap_or(true) {
                 return Ok(());
             }
-            let networks = self.engine.list_networks().await?;
+            let networks = self.engine.list_networks().await;
+            let networks =
+                networks.map_err(|error| Failure::Engine { what: "cannot list networks".to_owned(), error })?;
             let Some(network) = networks.into_iter().find(|found| is_k3ds(found, cluster.distribution, &cluster.name))
             else {
                 return Ok(());
             };
             let network = NetworkRef { id: network.id, name: network.name };
-            self.leave(&network, cluster).await?;
+            let left = self.leave(&network, cluster).await;
+            left.map_err(|error| Failure::Engine { what: format!("cannot leave network {}", network.name), error })?;
             self.remove_network(&network).await
         };
         match timeout(CLEARED_WITHIN, cleared).await {
@@ -142,13 +145,29 @@ impl<E: Engine, P: Probe> Executor<E, P> {
         }
     }
 
-    /// Removes a network that nobody is on.
-    pub(super) async fn remove_network(&self, network: &NetworkRef) -> Result<(), EngineError> {
-        match self.engine.remove_network(&network.id).await {
-            // Somebody is, or somebody else has removed it.
-            Err(EngineError::Conflict { .. } | EngineError::NotFound { .. }) => Ok(()),
-            removed => removed,
+    /// Removes a network that nobody is on, which the engine is asked right before. It would remove one that a container
+    /// is on which does not run, and that could not be started any more.
+    pub(super) async fn remove_network(&self, network: &NetworkRef) -> Result<(), Failure> {
+        let refused = |error| Failure::Engine { what: format!("cannot remove network {}", network.name), error };
+        if let Some(container) = self.somebody_on(network).await.map_err(refused)? {
+            return Err(Failure::NetworkInUse { network: network.name.clone(), container });
         }
+        match self.engine.remove_network(&network.id).await {
+            Err(EngineError::NotFound { .. }) => Ok(()),
+            removed => removed.map_err(refused),
+        }
+    }
+
+    /// The name of a container that is on a network, whether it runs or not.
+    async fn somebody_on(&self, network: &NetworkRef) -> Result<Option<String>, EngineError> {
+        for container in self.engine.list_containers(&[]).await? {
+            match self.engine.inspect_container(&container.id).await {
+                Ok(found) if network.endpoint_of(&found).is_some() => return Ok(Some(container.name)),
+                Err(error) if !error.is_not_found() => return Err(error),
+                _ => {}
+            }
+        }
+        Ok(None)
     }
 
     async fn inherits_labels(&self, container: &ContainerSummary, of: &ClusterSpec) -> Result<bool, EngineError> {

@@ -204,7 +204,7 @@ impl<E: Engine, P: Probe> Run<'_, E, P> {
                 }
                 created
             }
-            Action::RemoveNetwork { network } => executor.remove_network(network).await.map_err(refused),
+            Action::RemoveNetwork { network } => executor.remove_network(network).await,
             Action::DeleteCluster { cluster } => executor.delete_cluster(self.subject, cluster, self.cancel).await,
             Action::WriteNodeFiles { .. }
             | Action::RemoveNodeFiles { .. }

@@ -36,7 +36,7 @@ impl Contents {
         match (object, answer) {
             (Object::Mirror(host), Answer::Containers(listed)) => self.learn_list(listed, since, Some(host)),
             (_, Answer::Containers(listed)) => self.learn_list(listed, since, None),
-            (_, Answer::Networks(networks)) => self.networks = networks,
+            (_, Answer::Networks(networks, at)) => (self.networks, self.networks_at) = (networks, at),
             (_, Answer::Volumes(volumes)) => {
                 self.volumes = volumes.into_iter().map(|volume| (volume.name.clone(), volume)).collect();
             }

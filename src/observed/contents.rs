@@ -6,6 +6,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
+use jiff::Timestamp;
 use tokio::sync::Notify;
 use tokio::time::Instant;
 
@@ -46,6 +47,8 @@ pub(super) struct Contents {
     /// Containers that were gone when they were read, when last and how often: an older list does not bring them back.
     pub(super) gone: BTreeMap<String, (Instant, u32)>,
     pub(super) networks: Vec<Network>,
+    /// When they were listed, by the engine's clock.
+    pub(super) networks_at: Timestamp,
     pub(super) volumes: BTreeMap<String, Volume>,
     pub(super) image: Option<Image>,
     pub(super) provisioner: Option<PathBuf>,
@@ -135,7 +138,7 @@ impl Inspected {
 #[derive(Debug)]
 pub(super) enum Answer {
     Containers(Vec<ContainerSummary>),
-    Networks(Vec<Network>),
+    Networks(Vec<Network>, Timestamp),
     Volumes(Vec<Volume>),
     Image(Option<Image>, Option<PathBuf>),
     Container(Option<Box<Inspected>>),

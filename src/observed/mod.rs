@@ -30,7 +30,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 pub use self::control_plane::ControlPlane;
-pub use self::network::{DEFAULT_BRIDGE, NetworkRef, is_k3ds};
+pub use self::network::{DEFAULT_BRIDGE, NetworkRef, NetworkUse, is_k3ds};
 pub(crate) use self::nodes::read_hosts;
 pub use self::nodes::{HostDirectory, Hosting, Node};
 pub use self::observer::Observer;
@@ -72,11 +72,8 @@ pub struct Observed {
     pub free_ports: BTreeMap<String, u16>,
     /// The cluster's network, if it exists.
     pub network: Option<NetworkRef>,
-    /// It is one that k3d makes for a cluster, and no container of the cluster is left: k3d removes it with the last of
-    /// them unless somebody else is on it.
-    pub network_is_left: bool,
-    /// And nobody seems to be about to make the cluster anew.
-    pub network_is_deserted: bool,
+    /// What it is to the cluster.
+    pub network_use: NetworkUse,
     /// Ranges that it gives addresses of.
     pub subnets: Vec<String>,
     /// Names of all networks by id; several can share one.

@@ -18,6 +18,21 @@ pub struct NetworkRef {
     pub name: String,
 }
 
+/// What a network is to the cluster it was made for. k3d makes one for each, and removes it with the last container of the
+/// cluster, unless somebody else is on it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Default)]
+pub enum NetworkUse {
+    /// Its containers are on it, or it is not one that goes with them.
+    #[default]
+    Used,
+    /// No container of the cluster is there, and somebody may be about to make it anew.
+    Left,
+    /// Nobody seems to be about to.
+    Deserted,
+    /// And it is older than any creation that has made nothing but a network takes.
+    Forgotten,
+}
+
 impl NetworkRef {
     /// One of which only the name is known, because it was removed.
     pub fn named(name: &str) -> Self {

@@ -168,7 +168,7 @@ impl<E: Engine, P: Probe> Observer<E, P> {
         let Some(desired) = self.store.desired() else { return Ok(Answer::Gone) };
         Ok(match object {
             Object::Containers => Answer::Containers(engine.list_containers(&[]).await?),
-            Object::Networks => Answer::Networks(engine.list_networks().await?),
+            Object::Networks => Answer::Networks(engine.list_networks().await?, engine.now()),
             Object::Volumes => Answer::Volumes(engine.list_volumes(&[]).await?),
             Object::Image => {
                 let provisioner = match desired.lifecycle {

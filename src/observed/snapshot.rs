@@ -3,12 +3,13 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
+use jiff::SignedDuration;
 use tokio::time::Instant;
 
 use super::contents::{Contents, Record, has_api_server};
 use super::control_plane::ControlPlane;
 use super::follow_up::ANSWER_HOLDS;
-use super::network::{cluster_network, is_k3ds};
+use super::network::{NetworkUse, cluster_network, is_k3ds};
 use super::object::Object;
 use super::store::Store;
 use super::{Cluster, Node, Observed, OwnContainer, STARTING, StartsAgain, Stranger, is_node, ownership};
@@ -20,6 +21,9 @@ use crate::manifest::Lifecycle;
 use crate::names;
 use crate::probe::{Probe, Prober, Serving};
 use crate::subject::Subject;
+
+/// A creation that has made nothing but a network for so long has ended.
+const FORGOTTEN_AFTER: SignedDuration = SignedDuration::from_mins(5);
 
 /// What is known, and of whom it is outdated.
 #[derive(Debug)]
@@ -40,6 +44,19 @@ impl Store {
 }
 
 impl Contents {
+    /// What the cluster's network is to it, as of when networks were listed.
+    fn use_of(&self, network: &Network, cluster: Cluster, desired: &Desired) -> NetworkUse {
+        if cluster != Cluster::Missing || !is_k3ds(network, desired.distribution, &desired.cluster) {
+            return NetworkUse::Used;
+        }
+        let is_old = network.created_at.is_some_and(|made| self.networks_at.duration_since(made) >= FORGOTTEN_AFTER);
+        match self.made_anew_until(Instant::now()) {
+            Some(_) => NetworkUse::Left,
+            None if is_old => NetworkUse::Forgotten,
+            None => NetworkUse::Deserted,
+        }
+    }
+
     fn snapshot<P: Probe>(&self, desired: &Desired, prober: &Prober<P>) -> Seen {
         let (ours, others): (Vec<&Record>, Vec<&Record>) =
             self.containers.values().partition(|record| self.is_ours(record));
@@ -69,19 +86,14 @@ impl Contents {
         let mounted: BTreeSet<String> = known.map(str::to_owned).collect();
         let network = cluster_network(desired, &self.networks, &node_containers);
         let is_the_clusters = |found: &&Network| network.as_ref().is_some_and(|network| network.id == found.id);
-        let is_k3ds = self
-            .networks
-            .iter()
-            .find(is_the_clusters)
-            .is_some_and(|found| is_k3ds(found, desired.distribution, &desired.cluster));
-        let network_is_left = is_k3ds && cluster == Cluster::Missing;
+        let found = self.networks.iter().find(is_the_clusters);
+        let network_use = found.map(|found| self.use_of(found, cluster, desired)).unwrap_or_default();
         let observed = Observed {
-            network_is_left,
-            network_is_deserted: network_is_left && self.made_anew_until(Instant::now()).is_none(),
+            network_use,
             unreadable: self.unreadable(&ours),
             ports_taken: self.ports.iter().filter(|(_, is_taken)| **is_taken).map(|(port, _)| *port).collect(),
             free_ports: self.free_ports(desired),
-            subnets: self.networks.iter().find(is_the_clusters).map(|found| found.subnets.clone()).unwrap_or_default(),
+            subnets: found.map(|found| found.subnets.clone()).unwrap_or_default(),
             network,
             networks: self.networks.iter().map(|network| (network.id.clone(), network.name.clone())).collect(),
             volumes: self

@@ -116,7 +116,7 @@ impl Scene {
             Object::Mirror(host) => {
                 Answer::Containers(engine.list_containers(&[(HOST_LABEL, Some(host))]).await.unwrap())
             }
-            Object::Networks => Answer::Networks(engine.list_networks().await.unwrap()),
+            Object::Networks => Answer::Networks(engine.list_networks().await.unwrap(), engine.now()),
             Object::Volumes => Answer::Volumes(engine.list_volumes(&[]).await.unwrap()),
             Object::Image => Answer::Image(found(engine.inspect_image(&self.desired.image).await).unwrap(), None),
             Object::Labels(image) => Answer::Labels(found(engine.inspect_image(image).await).unwrap()),

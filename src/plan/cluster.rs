@@ -9,7 +9,7 @@ use crate::desired::Desired;
 use crate::distribution::provisioner;
 use crate::distribution::registry_hosting::{Advertised, RegistryHosting};
 use crate::manifest::{Lifecycle, State};
-use crate::observed::{Cluster, ControlPlane, NetworkRef, Observed, OwnContainer};
+use crate::observed::{Cluster, ControlPlane, NetworkRef, NetworkUse, Observed, OwnContainer};
 
 /// Why its network has to go.
 pub(super) const CLUSTER_IS_GONE: &str = "its cluster is gone";
@@ -55,7 +55,9 @@ fn beside_creation(desired: &Desired, observed: &Observed, hosting: Option<&Regi
     if let Some(network) = network_to_remove(desired, observed) {
         let is_on_it = |found: &OwnContainer| network.endpoint_of(&found.container).is_some();
         // One that none of ours has been on may be somebody's who is just creating the cluster.
-        let is_left_to_us = desired.state != State::Present || observed.containers.iter().any(is_on_it);
+        let is_left_to_us = desired.state != State::Present
+            || observed.network_use == NetworkUse::Forgotten
+            || observed.containers.iter().any(is_on_it);
         let is_in_use = observed.strangers.values().any(|stranger| stranger.networks.contains(&network.name));
         if is_left_to_us && !is_in_use {
             let action = Action::RemoveNetwork { network: network.clone() };
@@ -71,7 +73,7 @@ fn beside_creation(desired: &Desired, observed: &Observed, hosting: Option<&Regi
 pub(super) fn network_to_remove<'a>(desired: &Desired, observed: &'a Observed) -> Option<&'a NetworkRef> {
     let is_wanted = desired.lifecycle == Lifecycle::Managed && desired.state == State::Present;
     let creates = is_wanted && observed.provisioner.is_some();
-    observed.network.as_ref().filter(|_| observed.network_is_deserted && !creates)
+    observed.network.as_ref().filter(|_| observed.network_use >= NetworkUse::Deserted && !creates)
 }
 
 /// Half a cluster must not pass for a whole one, and is somebody's work all the same.

@@ -10,7 +10,7 @@ use crate::desired::{Desired, Mirror};
 use crate::engine::{Container, ContainerSpec, ContainerState};
 use crate::labels::{self, is_of_mirror};
 use crate::manifest::{Upstream, VolumePolicy};
-use crate::observed::{DEFAULT_BRIDGE, NetworkRef, Observed, OwnContainer, StartsAgain};
+use crate::observed::{DEFAULT_BRIDGE, NetworkRef, NetworkUse, Observed, OwnContainer, StartsAgain};
 use crate::probe::Serving;
 use crate::registry::{LIFETIME, Mode, Role, STORAGE, asks_for_credentials_again, is_served_from_cache};
 
@@ -316,7 +316,7 @@ impl<'a> Builder<'a> {
 
     /// The cluster's network, unless nobody of the cluster is on it any more, or yet.
     fn network_to_join(&self) -> Option<&'a NetworkRef> {
-        self.observed.network.as_ref().filter(|_| !self.observed.network_is_left)
+        self.observed.network.as_ref().filter(|_| self.observed.network_use == NetworkUse::Used)
     }
 
     /// Docker refuses to start a new container that was connected to one of several networks of one name,

@@ -24,7 +24,7 @@ use tokio::time::{Instant, timeout};
 
 pub use self::answer::UpstreamAnswer;
 pub use self::prober::Prober;
-use self::refusals::remembered;
+use self::refusals::{NOT_SENT, remembered};
 pub use self::refusals::{REFUSED_FOR, Refusals, TOLD_AT_MOST};
 use self::upstream::Upstreams;
 pub use self::upstream::{Ask, Asked, Login, RouteKey};
@@ -158,7 +158,7 @@ impl FromHere {
             return remembered(at);
         }
         if !self.begin(&login) {
-            return plain;
+            return if plain.is_good() { UpstreamAnswer::Unknown(NOT_SENT.to_owned()) } else { plain };
         }
         let answer = self.upstreams.ask(route, ask).await;
         if let Some(refusals) = &self.refusals {
@@ -225,8 +225,7 @@ impl FromHere {
             _ => {}
         }
         if !self.begin(&login) {
-            let why = "it does not say whether it takes the credentials, which are not sent again for now";
-            return Asked::Unreachable(why.to_owned());
+            return Asked::Unreachable(NOT_SENT.to_owned());
         }
         let asked = self.upstreams.ask_image(route, image).await;
         if let (Some(refusals), Asked::Has | Asked::HasNot | Asked::Refused(_)) = (&self.refusals, &asked) {
@@ -363,7 +362,8 @@ mod tests {
         // Two that were ended before they were answered.
         (0..TOLD_AT_MOST).for_each(|_| assert!(refusals.begin(&Login::of(&route).unwrap())));
         let process = FromHere::new(EngineAt::ThisMachine).remembering(refusals.clone());
-        assert_eq!(process.upstream(&route, Ask::WithCredentials).await, UpstreamAnswer::Answers);
+        let answer = process.upstream(&route, Ask::WithCredentials).await;
+        assert_eq!(answer, UpstreamAnswer::Unknown(NOT_SENT.to_owned()), "nobody knows what it thinks of them");
         let image = Reference::read("ghcr.io/a/b:1", &"ghcr.io".parse().unwrap()).unwrap();
         assert!(matches!(process.ask_upstream(&route, &image).await, Asked::Unreachable(_)));
         assert_eq!(registry.told_who(), 0);

@@ -15,6 +15,10 @@ pub const REFUSED_FOR: Duration = Duration::from_secs(60 * 60);
 /// them may not wait for its answer, or be asking at this moment.
 pub const TOLD_AT_MOST: usize = 2;
 
+/// What stands for an answer to credentials that were told that often, and not answered.
+pub(super) const NOT_SENT: &str =
+    "it has not said whether it takes the credentials, which are not sent again within the hour";
+
 /// What remembers that credentials were refused, for longer than this process lives.
 pub trait Refusals: fmt::Debug + Send + Sync {
     /// When they were refused, if that is less than [`REFUSED_FOR`] ago.

@@ -210,7 +210,7 @@ impl Reason {
             Failure::NameTaken { .. } => Self::NameConflict,
             Failure::Exits { .. } => Self::ConfigRejected,
             Failure::DoesNotServe { .. } => Self::NotAnswering,
-            Failure::Archive(_) => Self::EngineRefused,
+            Failure::Archive(_) | Failure::NetworkInUse { .. } => Self::EngineRefused,
             Failure::Repeated { .. } => Self::Repeated,
             Failure::InNode { .. } => Self::NodeUnreachable,
             Failure::Provisioner(ProvisionError::CannotRun { .. }) => Self::ProvisionerNotFound,

@@ -8,7 +8,7 @@ use super::node::trouble;
 use super::{ConditionStatus, ConditionType, Evidence, MirrorStatus, Reason};
 use crate::desired::Mirror;
 use crate::engine::ContainerState;
-use crate::observed::{OwnContainer, Shadow, unwired};
+use crate::observed::{NetworkUse, OwnContainer, Shadow, unwired};
 use crate::outcome::Failure;
 use crate::plan::{Action, Sequence, Subject};
 use crate::probe::{Serving, UpstreamAnswer};
@@ -173,7 +173,7 @@ fn network_attached(mirror: &Mirror, found: Option<&OwnContainer>, evidence: &Ev
         return verdict(False, Reason::NetworkNotFound, message);
     };
     let endpoint = found.and_then(|found| network.endpoint_of(&found.container));
-    if endpoint.is_none() && evidence.observed.network_is_left {
+    if endpoint.is_none() && evidence.observed.network_use != NetworkUse::Used {
         let message = format!("no node of the cluster is on network {} yet; attached when one is", network.name);
         return verdict(False, Reason::NetworkNotFound, message);
     }

@@ -18,9 +18,18 @@ spec:
 
 /// What bash offers for the last of these words, when it asks the way its script does.
 fn offered(project: &Project, words: &[&str]) -> Vec<String> {
+    lines(&mut asking(project, words))
+}
+
+fn asking(project: &Project, words: &[&str]) -> Command {
     let mut command = project.command(&[&["--", "ksail"], words].concat());
     command.env("KSAIL_COMPLETE", "bash").env("_CLAP_COMPLETE_INDEX", words.len().to_string());
-    let output = command.env("_CLAP_IFS", "\n").env("_CLAP_COMPLETE_COMP_TYPE", "9").output().unwrap();
+    command.env("_CLAP_IFS", "\n").env("_CLAP_COMPLETE_COMP_TYPE", "9");
+    command
+}
+
+fn lines(command: &mut Command) -> Vec<String> {
+    let output = command.output().unwrap();
     assert!(output.status.success());
     String::from_utf8(output.stdout).unwrap().lines().map(str::to_owned).collect()
 }
@@ -32,7 +41,26 @@ fn hosts_complete_from_the_file_whether_or_not_its_variables_are_set() {
     assert_eq!(offered(&project, &["mirror", "set", "l"]), ["localhost:5000"]);
     assert_eq!(offered(&project, &["verify", "d"]), ["docker.io"]);
     project.write("other.yaml", &MANIFEST.replace("docker.io", "dest.example"));
-    assert_eq!(offered(&project, &["-f", "other.yaml", "mirror", "remove", "d"]), ["dest.example"]);
+    for named in [&["-f", "other.yaml"][..], &["-fother.yaml"], &["--file", "other.yaml"], &["--file=other.yaml"]] {
+        assert_eq!(offered(&project, &[named, &["mirror", "remove", "d"]].concat()), ["dest.example"], "{named:?}");
+    }
+    std::fs::create_dir(project.path.join("below")).unwrap();
+    project.write("below/ksail.yaml", &MANIFEST.replace("docker.io", "deep.example"));
+    for named in [&["-C", "below"][..], &["--directory=below"], &["-f", "below"]] {
+        assert_eq!(offered(&project, &[named, &["mirror", "remove", "d"]].concat()), ["deep.example"], "{named:?}");
+    }
+}
+
+#[test]
+fn hosts_complete_from_the_file_that_the_environment_names() {
+    let project = Project::new();
+    project.write("other.yaml", MANIFEST);
+    let offered = |file: &str| {
+        let mut command = asking(&project, &["mirror", "remove", "d"]);
+        lines(command.env("KSAIL_FILE", file))
+    };
+    assert_eq!(offered("other.yaml"), ["docker.io"]);
+    assert_eq!(offered(""), Vec::<String>::new(), "that is none");
 }
 
 #[test]

@@ -55,6 +55,23 @@ fn init_alone_is_cluster_init() {
 }
 
 #[test]
+fn init_writes_where_it_is_told_to_and_a_directory_stands_for_the_file_in_it() {
+    let written = |arguments: &[&str], variable: Option<&str>| {
+        let project = Project::new();
+        fs::create_dir(project.path.join("below")).unwrap();
+        let words = [arguments, &["init", "--name", "dev", "--mirror-registry", "docker.io"]].concat();
+        let output = project.command(&words).envs(variable.map(|file| ("KSAIL_FILE", file))).output().unwrap();
+        assert!(output.status.success(), "{arguments:?}: {}", String::from_utf8_lossy(&output.stderr));
+        let places = ["ksail.yaml", "below/ksail.yaml"].into_iter();
+        places.filter(|place| project.path.join(place).exists()).collect::<Vec<_>>()
+    };
+    assert_eq!(written(&["-f", "below"], None), ["below/ksail.yaml"]);
+    assert_eq!(written(&["-C", "below"], None), ["below/ksail.yaml"]);
+    assert_eq!(written(&[], Some("below")), ["below/ksail.yaml"]);
+    assert_eq!(written(&[], Some("")), ["ksail.yaml"]);
+}
+
+#[test]
 fn options_that_say_what_apply_does_anyway_are_taken_with_a_word() {
     for option in ["--wait", "--prune", "--yes", "-y"] {
         let said = Project::with(MANIFEST).ksail(&[&["apply", option], &AWAY[..]].concat());
@@ -82,6 +99,8 @@ fn the_file_is_named_as_others_have_it_named() {
     assert_eq!(validates(&project, &["-f", "below"], None), by_name, "a directory stands for the file in it");
     assert_eq!(validates(&project, &[], Some("below/ksail.yml")), by_name);
     assert_eq!(validates(&project, &["-f", "below"], Some("elsewhere.yaml")), by_name, "what is typed comes first");
+    let none = validates(&project, &[], Some(""));
+    assert_eq!(none, validates(&project, &[], None), "an empty name is none");
     let from_there = validates(&project, &["-C", "below"], None);
     assert_eq!(from_there, by_name.replace("below/", ""));
     let nowhere = validates(&project, &["-C", "nowhere"], None);

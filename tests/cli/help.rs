@@ -23,7 +23,7 @@ fn the_whole_tree_reads_well_at_80_columns() {
     tree(&Project::new(), &[], &mut text);
     let long: Vec<_> = text.lines().filter(|line| line.chars().count() > 80).collect();
     assert!(long.is_empty(), "longer than 80 columns: {long:#?}");
-    assert_snapshot!(text, @r#"
+    assert_snapshot!(text, @r"
     $ ksail --help
     Keeps local OCI registries running the way ksail.yaml says.
 
@@ -56,10 +56,8 @@ fn the_whole_tree_reads_well_at_80_columns() {
 
     Global options:
       -f, --file <FILE>
-              The manifest; otherwise ksail.yaml in this directory or the closest
-              one above
-              
-              [env: KSAIL_FILE]
+              The manifest; otherwise `KSAIL_FILE`, or ksail.yaml in this directory
+              or the closest one above
 
       -C, --directory <DIR>
               Do all that from this directory, as git does
@@ -89,8 +87,8 @@ fn the_whole_tree_reads_well_at_80_columns() {
       -h, --help  Print help
 
     Global options:
-      -f, --file <FILE>      The manifest; otherwise ksail.yaml in this directory or
-                             the closest one above [env: KSAIL_FILE]
+      -f, --file <FILE>      The manifest; otherwise `KSAIL_FILE`, or ksail.yaml in
+                             this directory or the closest one above
       -C, --directory <DIR>  Do all that from this directory, as git does
           --host <ADDRESS>   Address of the engine, as for docker; otherwise found
                              as the docker CLI finds it
@@ -138,8 +136,8 @@ fn the_whole_tree_reads_well_at_80_columns() {
               Print help
 
     Global options:
-      -f, --file <FILE>      The manifest; otherwise ksail.yaml in this directory or
-                             the closest one above [env: KSAIL_FILE]
+      -f, --file <FILE>      The manifest; otherwise `KSAIL_FILE`, or ksail.yaml in
+                             this directory or the closest one above
       -C, --directory <DIR>  Do all that from this directory, as git does
           --host <ADDRESS>   Address of the engine, as for docker; otherwise found
                              as the docker CLI finds it
@@ -169,8 +167,8 @@ fn the_whole_tree_reads_well_at_80_columns() {
               Print help
 
     Global options:
-      -f, --file <FILE>      The manifest; otherwise ksail.yaml in this directory or
-                             the closest one above [env: KSAIL_FILE]
+      -f, --file <FILE>      The manifest; otherwise `KSAIL_FILE`, or ksail.yaml in
+                             this directory or the closest one above
       -C, --directory <DIR>  Do all that from this directory, as git does
           --host <ADDRESS>   Address of the engine, as for docker; otherwise found
                              as the docker CLI finds it
@@ -200,8 +198,8 @@ fn the_whole_tree_reads_well_at_80_columns() {
               Print help
 
     Global options:
-      -f, --file <FILE>      The manifest; otherwise ksail.yaml in this directory or
-                             the closest one above [env: KSAIL_FILE]
+      -f, --file <FILE>      The manifest; otherwise `KSAIL_FILE`, or ksail.yaml in
+                             this directory or the closest one above
       -C, --directory <DIR>  Do all that from this directory, as git does
           --host <ADDRESS>   Address of the engine, as for docker; otherwise found
                              as the docker CLI finds it
@@ -224,8 +222,8 @@ fn the_whole_tree_reads_well_at_80_columns() {
       -h, --help  Print help
 
     Global options:
-      -f, --file <FILE>      The manifest; otherwise ksail.yaml in this directory or
-                             the closest one above [env: KSAIL_FILE]
+      -f, --file <FILE>      The manifest; otherwise `KSAIL_FILE`, or ksail.yaml in
+                             this directory or the closest one above
       -C, --directory <DIR>  Do all that from this directory, as git does
           --host <ADDRESS>   Address of the engine, as for docker; otherwise found
                              as the docker CLI finds it
@@ -261,8 +259,8 @@ fn the_whole_tree_reads_well_at_80_columns() {
               Print help
 
     Global options:
-      -f, --file <FILE>      The manifest; otherwise ksail.yaml in this directory or
-                             the closest one above [env: KSAIL_FILE]
+      -f, --file <FILE>      The manifest; otherwise `KSAIL_FILE`, or ksail.yaml in
+                             this directory or the closest one above
       -C, --directory <DIR>  Do all that from this directory, as git does
           --host <ADDRESS>   Address of the engine, as for docker; otherwise found
                              as the docker CLI finds it
@@ -303,8 +301,8 @@ fn the_whole_tree_reads_well_at_80_columns() {
               Print help
 
     Global options:
-      -f, --file <FILE>      The manifest; otherwise ksail.yaml in this directory or
-                             the closest one above [env: KSAIL_FILE]
+      -f, --file <FILE>      The manifest; otherwise `KSAIL_FILE`, or ksail.yaml in
+                             this directory or the closest one above
       -C, --directory <DIR>  Do all that from this directory, as git does
           --host <ADDRESS>   Address of the engine, as for docker; otherwise found
                              as the docker CLI finds it
@@ -324,8 +322,8 @@ fn the_whole_tree_reads_well_at_80_columns() {
       -h, --help     Print help
 
     Global options:
-      -f, --file <FILE>      The manifest; otherwise ksail.yaml in this directory or
-                             the closest one above [env: KSAIL_FILE]
+      -f, --file <FILE>      The manifest; otherwise `KSAIL_FILE`, or ksail.yaml in
+                             this directory or the closest one above
       -C, --directory <DIR>  Do all that from this directory, as git does
           --host <ADDRESS>   Address of the engine, as for docker; otherwise found
                              as the docker CLI finds it
@@ -342,8 +340,8 @@ fn the_whole_tree_reads_well_at_80_columns() {
       -h, --help             Print help
 
     Global options:
-      -f, --file <FILE>      The manifest; otherwise ksail.yaml in this directory or
-                             the closest one above [env: KSAIL_FILE]
+      -f, --file <FILE>      The manifest; otherwise `KSAIL_FILE`, or ksail.yaml in
+                             this directory or the closest one above
       -C, --directory <DIR>  Do all that from this directory, as git does
           --host <ADDRESS>   Address of the engine, as for docker; otherwise found
                              as the docker CLI finds it
@@ -364,8 +362,8 @@ fn the_whole_tree_reads_well_at_80_columns() {
       -h, --help             Print help
 
     Global options:
-      -f, --file <FILE>      The manifest; otherwise ksail.yaml in this directory or
-                             the closest one above [env: KSAIL_FILE]
+      -f, --file <FILE>      The manifest; otherwise `KSAIL_FILE`, or ksail.yaml in
+                             this directory or the closest one above
       -C, --directory <DIR>  Do all that from this directory, as git does
           --host <ADDRESS>   Address of the engine, as for docker; otherwise found
                              as the docker CLI finds it
@@ -391,8 +389,8 @@ fn the_whole_tree_reads_well_at_80_columns() {
       -h, --help                Print help
 
     Global options:
-      -f, --file <FILE>      The manifest; otherwise ksail.yaml in this directory or
-                             the closest one above [env: KSAIL_FILE]
+      -f, --file <FILE>      The manifest; otherwise `KSAIL_FILE`, or ksail.yaml in
+                             this directory or the closest one above
       -C, --directory <DIR>  Do all that from this directory, as git does
           --host <ADDRESS>   Address of the engine, as for docker; otherwise found
                              as the docker CLI finds it
@@ -409,8 +407,8 @@ fn the_whole_tree_reads_well_at_80_columns() {
       -h, --help             Print help
 
     Global options:
-      -f, --file <FILE>      The manifest; otherwise ksail.yaml in this directory or
-                             the closest one above [env: KSAIL_FILE]
+      -f, --file <FILE>      The manifest; otherwise `KSAIL_FILE`, or ksail.yaml in
+                             this directory or the closest one above
       -C, --directory <DIR>  Do all that from this directory, as git does
           --host <ADDRESS>   Address of the engine, as for docker; otherwise found
                              as the docker CLI finds it
@@ -428,8 +426,8 @@ fn the_whole_tree_reads_well_at_80_columns() {
       -h, --help             Print help
 
     Global options:
-      -f, --file <FILE>      The manifest; otherwise ksail.yaml in this directory or
-                             the closest one above [env: KSAIL_FILE]
+      -f, --file <FILE>      The manifest; otherwise `KSAIL_FILE`, or ksail.yaml in
+                             this directory or the closest one above
       -C, --directory <DIR>  Do all that from this directory, as git does
           --host <ADDRESS>   Address of the engine, as for docker; otherwise found
                              as the docker CLI finds it
@@ -470,10 +468,8 @@ fn the_whole_tree_reads_well_at_80_columns() {
 
     Global options:
       -f, --file <FILE>
-              The manifest; otherwise ksail.yaml in this directory or the closest
-              one above
-              
-              [env: KSAIL_FILE]
+              The manifest; otherwise `KSAIL_FILE`, or ksail.yaml in this directory
+              or the closest one above
 
       -C, --directory <DIR>
               Do all that from this directory, as git does
@@ -497,8 +493,8 @@ fn the_whole_tree_reads_well_at_80_columns() {
       -h, --help  Print help
 
     Global options:
-      -f, --file <FILE>      The manifest; otherwise ksail.yaml in this directory or
-                             the closest one above [env: KSAIL_FILE]
+      -f, --file <FILE>      The manifest; otherwise `KSAIL_FILE`, or ksail.yaml in
+                             this directory or the closest one above
       -C, --directory <DIR>  Do all that from this directory, as git does
           --host <ADDRESS>   Address of the engine, as for docker; otherwise found
                              as the docker CLI finds it
@@ -514,8 +510,8 @@ fn the_whole_tree_reads_well_at_80_columns() {
       -h, --help  Print help
 
     Global options:
-      -f, --file <FILE>      The manifest; otherwise ksail.yaml in this directory or
-                             the closest one above [env: KSAIL_FILE]
+      -f, --file <FILE>      The manifest; otherwise `KSAIL_FILE`, or ksail.yaml in
+                             this directory or the closest one above
       -C, --directory <DIR>  Do all that from this directory, as git does
           --host <ADDRESS>   Address of the engine, as for docker; otherwise found
                              as the docker CLI finds it
@@ -543,10 +539,8 @@ fn the_whole_tree_reads_well_at_80_columns() {
 
     Global options:
       -f, --file <FILE>
-              The manifest; otherwise ksail.yaml in this directory or the closest
-              one above
-              
-              [env: KSAIL_FILE]
+              The manifest; otherwise `KSAIL_FILE`, or ksail.yaml in this directory
+              or the closest one above
 
       -C, --directory <DIR>
               Do all that from this directory, as git does
@@ -571,12 +565,12 @@ fn the_whole_tree_reads_well_at_80_columns() {
       -h, --help             Print help
 
     Global options:
-      -f, --file <FILE>      The manifest; otherwise ksail.yaml in this directory or
-                             the closest one above [env: KSAIL_FILE]
+      -f, --file <FILE>      The manifest; otherwise `KSAIL_FILE`, or ksail.yaml in
+                             this directory or the closest one above
       -C, --directory <DIR>  Do all that from this directory, as git does
           --host <ADDRESS>   Address of the engine, as for docker; otherwise found
                              as the docker CLI finds it
       -v, --verbose...       Say more on standard error; twice for every engine call
           --no-color         No colours (`NO_COLOR` does the same)
-    "#);
+    ");
 }

@@ -168,6 +168,7 @@ fn failures() -> Vec<Failure> {
     vec![
         Failure::Engine { what: "cannot start ksail-dev-docker-io".to_owned(), error: refused() },
         Failure::NameTaken { kind: "container", name: container() },
+        Failure::NetworkInUse { network: "k3d-dev".to_owned(), container: "web".to_owned() },
         Failure::Exits { container: container(), exit_code: Some(1), said: None },
         Failure::DoesNotServe { container: container() },
         Failure::Archive("no memory".to_owned()),

@@ -141,9 +141,12 @@ pub(super) fn run(global: &Global, arguments: &Arguments) -> Result<u8, Exit> {
 /// Path of the manifest to write.
 fn place(global: &Global, arguments: &Arguments) -> PathBuf {
     match (&global.file, &arguments.output) {
-        (Some(file), _) => file.clone(),
         (None, Some(directory)) => directory.join(FILE_NAME),
-        (None, None) => PathBuf::from(FILE_NAME),
+        _ => match global.file() {
+            Some(directory) if directory.is_dir() => directory.join(FILE_NAME),
+            Some(file) => file,
+            None => PathBuf::from(FILE_NAME),
+        },
     }
 }
 

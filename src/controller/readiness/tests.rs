@@ -333,6 +333,21 @@ fn a_volume_that_goes_waits_for_its_mirror_and_a_mirror_for_its_volume_that_is_g
 }
 
 #[test]
+fn a_volume_that_goes_waits_while_a_container_is_listed_that_may_be_on_it() {
+    let name = "ksail-dev-a-io";
+    let subject = Subject::Volume(name.to_owned());
+    let labels = crate::labels::of_owner("dev", "a.io", "mirror");
+    let volume = Volume { labels, ..volume_named(name.to_owned()) };
+    let mut scene = Scene::of(&[]).plans(&subject, Action::RemoveVolume { volume: volume.clone() }, Vec::new());
+    scene.observed.volumes.insert(name.to_owned(), volume);
+    assert_eq!(scene.waits(&subject), AT_ONCE);
+    scene.unsettled.insert(mirror("b.io"));
+    assert_eq!(scene.waits(&subject), AT_ONCE, "that is another one's");
+    scene.unsettled.insert(mirror("a.io"));
+    assert_eq!(scene.waits(&subject), Err(Why::Unsettled));
+}
+
+#[test]
 fn while_the_cluster_is_being_deleted_nobody_touches_it_and_it_is_not_deleted_while_somebody_does() {
     let touching = |scene: Scene| {
         let scene = scene.plans(&mirror("a.io"), join("a.io"), Vec::new());

@@ -5,9 +5,12 @@ use super::played::*;
 use super::uncooperative::asking_in_words;
 use super::*;
 use crate::labels::{K3D_CLUSTER, K3D_NETWORK, K3D_ROLE, Labels, OF_K3D};
+use crate::outcome::Failure;
 
 const NETWORK: &str = "k3d-dev";
 const REGISTRIES: [&str; 2] = ["ksail-dev-docker-io", "ksail-dev-ghcr-io"];
+/// Whoever has made nothing but a network by then does not make a cluster.
+const FORGOTTEN: Duration = Duration::from_secs(5 * 60);
 /// Whoever makes a cluster anew has begun to by then.
 const MADE_ANEW: Duration = crate::observed::MADE_ANEW_WITHIN;
 
@@ -95,7 +98,7 @@ async fn it_stays_when_the_cluster_is_made_anew_at_once_and_before_its_first_con
     let watch = kind.watch();
     // Images are pulled between the two.
     kind.world.engine.create_labelled_network(NETWORK, labels(&[OF_K3D]));
-    sleep(Duration::from_secs(60)).await;
+    sleep(Duration::from_secs(4 * 60)).await;
     assert!(has_network(&kind.world), "somebody is about to use it");
     let mut id = create(&kind.world).await;
     kind.world.until("they joined", are_on_it).await;
@@ -109,6 +112,17 @@ async fn it_stays_when_the_cluster_is_made_anew_at_once_and_before_its_first_con
     let left = |event: &Event| is_action(event, "DisconnectNetwork") || is_action(event, "RemoveNetwork");
     assert!(!kind.world.recorder.has(left), "nobody had to leave it");
     kind.ends(watch).await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn one_that_a_ksail_which_ended_has_left_and_not_removed_goes_when_it_is_old() {
+    let kind = asks("External", &[]);
+    kind.world.engine.create_labelled_network(NETWORK, labels(&[OF_K3D]));
+    let Applied::Converged(_) = kind.apply().await else { panic!("not converged") };
+    assert!(has_network(&kind.world) && !are_on_it(&kind.world));
+    sleep(FORGOTTEN).await;
+    let Applied::Converged(_) = kind.apply().await else { panic!("not converged") };
+    assert!(!has_network(&kind.world));
 }
 
 #[tokio::test(start_paused = true)]
@@ -138,6 +152,28 @@ async fn what_somebody_else_is_on_stays() {
     kind.asks(asking("Purged", "Managed"));
     let Applied::Converged(_) = kind.apply().await else { panic!("not converged") };
     assert!(has_network(&kind.world) && registries(&kind.world) == 0);
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_a_stopped_container_of_somebody_elses_is_on_stays_so_that_it_can_be_started() {
+    let kind = asks("External", &[]);
+    let watch = kind.watch();
+    let id = create(&kind.world).await;
+    kind.world.until("they joined", are_on_it).await;
+    let outsider = kind.world.engine.outsider();
+    let other = outsider.create_container(&ContainerSpec { labels: Labels::new(), ..node("mine", "") }).await.unwrap();
+    outsider.connect_network(NETWORK, &other, &[]).await.unwrap();
+    delete(&kind.world, &id).await;
+    sleep(MADE_ANEW * 3).await;
+    let stays = Failure::NetworkInUse { network: NETWORK.to_owned(), container: "mine".to_owned() };
+    let says_so =
+        |event: &Event| matches!(event, Event::Action(report) if report.result == ActionResult::Failed(stays.clone()));
+    assert!(kind.world.recorder.has(says_so) && has_network(&kind.world));
+    assert!(!kind.world.recorder.has(|event| is_action(event, "RemoveNetwork")), "it is not said to be removed");
+    outsider.remove_container(&other).await.unwrap();
+    sleep(FORGOTTEN).await;
+    kind.world.until("it is gone", |world| !has_network(world)).await;
+    kind.ends(watch).await;
 }
 
 #[tokio::test(start_paused = true)]

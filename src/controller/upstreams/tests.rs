@@ -158,6 +158,16 @@ fn credentials_that_could_not_be_tried_are_tried_when_the_upstream_is_well_and_m
 }
 
 #[test]
+fn an_upstream_that_has_not_said_whether_it_takes_the_credentials_is_not_said_to_answer() {
+    let unknown = || UpstreamAnswer::Unknown("it has not said".to_owned());
+    let mut stage = Stage::of(&[("a.test", with_password("right"))]);
+    stage.run(3_600, |_, ask| if ask == WithCredentials { unknown() } else { Answers });
+    assert_eq!(stage.known(), Some(unknown()), "it stands between two tries");
+    stage.run(900, |_, _| Answers);
+    assert_eq!(stage.known(), Some(Answers));
+}
+
+#[test]
 fn a_proxy_that_refuses_who_asks_is_asked_every_fifteen_minutes_only() {
     let proxy = Some(ProxyUrl::new("http://user:wrong@proxy.test:3128".to_owned()));
     let proxied = Route { proxy: Some(Proxy { https: proxy, ..Proxy::default() }), ..route("https://a.test") };

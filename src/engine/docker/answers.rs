@@ -165,6 +165,7 @@ pub(super) fn network(found: models::Network) -> Network {
         name: found.name.unwrap_or_default(),
         subnets: ranges.into_iter().filter_map(|range| range.subnet).collect(),
         labels: found.labels.unwrap_or_default().into_iter().collect(),
+        created_at: found.created.as_deref().and_then(time),
     }
 }
 

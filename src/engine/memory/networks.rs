@@ -27,8 +27,9 @@ impl World {
 
     pub(super) fn create_network(&mut self, name: &str, labels: Labels) -> String {
         let id = self.next_id('e');
-        let subnets = vec![SUBNET.to_owned()];
-        self.networks.insert(id.clone(), Network { id: id.clone(), name: name.to_owned(), subnets, labels });
+        let (subnets, created_at) = (vec![SUBNET.to_owned()], Some(self.now()));
+        self.networks
+            .insert(id.clone(), Network { id: id.clone(), name: name.to_owned(), subnets, labels, created_at });
         self.tell_network("create", &id, name, None);
         id
     }

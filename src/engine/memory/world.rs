@@ -99,7 +99,13 @@ impl World {
         let bridge = world.next_id('e');
         world.networks.insert(
             bridge.clone(),
-            Network { id: bridge, name: BRIDGE.to_owned(), subnets: vec![SUBNET.to_owned()], labels: BTreeMap::new() },
+            Network {
+                id: bridge,
+                name: BRIDGE.to_owned(),
+                subnets: vec![SUBNET.to_owned()],
+                labels: BTreeMap::new(),
+                created_at: Some(world.now()),
+            },
         );
         world
     }

@@ -27,6 +27,9 @@ pub(crate) async fn a_container_connected_before_its_start_has_the_alias_afterwa
     assert_eq!(&found[0].id, &network);
     assert_eq!(found[0].labels, bench.labels());
     assert!(found[0].subnets.iter().any(|range| range.contains(".0/")), "{:?}", found[0].subnets);
+    let now = engine.now();
+    let made = found[0].created_at.expect("when it was made");
+    assert!(made <= now && now.duration_since(made).as_secs() < 60, "{made} {now}");
     assert!(listed.iter().any(|network| network.name == "bridge"));
 
     let id = engine.create_container(&bench.spec("c")).await.unwrap();
