@@ -50,6 +50,8 @@ pub(crate) const LOG: Limit = Limit {
     bytes: 16 * MIB,
     remedy: "look at it with `docker logs --tail 10`",
 };
+/// Bytes of a line of a container's log: Docker itself keeps longer ones in parts of this length.
+pub(crate) const LOG_LINE: usize = 16 * KIB;
 /// What a program in a container says. The longest answer is containerd's whole configuration, of some ten kilobytes.
 pub(crate) const EXEC_OUTPUT: Limit = Limit {
     what: "what the program in the container says",

@@ -92,7 +92,7 @@ pub(super) async fn converged(
     });
     let applied = controller.apply(resolve(manifest, &controller.context), timeout, &stop).await;
     match &applied {
-        Applied::Converged(status) => reporting.show(summary(status, started.elapsed())),
+        Applied::Converged(status) => reporting.show(summary(manifest, status, started.elapsed())),
         Applied::Failed(status) | Applied::TimedOut { status: Some(status), .. } => {
             reporting.show(status_as_table(status, false));
         }
@@ -144,9 +144,12 @@ fn of_which(timeout: Duration) -> String {
     )
 }
 
-fn summary(status: &Status, took: Duration) -> String {
+fn summary(manifest: &Manifest, status: &Status, took: Duration) -> String {
     let took = format!("{:.1}s", took.as_secs_f64());
     match status.mirrors.len() {
+        0 if manifest.path.as_os_str().is_empty() => {
+            format!("cluster {}: no registry is left ({took})\n", status.cluster)
+        }
         0 => format!("cluster {}: no mirrors, as ksail.yaml says ({took})\n", status.cluster),
         1 => format!("cluster {}: 1 mirror is Ready ({took})\n", status.cluster),
         n => format!("cluster {}: {n} mirrors are Ready ({took})\n", status.cluster),

@@ -125,8 +125,16 @@ pub(super) fn controller(
         let manifest = manifest::load(&path, &variable).map_err(|problems| problems.render(false))?;
         Ok(resolve(&manifest, &again))
     };
-    let reread = Some(Arc::new(reread) as Reread);
+    // What was made of labels stands in no file.
+    let reread = (!manifest.path.as_os_str().is_empty()).then(|| Arc::new(reread) as Reread);
     Ok(Controller { engine, probe, provisioner, reporter, concurrency, lock, claim, reread, context, env })
+}
+
+/// The record of which manifest is in force for a cluster.
+pub(super) fn in_force(address: &str, cluster: &ClusterName) -> Result<InForce, Exit> {
+    let directory =
+        private_directory(&variable).map_err(|error| Exit::new(FAILED, NotInForce::from(error).to_string()))?;
+    Ok(InForce::new(&directory, cluster, address))
 }
 
 /// Puts a manifest in force for its cluster, unless another one is.
@@ -136,8 +144,7 @@ pub(super) fn claim(global: &Global, path: &Path, cluster: &ClusterName, adopt: 
         NotInForce::Another { .. } => Exit::new(BAD_INPUT, error.to_string()),
         NotInForce::NoRecord(_) => Exit::new(FAILED, error.to_string()),
     };
-    let directory = private_directory(&variable).map_err(|error| refused(error.into()))?;
-    InForce::new(&directory, cluster, &address).claim(path, adopt).map_err(refused)
+    in_force(&address, cluster)?.claim(path, adopt).map_err(refused)
 }
 
 /// What takes a snapshot for one command.

@@ -9,11 +9,13 @@ mod diff;
 mod distribution_config;
 mod editing;
 mod files;
+mod logs;
 mod man;
 mod mirror;
 mod not_parsed;
 mod ports;
 mod reporting;
+mod restart;
 mod schema;
 mod status;
 mod validate;
@@ -108,6 +110,12 @@ enum Command {
     /// Show the mirrors and their conditions
     #[command(visible_alias = "ps", aliases = ["ls", "get"])]
     Status(status::Arguments),
+    /// Restart a mirror's registry, and wait until it serves
+    Restart(restart::Arguments),
+    /// Print what a mirror's registry says
+    ///
+    /// Its own words, without the lines about ksail's asking every few seconds whether it is there.
+    Logs(logs::Arguments),
     /// Prove that the cluster's nodes pull through the mirrors
     ///
     /// An image is pulled on each node with containerd's own client, and has to show in the mirror's log. Where it does
@@ -150,7 +158,7 @@ enum Output {
 /// Parses the arguments, does what they say, and tells how it went.
 pub fn main() -> ExitCode {
     completions::answer();
-    let cli = match Cli::try_parse() {
+    let cli = match Cli::try_parse_from(logs::followed(env::args_os())) {
         Ok(cli) => cli,
         Err(error) => return ended(not_parsed::tell(error, &arguments())),
     };
@@ -189,6 +197,8 @@ async fn run(cli: Cli) -> Result<u8, Exit> {
         Command::Apply(arguments) => apply::run(global, &arguments).await,
         Command::Diff(arguments) => diff::run(global, &arguments).await,
         Command::Status(arguments) => status::run(global, &arguments).await,
+        Command::Restart(arguments) => restart::run(global, &arguments).await,
+        Command::Logs(arguments) => logs::run(global, &arguments).await,
         Command::Verify(arguments) => verify::run(global, &arguments).await,
         Command::Validate => validate::run(global),
         Command::Mirror(command) => mirror::run(global, &command),
@@ -236,6 +246,12 @@ impl Exit {
     fn meaning(self, what: &str) -> Self {
         let message = if self.message.is_empty() { what.to_owned() } else { format!("{what}: {}", self.message) };
         Self { message, ..self }
+    }
+
+    /// The whole of it, without colours.
+    fn text(&self) -> String {
+        let problems = self.problems.as_ref().map(|problems| problems.render(false)).unwrap_or_default();
+        [problems.trim_end(), &self.message].into_iter().filter(|part| !part.is_empty()).collect::<Vec<_>>().join("\n")
     }
 
     fn tell(&self) {

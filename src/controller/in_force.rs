@@ -34,8 +34,7 @@ impl Claim {
 
     /// Nothing is in force any more: the cluster is gone.
     pub fn release(&self) {
-        // One that stays is no harm: its file says that the cluster is to be absent, and `--adopt` goes past it.
-        let _ = fs::remove_file(&self.record.path);
+        self.record.forget();
     }
 }
 
@@ -84,6 +83,18 @@ impl InForce {
                 Ok(Claim { record: self.clone(), manifest })
             }
         }
+    }
+
+    /// The file that keeps this cluster, if one is in force that is there and names it.
+    pub fn keeper(&self) -> Option<PathBuf> {
+        let recorded = FILE.read_text_file(&self.path).ok().filter(|text| !text.is_empty()).map(PathBuf::from)?;
+        Outline::load(&recorded).is_ok_and(|outline| outline.name == self.cluster).then_some(recorded)
+    }
+
+    /// No file is in force for this cluster any more.
+    pub fn forget(&self) {
+        // One that stays is no harm: what it names says that the cluster is to be absent, and `--adopt` goes past it.
+        let _ = fs::remove_file(&self.path);
     }
 
     /// Whether a file is there, is another than `manifest`, and names this cluster.
@@ -193,6 +204,21 @@ mod tests {
         assert_eq!(claim.lost_to(), Some(fs::canonicalize(&two).unwrap()));
         other.release();
         assert_eq!(claim.lost_to(), None);
+    }
+
+    #[test]
+    fn a_cluster_is_kept_by_the_file_that_is_in_force_and_names_it() {
+        let world = World::new();
+        let one = world.manifest("one", "dev");
+        let record = InForce::new(&world.home.path().join("private"), &"dev".parse().unwrap(), "tcp://engine:2375");
+        assert_eq!(record.keeper(), None);
+        record.claim(&one, false).unwrap();
+        assert_eq!(record.keeper(), Some(fs::canonicalize(&one).unwrap()));
+        world.manifest("one", "other");
+        assert_eq!(record.keeper(), None, "it is about another cluster by now");
+        world.manifest("one", "dev");
+        record.forget();
+        assert_eq!(record.keeper(), None);
     }
 
     #[cfg(unix)]

@@ -49,6 +49,7 @@ mod readiness;
 mod reconciler;
 mod reflector;
 mod refused;
+mod restart;
 mod serving;
 mod subject;
 mod survey;
@@ -66,6 +67,7 @@ pub use intent::{Intent, Removals};
 pub use lock::ClusterLock;
 pub use private::directory as private_directory;
 pub use refused::Refused;
+pub use restart::Restarted;
 pub use survey::{Survey, survey};
 
 use crate::desired::{Desired, ResolveContext};

@@ -372,6 +372,8 @@ impl<E: Engine, P: Probe> Reconciler<E, P> {
             failures: &failures,
             upstreams: &self.upstreams.by_host(),
             words: &self.words(observed),
+            last_words: &BTreeMap::new(),
+            is_at_work: true,
             done_to_cluster,
             now: self.timestamp(),
         };

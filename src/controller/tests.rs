@@ -13,6 +13,7 @@ mod k3ds_network;
 mod meanwhile;
 #[cfg(unix)]
 mod played;
+mod restart;
 mod serving;
 mod uncooperative;
 mod upstreams;
@@ -193,6 +194,12 @@ impl World {
         let manifest = load(&self.path(), &|_| None).unwrap();
         let desired = resolve(&manifest, &ResolveContext::default());
         self.controller().apply(desired, LONG_ENOUGH, &self.stop).await
+    }
+
+    async fn restart(&self, host: &str) -> Restarted {
+        let manifest = load(&self.path(), &|_| None).unwrap();
+        let desired = resolve(&manifest, &ResolveContext::default());
+        self.controller().restart(&desired, &host.parse().unwrap(), &self.stop).await
     }
 
     fn reread(&self) -> Reread {

@@ -5,6 +5,7 @@
 mod access_log;
 mod counters;
 mod last_words;
+mod log_line;
 mod proxy;
 mod secrets;
 mod settings;
@@ -16,6 +17,7 @@ use std::fmt;
 pub use self::access_log::Answers;
 pub use self::counters::{CacheCounters, READ_COUNTERS};
 pub use self::last_words::{LastWords, last_words};
+pub use self::log_line::{is_of_probe, is_request};
 pub use self::proxy::{HOST_GATEWAY, is_proxy_setting, needs_host_gateway, proxy_settings};
 pub use self::secrets::{FilesDigest, SecretFiles};
 pub use self::settings::{LIFETIME, LOG_CAP, SHAPE, is_proxy, is_served_from_cache, serve_from_cache, settings};

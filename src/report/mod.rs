@@ -8,5 +8,5 @@ mod told;
 mod writer;
 
 pub use json::{Json, ended_as_json, left_out_as_json, plan_as_json, status_as_json};
-pub use text::{Text, left_out_as_text, plan_as_text, status_as_table};
+pub use text::{Text, conditions_as_table, left_out_as_text, plan_as_text, status_as_table};
 pub use writer::{Writer, Written};

@@ -260,6 +260,21 @@ pub fn status_as_table(status: &Status, wide: bool) -> String {
     text + &about_nodes(status) + &about_cluster(status, wide)
 }
 
+/// Every condition of each of its mirrors.
+pub fn conditions_as_table(status: &Status) -> String {
+    let mut text = String::new();
+    for mirror in &status.mirrors {
+        let mut table = TabWriter::new(Vec::new()).padding(2);
+        // Writing to a vector does not fail.
+        let _ = writeln!(table, "CONDITION\tSTATUS\tREASON\tMESSAGE");
+        for Condition { kind, status, reason, message, .. } in &mirror.conditions {
+            let _ = writeln!(table, "{}\t{}\t{}\t{message}", kind.as_str(), status.as_str(), reason.as_str());
+        }
+        text += &String::from_utf8_lossy(&table.into_inner().unwrap_or_default());
+    }
+    text
+}
+
 /// A line for each condition of a node that does not hold: mirrors only name the node.
 fn about_nodes(status: &Status) -> String {
     let all = status.node_conditions.iter();

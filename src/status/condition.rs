@@ -90,6 +90,8 @@ words! {
         ServingFromCache,
         /// The container runs.
         ContainerRunning,
+        /// There is no container, and nobody is known to be about to make one.
+        NotCreated,
         /// There is no container.
         ContainerMissing,
         /// The container was never started.
@@ -99,7 +101,7 @@ words! {
         /// The container is paused.
         ContainerPaused,
         /// The container exits again and again.
-        ContainerRestarting,
+        CrashLooping,
         /// The engine could not stop or remove the container.
         ContainerDead,
         /// The registry answers.

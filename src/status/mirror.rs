@@ -9,10 +9,9 @@ use super::{ConditionStatus, ConditionType, Evidence, MirrorStatus, Reason};
 use crate::desired::Mirror;
 use crate::engine::ContainerState;
 use crate::observed::{NetworkUse, OwnContainer, Shadow, unwired};
-use crate::outcome::Failure;
-use crate::plan::{Action, Sequence, Subject};
+use crate::plan::{Action, Subject};
 use crate::probe::{Serving, UpstreamAnswer};
-use crate::registry::{Role, SecretFiles, Word, is_served_from_cache};
+use crate::registry::{LastWords, Role, SecretFiles, Word, is_served_from_cache};
 
 /// Its conditions, `Ready` first, and what else there is to say of it.
 pub(super) fn assess(mirror: &Mirror, evidence: &Evidence<'_>) -> MirrorStatus {
@@ -25,7 +24,7 @@ pub(super) fn assess(mirror: &Mirror, evidence: &Evidence<'_>) -> MirrorStatus {
     let asked = Some(mirror.listen.host_port).filter(|port| *port != 0);
     let port = bound.map(|port| port.host_port).or(asked);
 
-    let mut conditions = vec![running(found), serving(found)];
+    let mut conditions = vec![running(found, evidence.last_words.get(&host)), serving(found)];
     if mirror.role == Role::Mirror {
         let shadow = evidence.observed.shadow_of(mirror);
         let lacks_shell = found.is_some_and(|found| found.lacks_shell);
@@ -44,12 +43,7 @@ pub(super) fn assess(mirror: &Mirror, evidence: &Evidence<'_>) -> MirrorStatus {
     conditions.push(nodes_wired(mirror, evidence));
     let subject = Subject::mirror(&host);
     let from_cache = found.filter(|found| mirror.role == Role::Mirror && is_served_from_cache(&found.container.env));
-    let mut ready = ready(
-        from_cache.is_some(),
-        &conditions,
-        evidence.plan.sequences.get(&subject),
-        evidence.failures.get(&subject),
-    );
+    let mut ready = ready(&subject, from_cache.is_some(), &conditions, evidence);
     if let (Reason::ConfigRejected, Some(shadow)) = (ready.reason, evidence.observed.shadow_of(mirror)) {
         ready.message = format!("{}; {shadow}", ready.message);
     } else if let (Reason::ConfigRejected, Some(answer)) =
@@ -76,20 +70,25 @@ pub(super) fn assess(mirror: &Mirror, evidence: &Evidence<'_>) -> MirrorStatus {
     }
 }
 
-fn running(found: Option<&OwnContainer>) -> Verdict {
+fn running(found: Option<&OwnContainer>, last_words: Option<&LastWords>) -> Verdict {
     let verdict = |status, reason, message: String| Verdict::new(ConditionType::Running, status, reason, message);
     let Some(found) = found else {
         return verdict(False, Reason::ContainerMissing, "there is no container".to_owned());
     };
     let container = &found.container;
     let code = container.exit_code.map(|code| format!(" with code {code}")).unwrap_or_default();
-    let why = if container.error.is_empty() { String::new() } else { format!(": {}", container.error) };
+    let why = match last_words {
+        _ if !container.error.is_empty() => format!(": {}", container.error),
+        Some(LastWords { text, of_upstream: true }) => format!(": its upstream does not answer it: {text}"),
+        Some(LastWords { text, .. }) => format!(": {text}"),
+        None => String::new(),
+    };
     match container.state {
         ContainerState::Running => verdict(True, Reason::ContainerRunning, "container runs".to_owned()),
         ContainerState::Paused => verdict(False, Reason::ContainerPaused, "container is paused".to_owned()),
         ContainerState::Created => verdict(False, Reason::ContainerCreated, format!("container never started{why}")),
         ContainerState::Restarting => {
-            verdict(False, Reason::ContainerRestarting, format!("container keeps exiting{code}"))
+            verdict(False, Reason::CrashLooping, format!("container exits again and again{code}{why}"))
         }
         ContainerState::Exited => verdict(False, Reason::ContainerExited, format!("container exited{code}{why}")),
         ContainerState::Dead | ContainerState::Removing => {
@@ -213,14 +212,25 @@ fn nodes_wired(mirror: &Mirror, evidence: &Evidence<'_>) -> Verdict {
 
 /// A network that does not exist yet does not stop a mirror from being ready: it serves this machine,
 /// and the network appears only with the cluster.
-fn ready(from_cache: bool, conditions: &[Verdict], sequence: Option<&Sequence>, failure: Option<&Failure>) -> Verdict {
+fn ready(subject: &Subject, from_cache: bool, conditions: &[Verdict], evidence: &Evidence<'_>) -> Verdict {
     let verdict = |status, reason, message| Verdict::new(ConditionType::Ready, status, reason, message);
+    let (sequence, failure) = (evidence.plan.sequences.get(subject), evidence.failures.get(subject));
     if let Some(obstacle) = sequence.and_then(|sequence| sequence.obstacles.first()) {
         return verdict(False, Reason::of_obstacle(obstacle), obstacle.to_string());
     }
     let pending = sequence.and_then(|sequence| sequence.steps.first());
     if let (Some(failure), Some(_)) = (failure, pending) {
         return verdict(False, Reason::of(failure), failure.to_string());
+    }
+    let is_down = |verdict: &&Verdict| verdict.kind == ConditionType::Running && verdict.status == False;
+    let down = conditions.iter().find(is_down).filter(|_| !evidence.is_at_work);
+    if let (Some(_), Some(down)) = (pending, down) {
+        return match down.reason {
+            Reason::ContainerMissing => {
+                verdict(False, Reason::NotCreated, "there is no container; 'ksail apply' makes one".to_owned())
+            }
+            reason => verdict(False, reason, down.message.clone()),
+        };
     }
     if let Some(step) = pending {
         let message = match &step.action {
@@ -245,5 +255,113 @@ fn ready(from_cache: bool, conditions: &[Verdict], sequence: Option<&Sequence>, 
                 .to_owned(),
         ),
         (None, None) => verdict(True, Reason::AsDesired, "as ksail.yaml says".to_owned()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeMap;
+    use std::path::Path;
+    use std::sync::Arc;
+
+    use super::*;
+    use crate::desired::{ResolveContext, resolve};
+    use crate::engine::{Container, LogDriver};
+    use crate::manifest::load_contents;
+    use crate::observed::{Observed, StartsAgain};
+    use crate::plan::plan;
+    use crate::registry::LastWords;
+    use crate::status::Status;
+
+    const NAME: &str = "ksail-dev-docker-io";
+
+    /// Its container in this state, as the spec has it.
+    fn found(mirror: &Mirror, state: ContainerState, exit_code: Option<i64>) -> OwnContainer {
+        let spec = &mirror.container;
+        let container = Container {
+            id: "id".to_owned(),
+            name: NAME.to_owned(),
+            labels: spec.labels.clone(),
+            image: spec.image.clone(),
+            image_id: String::new(),
+            entrypoint: Vec::new(),
+            command: Vec::new(),
+            env: spec.env.clone(),
+            state,
+            exit_code,
+            error: String::new(),
+            created_at: None,
+            started_at: None,
+            restart_policy: spec.restart_policy.clone(),
+            log: LogDriver::default(),
+            ports: Vec::new(),
+            extra_hosts: Vec::new(),
+            bound_ports: Vec::new(),
+            mounts: Vec::new(),
+            endpoints: BTreeMap::new(),
+        };
+        OwnContainer {
+            container: Arc::new(container),
+            secrets: None,
+            major_version: None,
+            lacks_shell: false,
+            serving: Serving::Refused,
+            starting: false,
+            starts_again: StartsAgain::NotAsked,
+        }
+    }
+
+    /// Reason and message of `Ready`, of one whose container is in this state.
+    fn ready_of(state: Option<(ContainerState, i64)>, said: Option<LastWords>, is_at_work: bool) -> (Reason, String) {
+        let text = "apiVersion: ksail.dev/v1alpha1\nkind: Cluster\nmetadata: {name: dev}\nspec:\n  lifecycle: External\n  \
+                    registries:\n    mirrors:\n      - {host: docker.io, upstream: \"https://registry-1.docker.io\"}\n";
+        let manifest = load_contents(Path::new("ksail.yaml"), Ok(text.into()), &|_| None).unwrap();
+        let desired = resolve(&manifest, &ResolveContext::default());
+        let mirror = desired.mirrors.values().next().unwrap();
+        let containers = state.map(|(state, code)| found(mirror, state, Some(code))).into_iter().collect();
+        let observed = Observed { containers, ..Observed::default() };
+        let evidence = Evidence {
+            desired: &desired,
+            observed: &observed,
+            plan: &plan(&desired, &observed),
+            failures: &BTreeMap::new(),
+            upstreams: &BTreeMap::new(),
+            words: &BTreeMap::new(),
+            last_words: &said.map(|said| ("docker.io".to_owned(), said)).into_iter().collect(),
+            is_at_work,
+            done_to_cluster: None,
+            now: Timestamp::UNIX_EPOCH,
+        };
+        let status = Status::assess(&evidence, None);
+        let ready = status.mirrors[0].condition(ConditionType::Ready).unwrap();
+        assert_eq!(ready.status, False);
+        (ready.reason, ready.message.clone())
+    }
+
+    fn words(text: &str, of_upstream: bool) -> LastWords {
+        LastWords { text: text.to_owned(), of_upstream }
+    }
+
+    #[test]
+    fn a_crash_loop_is_called_one_with_the_last_words_of_the_registry() {
+        let ready = ready_of(Some((ContainerState::Restarting, 1)), Some(words("open /certs: no such file", false)), false);
+        let message = "container exits again and again with code 1: open /certs: no such file";
+        assert_eq!(ready, (Reason::CrashLooping, message.to_owned()));
+        let ready = ready_of(Some((ContainerState::Restarting, 2)), Some(words("connection refused", true)), false);
+        let message =
+            "container exits again and again with code 2: its upstream does not answer it: connection refused";
+        assert_eq!(ready, (Reason::CrashLooping, message.to_owned()));
+        assert_eq!(ready_of(Some((ContainerState::Restarting, 2)), None, false).0, Reason::CrashLooping);
+    }
+
+    #[test]
+    fn what_nobody_is_about_to_change_is_not_progressing() {
+        assert_eq!(ready_of(None, None, false).0, Reason::NotCreated);
+        let exited = ready_of(Some((ContainerState::Exited, 137)), None, false);
+        assert_eq!(exited, (Reason::ContainerExited, "container exited with code 137".to_owned()));
+        assert_eq!(ready_of(Some((ContainerState::Paused, 0)), None, false).0, Reason::ContainerPaused);
+        for state in [None, Some((ContainerState::Exited, 137)), Some((ContainerState::Restarting, 1))] {
+            assert_eq!(ready_of(state, None, true).0, Reason::Progressing, "{state:?}");
+        }
     }
 }

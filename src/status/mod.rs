@@ -19,7 +19,7 @@ use crate::observed::Observed;
 use crate::outcome::Failure;
 use crate::plan::{Plan, Sequence, Subject};
 use crate::probe::UpstreamAnswer;
-use crate::registry::{CacheCounters, Role, Word};
+use crate::registry::{CacheCounters, LastWords, Role, Word};
 
 /// The state of a whole cluster's registries.
 #[derive(Debug, Clone)]
@@ -82,6 +82,10 @@ pub struct Evidence<'a> {
     pub upstreams: &'a BTreeMap<String, UpstreamAnswer>,
     /// What registries have said last of upstreams that cannot be asked from here, by host.
     pub words: &'a BTreeMap<String, Word>,
+    /// What registries have said last before they ended, by host.
+    pub last_words: &'a BTreeMap<String, LastWords>,
+    /// Whoever asks does what is left to do: what is not there yet is about to be.
+    pub is_at_work: bool,
     /// What is being done to the cluster, in words: what there is of it is half-way.
     pub done_to_cluster: Option<&'a str>,
     /// The time of a condition that is new.

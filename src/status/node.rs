@@ -150,6 +150,8 @@ mod tests {
             failures: &BTreeMap::new(),
             upstreams: &BTreeMap::new(),
             words: &BTreeMap::new(),
+            last_words: &BTreeMap::new(),
+            is_at_work: true,
             done_to_cluster: None,
             now: Timestamp::UNIX_EPOCH,
         };

@@ -40,6 +40,8 @@ fn the_whole_tree_reads_well_at_80_columns() {
       apply        Reconcile once and wait until every mirror is Ready
       diff         Print what apply would do
       status       Show the mirrors and their conditions [alias: ps]
+      restart      Restart a mirror's registry, and wait until it serves
+      logs         Print what a mirror's registry says
       verify       Prove that the cluster's nodes pull through the mirrors
       validate     Check the manifest, without an engine
       schema       Print the JSON Schema of ksail.yaml
@@ -81,6 +83,8 @@ fn the_whole_tree_reads_well_at_80_columns() {
       init    Write ksail.yaml and the configuration of kind or k3d
       create  Set `state: Present` in ksail.yaml, and apply it
       delete  Set `state: Absent` in ksail.yaml, and apply it
+      list    Show of which clusters there is something on the engine, kept volumes
+              included [alias: ls]
       help    Print this message or the help of the given subcommand(s)
 
     Options:
@@ -183,6 +187,9 @@ fn the_whole_tree_reads_well_at_80_columns() {
     Options:
           --delete-registry-volumes
               Remove the volumes of its registries as well (`state: Purged`)
+          --name <NAME>
+              A cluster whose file is lost, by what there is of it on the engine: no
+              file is read or written
           --timeout <DURATION>
               End after this long (30s, 5m, 1h), of which a tenth, at most a minute,
               is for undoing what is half done; otherwise 5m, or 15m where ksail
@@ -205,6 +212,34 @@ fn the_whole_tree_reads_well_at_80_columns() {
                              as the docker CLI finds it
       -v, --verbose...       Say more on standard error; twice for every engine call
           --no-color         No colours (`NO_COLOR` does the same)
+
+    Examples:
+      ksail cluster delete                            registries go, their volumes
+      stay
+      ksail cluster delete --delete-registry-volumes  and the volumes with them
+      ksail cluster delete --name old                 without its file, which is
+      lost
+
+    $ ksail cluster list --help
+    Show of which clusters there is something on the engine, kept volumes included
+
+    Usage: ksail cluster list [OPTIONS]
+
+    Options:
+      -o, --output <OUTPUT>  Format [default: text] [possible values: text, json]
+      -h, --help             Print help
+
+    Global options:
+      -f, --file <FILE>      The manifest; otherwise `KSAIL_FILE`, or ksail.yaml in
+                             this directory or the closest one above
+      -C, --directory <DIR>  Do all that from this directory, as git does
+          --host <ADDRESS>   Address of the engine, as for docker; otherwise found
+                             as the docker CLI finds it
+      -v, --verbose...       Say more on standard error; twice for every engine call
+          --no-color         No colours (`NO_COLOR` does the same)
+
+    It needs no file: what there is says by its labels whose it is. 'ksail cluster
+    delete --name NAME' removes it.
 
     $ ksail mirror --help
     Add, change, remove or print entries of the list in ksail.yaml
@@ -418,11 +453,17 @@ fn the_whole_tree_reads_well_at_80_columns() {
     $ ksail status --help
     Show the mirrors and their conditions
 
-    Usage: ksail status [OPTIONS]
+    Usage: ksail status [OPTIONS] [HOST]
+
+    Arguments:
+      [HOST]  Only this mirror, with all of its conditions
 
     Options:
       -o, --output <OUTPUT>  Format; wide has more columns than table [default:
-                             table] [possible values: table, wide, json, yaml]
+                             table] [possible values: table, wide, name, json, yaml]
+          --no-headers       Without the line of headings
+      -w, --watch            Look again every 2 s, and show what has changed, until
+                             stopped
       -h, --help             Print help
 
     Global options:
@@ -433,6 +474,92 @@ fn the_whole_tree_reads_well_at_80_columns() {
                              as the docker CLI finds it
       -v, --verbose...       Say more on standard error; twice for every engine call
           --no-color         No colours (`NO_COLOR` does the same)
+
+    Examples:
+      ksail status                  one line per mirror, and what is not well
+      ksail status docker.io        every condition of one mirror
+      ksail status -o json | jq '.mirrors[].conditions'
+      ksail status --watch          again every 2 s, until Ctrl-C
+
+    Exit code: 0 when all of it is Ready, 1 when not, 2 for a bad manifest or
+    command line.
+
+    $ ksail restart --help
+    Restart a mirror's registry, and wait until it serves
+
+    Usage: ksail restart [OPTIONS] <HOST>
+
+    Arguments:
+      <HOST>  Whose registry
+
+    Options:
+      -h, --help  Print help
+
+    Global options:
+      -f, --file <FILE>      The manifest; otherwise `KSAIL_FILE`, or ksail.yaml in
+                             this directory or the closest one above
+      -C, --directory <DIR>  Do all that from this directory, as git does
+          --host <ADDRESS>   Address of the engine, as for docker; otherwise found
+                             as the docker CLI finds it
+      -v, --verbose...       Say more on standard error; twice for every engine call
+          --no-color         No colours (`NO_COLOR` does the same)
+
+    What a registry has in memory goes, what it has in its volume stays. A `ksail
+    watch` beside it lets it be.
+
+    Exit code: 0 when it serves again, 1 when not, 2 for a bad manifest or command
+    line.
+
+    $ ksail logs --help
+    Print what a mirror's registry says
+
+    Its own words, without the lines about ksail's asking every few seconds whether
+    it is there.
+
+    Usage: ksail logs [OPTIONS] <HOST>
+
+    Arguments:
+      <HOST>
+              Whose registry
+
+    Options:
+          --follow
+              Go on with what it says from now on, until stopped; after `logs`, -f
+              is this, as everybody has it
+
+          --requests
+              Only requests: who asked for what, and the answer
+
+          --tail <N>
+              Only the last so many lines of its log
+
+      -h, --help
+              Print help (see a summary with '-h')
+
+    Global options:
+      -f, --file <FILE>
+              The manifest; otherwise `KSAIL_FILE`, or ksail.yaml in this directory
+              or the closest one above
+
+      -C, --directory <DIR>
+              Do all that from this directory, as git does
+
+          --host <ADDRESS>
+              Address of the engine, as for docker; otherwise found as the docker
+              CLI finds it
+
+      -v, --verbose...
+              Say more on standard error; twice for every engine call
+
+          --no-color
+              No colours (`NO_COLOR` does the same)
+
+    Examples:
+      ksail logs docker.io               what its registry has said
+      ksail logs docker.io --requests -f who asks for what, as it happens
+
+    Exit code: 0, also when stopped; 1 when there is no such container; 2 for a bad
+    manifest or command line.
 
     $ ksail verify --help
     Prove that the cluster's nodes pull through the mirrors

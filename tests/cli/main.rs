@@ -9,6 +9,7 @@ mod exposure;
 mod habits;
 mod help;
 mod init;
+mod looking;
 mod mangled;
 mod mirror;
 mod on_the_engine;

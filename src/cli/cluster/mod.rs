@@ -5,6 +5,8 @@ mod create;
 mod delete;
 mod document;
 mod init;
+mod list;
+mod named;
 
 use clap::Subcommand;
 
@@ -21,6 +23,9 @@ pub(super) enum Command {
     Create(create::Arguments),
     /// Set `state: Absent` in ksail.yaml, and apply it
     Delete(delete::Arguments),
+    /// Show of which clusters there is something on the engine, kept volumes included
+    #[command(visible_alias = "ls")]
+    List(list::Arguments),
 }
 
 pub(super) async fn run(global: &Global, command: &Command) -> Result<u8, Exit> {
@@ -28,5 +33,6 @@ pub(super) async fn run(global: &Global, command: &Command) -> Result<u8, Exit> 
         Command::Init(arguments) => init::run(global, arguments),
         Command::Create(arguments) => create::run(global, arguments).await,
         Command::Delete(arguments) => delete::run(global, arguments).await,
+        Command::List(arguments) => list::run(global, arguments).await,
     }
 }

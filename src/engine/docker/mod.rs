@@ -6,6 +6,7 @@ mod credentials;
 mod errors;
 mod events;
 mod exec;
+mod output;
 mod pull;
 mod requests;
 mod ssh;
