@@ -122,7 +122,7 @@ enum Command {
     /// not, the first hop that does not work is named: node file, DNS, proxy, connect, mirror, upstream or credentials.
     Verify(verify::Arguments),
     /// Check the manifest, without an engine
-    Validate,
+    Validate(validate::Arguments),
     /// Print the JSON Schema of ksail.yaml
     Schema,
     /// Print the completions of a shell
@@ -200,7 +200,7 @@ async fn run(cli: Cli) -> Result<u8, Exit> {
         Command::Restart(arguments) => restart::run(global, &arguments).await,
         Command::Logs(arguments) => logs::run(global, &arguments).await,
         Command::Verify(arguments) => verify::run(global, &arguments).await,
-        Command::Validate => validate::run(global),
+        Command::Validate(arguments) => validate::run(global, &arguments),
         Command::Mirror(command) => mirror::run(global, &command),
         Command::Schema => schema::run(),
         Command::Completions(arguments) => completions::run(&arguments),

@@ -32,8 +32,29 @@ pub(super) fn tell(mut error: Error, arguments: &[String]) -> Result<u8, Exit> {
     Ok(BAD_INPUT)
 }
 
+/// What kubectl formats its output with besides the formats that are here.
+const TEMPLATES: [&str; 4] = ["jsonpath", "go-template", "custom-columns", "template"];
+
 /// Names what does here what the word does elsewhere.
 fn suggest(error: &mut Error) {
+    let text = |kind| match error.get(kind) {
+        Some(ContextValue::String(text)) => text.clone(),
+        _ => String::new(),
+    };
+    let (argument, value) = (text(ContextKind::InvalidArg), text(ContextKind::InvalidValue));
+    let tip = if argument.starts_with("--output") && TEMPLATES.iter().any(|name| value.starts_with(name)) {
+        Some("pipe '-o json' to jq")
+    } else if argument == "--force" {
+        Some("nothing is there to be forced: what is not ksail's is left alone, and 'ksail status' names it")
+    } else {
+        None
+    };
+    if let Some(tip) = tip {
+        // What is spelt alike is not what is meant.
+        error.remove(ContextKind::SuggestedValue);
+        error.remove(ContextKind::SuggestedArg);
+        error.insert(ContextKind::Suggested, ContextValue::StyledStrs(vec![tip.into()]));
+    }
     let Some(ContextValue::String(typed)) = error.get(ContextKind::InvalidSubcommand) else { return };
     let here = ELSEWHERE.iter().find(|(_, words)| words.contains(&typed.as_str()));
     if let Some((here, _)) = here {
@@ -127,6 +148,22 @@ mod tests {
         assert_eq!(tip("plan"), "tip: a similar subcommand exists: 'diff'");
         assert_eq!(tip("down"), "tip: a similar subcommand exists: 'cluster delete'");
         assert_eq!(tip("frobnicate"), "");
+    }
+
+    #[test]
+    fn what_kubectl_has_and_ksail_has_not_is_answered_with_what_to_do() {
+        let tip = |typed: &[&str]| {
+            let mut error = Cli::try_parse_from([&["ksail"], typed].concat()).unwrap_err();
+            suggest(&mut error);
+            let text = error.render().to_string();
+            text.lines().find(|line| line.contains("tip: ")).unwrap_or_default().trim().to_owned()
+        };
+        assert_eq!(tip(&["status", "-o", "jsonpath={.mirrors}"]), "tip: pipe '-o json' to jq");
+        assert_eq!(tip(&["mirror", "list", "--output=custom-columns=A:.a"]), "tip: pipe '-o json' to jq");
+        let force =
+            "tip: nothing is there to be forced: what is not ksail's is left alone, and 'ksail status' names it";
+        assert_eq!(tip(&["apply", "--force"]), force);
+        assert_eq!(tip(&["status", "-o", "jsn"]), "tip: a similar value exists: 'json'");
     }
 
     #[test]

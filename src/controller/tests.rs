@@ -213,7 +213,7 @@ impl World {
     fn watch(&self) -> JoinHandle<()> {
         let (controller, path, stop) = (self.controller(), self.path(), self.stop.clone());
         let manifest = load(&path, &|_| None).unwrap();
-        tokio::spawn(async move { controller.watch(path, manifest, &stop).await })
+        tokio::spawn(async move { drop(controller.watch(path, manifest, &stop).await) })
     }
 
     fn container(&self, name: &str) -> Option<Container> {

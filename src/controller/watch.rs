@@ -14,11 +14,12 @@ use crate::engine::Engine;
 use crate::event::Event;
 use crate::manifest::Manifest;
 use crate::probe::Probe;
+use crate::status::Status;
 
 impl<E: Engine, P: Probe> Controller<E, P> {
     /// Reconciles what a file says until told to stop; registries are left running. `first` is the manifest as it was
-    /// loaded to begin with.
-    pub async fn watch(&self, path: PathBuf, first: Manifest, stop: &CancellationToken) {
+    /// loaded to begin with. How everything was in the end, as far as it was known.
+    pub async fn watch(&self, path: PathBuf, first: Manifest, stop: &CancellationToken) -> Option<Status> {
         self.reporter.report(&Event::Watching { file: path.clone(), cluster: first.name.to_string() });
         let (reader, intents) = Reader::new(self, path.clone(), &first);
         let (file_out, file) = mpsc::unbounded_channel();
@@ -26,7 +27,7 @@ impl<E: Engine, P: Probe> Controller<E, P> {
         let (reporter, env) = (Arc::clone(&self.reporter), Arc::clone(&self.env));
         sources.spawn(manifest_source::run(path, reporter, env, file_out, reader.refusals()));
         sources.spawn(reader.run(file));
-        self.reconcile(intents, stop).await;
+        let status = self.reconcile(intents, stop).await;
         while let Some(ended) = sources.try_join_next() {
             // A panic is a defect of ksail's own.
             if let Err(error) = ended
@@ -35,11 +36,13 @@ impl<E: Engine, P: Probe> Controller<E, P> {
                 std::panic::resume_unwind(error.into_panic());
             }
         }
+        status
     }
 
-    /// Reconciles whatever is asked for until told to stop.
-    pub async fn reconcile(&self, intents: watch::Receiver<Intent>, stop: &CancellationToken) {
+    /// Reconciles whatever is asked for until told to stop. How everything was in the end.
+    pub async fn reconcile(&self, intents: watch::Receiver<Intent>, stop: &CancellationToken) -> Option<Status> {
         let mut reconciler = Reconciler::new(self, intents, Until::Stopped);
         reconciler.run(stop).await;
+        reconciler.status
     }
 }

@@ -344,7 +344,8 @@ mod tests {
 
     #[test]
     fn a_crash_loop_is_called_one_with_the_last_words_of_the_registry() {
-        let ready = ready_of(Some((ContainerState::Restarting, 1)), Some(words("open /certs: no such file", false)), false);
+        let ready =
+            ready_of(Some((ContainerState::Restarting, 1)), Some(words("open /certs: no such file", false)), false);
         let message = "container exits again and again with code 1: open /certs: no such file";
         assert_eq!(ready, (Reason::CrashLooping, message.to_owned()));
         let ready = ready_of(Some((ContainerState::Restarting, 2)), Some(words("connection refused", true)), false);

@@ -1,9 +1,12 @@
 //! What people type who come from kubectl, compose, kind, k3d and git, and what meets them.
 
 use std::fs;
+use std::io::{BufRead, BufReader};
+use std::process::{Command, Stdio};
 
 use insta::assert_snapshot;
 
+use crate::on_the_engine::{EXTERNAL, World, free_port};
 use crate::ran::Project;
 
 const MANIFEST: &str = "apiVersion: ksail.dev/v1alpha1\nkind: Cluster\nmetadata: {name: habits}\nspec:\n  registries:\n    \
@@ -131,4 +134,77 @@ fn version_says_what_else_takes_part_and_what_is_not_there() {
     "#);
     let json = said(&["version", "-o", "json"]);
     assert!(json.contains("\"kind\": {") && json.contains("\"message\": \"not on the PATH\""), "{json}");
+}
+
+#[test]
+fn the_list_and_what_is_wrong_with_the_file_are_told_to_programs_as_well() {
+    let project = Project::with(MANIFEST);
+    assert_snapshot!(project.ksail(&["mirror", "list", "-o", "yaml"]), @r"
+    exit: 0
+    --- stdout
+    - credentials: false
+      fallback: true
+      host: docker.io
+      listenAddress: 127.0.0.1
+      port: 5001
+      role: mirror
+      ttl: 0s
+      upstream: https://registry-1.docker.io
+    --- stderr
+    ");
+    assert_snapshot!(project.ksail(&["mirror", "list", "-o", "name"]), @r"
+    exit: 0
+    --- stdout
+    mirror/docker.io
+    --- stderr
+    ");
+    assert_snapshot!(project.ksail(&["validate", "-o", "json"]), @r#"
+    exit: 0
+    --- stdout
+    {
+      "cluster": "habits",
+      "errors": [],
+      "file": "ksail.yaml",
+      "mirrors": [
+        "docker.io"
+      ],
+      "notActedOn": [],
+      "valid": true,
+      "warnings": []
+    }
+    --- stderr
+    "#);
+    project.write("ksail.yaml", &MANIFEST.replace("mirrors:", "mirors:"));
+    assert_snapshot!(project.ksail(&["validate", "-o", "json"]), @r#"
+    exit: 2
+    --- stdout
+    {
+      "errors": [
+        {
+          "column": 5,
+          "help": "did you mean 'mirrors'?",
+          "line": 6,
+          "message": "unknown field 'mirors'"
+        }
+      ],
+      "file": "ksail.yaml",
+      "valid": false
+    }
+    --- stderr
+    "#);
+}
+
+#[test]
+fn who_is_told_to_stop_watching_says_what_keeps_running() {
+    let world = World::new();
+    let (project, local) = (Project::new(), format!("localhost:{}", free_port()));
+    let init = ["cluster", "init", "--name", &world.cluster, "--local-registry", &local];
+    project.succeeds(&[&init[..], &EXTERNAL].concat());
+    let mut watching = project.command(&["watch"]).stdout(Stdio::piped()).spawn().unwrap();
+    let mut lines = BufReader::new(watching.stdout.take().unwrap()).lines().map(Result::unwrap);
+    assert!(lines.any(|line| line.ends_with(&format!("{local}: Ready"))));
+    assert!(Command::new("kill").args(["-INT", &watching.id().to_string()]).status().unwrap().success());
+    let last = lines.last();
+    assert_eq!(last.as_deref(), Some("stopped; 1 registry keeps running ('ksail cluster delete' removes it)"));
+    assert_eq!(watching.wait().unwrap().code(), Some(0));
 }

@@ -371,7 +371,8 @@ fn the_whole_tree_reads_well_at_80_columns() {
     Usage: ksail mirror list [OPTIONS]
 
     Options:
-      -o, --output <OUTPUT>  Format [default: text] [possible values: text, json]
+      -o, --output <OUTPUT>  Format [default: text] [possible values: text, name,
+                             json, yaml]
       -h, --help             Print help
 
     Global options:
@@ -617,7 +618,8 @@ fn the_whole_tree_reads_well_at_80_columns() {
     Usage: ksail validate [OPTIONS]
 
     Options:
-      -h, --help  Print help
+      -o, --output <OUTPUT>  Format [default: text] [possible values: text, json]
+      -h, --help             Print help
 
     Global options:
       -f, --file <FILE>      The manifest; otherwise `KSAIL_FILE`, or ksail.yaml in
@@ -627,6 +629,8 @@ fn the_whole_tree_reads_well_at_80_columns() {
                              as the docker CLI finds it
       -v, --verbose...       Say more on standard error; twice for every engine call
           --no-color         No colours (`NO_COLOR` does the same)
+
+    Exit code: 0 when it is valid, 2 when not.
 
     $ ksail schema --help
     Print the JSON Schema of ksail.yaml

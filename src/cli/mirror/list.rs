@@ -2,28 +2,41 @@
 
 use std::io::Write;
 
-use clap::Args;
+use clap::{Args, ValueEnum};
 use serde_json::json;
 use tabwriter::TabWriter;
 
 use super::super::context::manifest_path;
 use super::super::editing::outline;
-use super::super::{Exit, Global, OK, Output, print};
+use super::super::{Exit, FAILED, Global, OK, print};
 use crate::manifest::{Listed, Outline};
 use crate::registry::Role;
 
 #[derive(Debug, Args)]
 pub(in super::super) struct Arguments {
     /// Format
-    #[arg(short, long, value_enum, default_value_t = Output::Text)]
-    output: Output,
+    #[arg(short, long, value_enum, default_value_t = Format::Text)]
+    output: Format,
+}
+
+#[derive(Debug, Clone, Copy, ValueEnum)]
+enum Format {
+    Text,
+    Name,
+    Json,
+    Yaml,
 }
 
 pub(super) fn run(global: &Global, arguments: &Arguments) -> Result<u8, Exit> {
     let outline = outline(&manifest_path(global)?)?;
+    let document = || outline.mirrors.iter().map(object).collect::<serde_json::Value>();
     print(match arguments.output {
-        Output::Text => table(&outline),
-        Output::Json => format!("{:#}\n", outline.mirrors.iter().map(object).collect::<serde_json::Value>()),
+        Format::Text => table(&outline),
+        Format::Name => {
+            outline.mirrors.iter().fold(String::new(), |text, mirror| text + "mirror/" + mirror.host.as_str() + "\n")
+        }
+        Format::Json => format!("{:#}\n", document()),
+        Format::Yaml => serde_yaml::to_string(&document()).map_err(|error| Exit::new(FAILED, error.to_string()))?,
     })?;
     Ok(OK)
 }

@@ -76,7 +76,7 @@ async fn a_watch_tells_it_when_the_file_makes_it_so_and_not_again_as_long_as_it_
     let world = World::new();
     let (asked, intents) = watch::channel(Intent::careful(asking(&[AT_HOME])));
     let (controller, stop) = (Controller { reread: None, ..world.controller() }, world.stop.clone());
-    let watch = tokio::spawn(async move { controller.reconcile(intents, &stop).await });
+    let watch = tokio::spawn(async move { drop(controller.reconcile(intents, &stop).await) });
     let saves = async |mirrors: &[&str]| {
         asked.send_replace(Intent::careful(asking(mirrors)));
         sleep(Duration::from_secs(2)).await;

@@ -20,7 +20,7 @@ fn asking(text: &str) -> Desired {
 async fn meanwhile<F: Future<Output = ()>>(world: World, desired: Desired, happens: impl FnOnce(World) -> F) {
     let (asked, intents) = watch::channel(Intent::at_once(desired));
     let (controller, stop) = (world.controller(), world.stop.clone());
-    let task = tokio::spawn(async move { controller.reconcile(intents, &stop).await });
+    let task = tokio::spawn(async move { drop(controller.reconcile(intents, &stop).await) });
     happens(world).await;
     drop(asked);
     task.await.unwrap();
@@ -138,7 +138,7 @@ async fn a_role_that_changes_leaves_its_volume_and_with_the_policy_delete_that_g
         let world = World::new();
         let (asked, intents) = watch::channel(Intent::careful(asking(&text(cache, policy))));
         let (controller, stop) = (world.controller(), world.stop.clone());
-        let task = tokio::spawn(async move { controller.reconcile(intents, &stop).await });
+        let task = tokio::spawn(async move { drop(controller.reconcile(intents, &stop).await) });
         world.until("the cache runs", |world| world.runs(name)).await;
         sleep(Duration::from_secs(1)).await;
         let beside = format!("{name}.push");
@@ -223,7 +223,7 @@ async fn a_file_that_somebody_puts_in_the_place_of_ksails_before_that_is_removed
         world.has_node().await;
         let (asked, intents) = watch::channel(Intent::at_once(asking(&manifest_text(&[("ghcr.io", 5001)]))));
         let (controller, stop) = (world.controller(), world.stop.clone());
-        let task = tokio::spawn(async move { controller.reconcile(intents, &stop).await });
+        let task = tokio::spawn(async move { drop(controller.reconcile(intents, &stop).await) });
         world.until("the node is wired", |world| world.in_node().is_some()).await;
         asked.send_replace(Intent::at_once(asking(&manifest_text(&[]))));
         world.has_in_node_before("RemoveNodeFiles", &text).await;

@@ -106,7 +106,7 @@ impl Kind {
 
     pub(super) fn watch(&self) -> JoinHandle<()> {
         let (controller, intents, stop) = (self.controller(), self.asked.subscribe(), self.world.stop.clone());
-        tokio::spawn(async move { controller.reconcile(intents, &stop).await })
+        tokio::spawn(async move { drop(controller.reconcile(intents, &stop).await) })
     }
 
     pub(super) async fn ends(self, watch: JoinHandle<()>) {

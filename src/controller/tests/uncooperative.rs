@@ -22,7 +22,7 @@ impl Watch {
     fn begins(world: World, mirrors: &[(&str, u16)]) -> Self {
         let (asked, intents) = watch::channel(Intent::careful(asking(mirrors)));
         let (controller, stop) = (world.controller(), world.stop.clone());
-        let task = tokio::spawn(async move { controller.reconcile(intents, &stop).await });
+        let task = tokio::spawn(async move { drop(controller.reconcile(intents, &stop).await) });
         Self { world, asked, task }
     }
 
@@ -487,7 +487,7 @@ async fn two_that_do_not_see_each_others_lock_converge_all_the_same() {
         let other = Controller { lock, reread: None, ..world.controller() };
         let stop = world.stop.clone();
         let (_asked, intents) = watch::channel(Intent::careful(asking(&turned)));
-        let task = tokio::spawn(async move { other.reconcile(intents, &stop).await });
+        let task = tokio::spawn(async move { drop(other.reconcile(intents, &stop).await) });
         sleep(apart_by).await;
         let watch = Watch::begins(world, &turned);
         let has_turned = |world: &World| {
@@ -701,7 +701,7 @@ async fn what_waits_for_its_turn_to_be_removed_stays_when_the_file_wants_it_back
     world.applies(&three).await;
     let (asked, intents) = watch::channel(Intent::careful(asking(&three)));
     let (controller, stop) = (Controller { concurrency: 1, ..world.controller() }, world.stop.clone());
-    let task = tokio::spawn(async move { controller.reconcile(intents, &stop).await });
+    let task = tokio::spawn(async move { drop(controller.reconcile(intents, &stop).await) });
     sleep(Duration::from_secs(1)).await;
     world.engine.delay(|call| call.name == "remove_container", usize::MAX, Duration::from_secs(2));
     asked.send_replace(Intent::careful(asking(&three[..1])));

@@ -103,7 +103,7 @@ impl Stage {
         };
         let (intents, intent) = watch::channel(Intent::careful(world.desired()));
         let told = stop.clone();
-        let controller = tokio::spawn(async move { controller.reconcile(intent, &told).await });
+        let controller = tokio::spawn(async move { drop(controller.reconcile(intent, &told).await) });
         Self {
             world,
             program,
